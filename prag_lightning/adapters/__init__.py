@@ -1,0 +1,1 @@
+"""Adapters: the bank that trains and applies them, their merge rules, formats and store."""

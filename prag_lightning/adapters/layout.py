@@ -1,0 +1,110 @@
+"""How one adapter lies in memory: a flat row of numbers, and the LoRA matrices within it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """The LoRA settings that all adapters of a bank or a store share (Hu et al. 2021, arXiv:2106.09685).
+
+    Args:
+        rank: Rank of each update.
+        alpha: Numerator of the scaling ``alpha / rank``.
+        target_modules: Last parts of the names of the linear layers that are adapted.
+    """
+
+    rank: int = 2
+    alpha: float = 32.0
+    target_modules: tuple[str, ...] = ("down_proj", "gate_proj", "up_proj")
+
+    @property
+    def scaling(self) -> float:
+        """What ``lora_B @ lora_A`` is multiplied with."""
+        return self.alpha / self.rank
+
+
+@dataclass(frozen=True)
+class LoraMatrix:
+    """One matrix of an adapter: where it begins in the flat row, and its shape."""
+
+    key: str
+    shape: tuple[int, int]
+    start: int
+
+    @property
+    def stop(self) -> int:
+        """Where it ends in the flat row."""
+        return self.start + self.shape[0] * self.shape[1]
+
+
+@dataclass(frozen=True)
+class AdapterLayout:
+    """The order in which an adapter's matrices stand in a flat row.
+
+    Args:
+        modules: For each adapted linear layer its name in the base model, its ``in_features`` and
+            its ``out_features``, in the base model's order.
+        rank: Rank of each update.
+    """
+
+    modules: tuple[tuple[str, int, int], ...]
+    rank: int
+
+    @cached_property
+    def matrices(self) -> tuple[LoraMatrix, ...]:
+        """All matrices in order, ``lora_A`` before ``lora_B``; keys are PEFT's."""
+        matrices: list[LoraMatrix] = []
+        start = 0
+        for name, in_features, out_features in self.modules:
+            for letter, shape in (
+                ("A", (self.rank, in_features)),
+                ("B", (out_features, self.rank)),
+            ):
+                key = f"base_model.model.{name}.lora_{letter}.weight"
+                matrices.append(LoraMatrix(key, shape, start))
+                start = matrices[-1].stop
+        return tuple(matrices)
+
+    @property
+    def num_params(self) -> int:
+        """Numbers in one adapter."""
+        return self.matrices[-1].stop
+
+    def split(self, row: Tensor) -> dict[str, Tensor]:
+        """Return the matrices of one flat row, shape ``(num_params,)``, as views by PEFT's key."""
+        return {m.key: row[m.start : m.stop].view(m.shape) for m in self.matrices}
+
+    def join(self, tensors: Mapping[str, Tensor], source: str) -> Tensor:
+        """Return the flat row, shape ``(num_params,)``, of matrices by PEFT's key.
+
+        Raises:
+            ValueError: If a matrix is missing, unknown or of another shape; names ``source``.
+        """
+        expected = {m.key: m.shape for m in self.matrices}
+        problem = _first_difference(expected, {k: tuple(t.shape) for k, t in tensors.items()})
+        if problem:
+            raise ValueError(
+                f"{source}: {problem}; was it made for another base model, rank or target modules?"
+            )
+        return torch.cat([tensors[m.key].reshape(-1) for m in self.matrices])
+
+
+def _first_difference(
+    expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]
+) -> str | None:
+    def named(keys: Iterable[str]) -> str:
+        return sorted(keys)[0]
+
+    if missing := expected.keys() - found.keys():
+        return f"{len(missing)} of {len(expected)} tensors are missing, '{named(missing)}' first"
+    if unknown := found.keys() - expected.keys():
+        return f"{len(unknown)} tensors belong to no adapted module, '{named(unknown)}' first"
+    for key, shape in expected.items():
+        if found[key] != shape:
+            return f"tensor '{key}' has shape {found[key]}, expected {shape}"
+    return None

@@ -1,0 +1,1 @@
+"""Turning documents into rewrites and question-answer pairs."""

@@ -1,0 +1,1 @@
+"""Documents, datasets, the encoding schedule and the data module."""

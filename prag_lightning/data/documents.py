@@ -1,0 +1,118 @@
+"""What goes through the toolkit: documents, their augmentations, questions, and JSON Lines of them."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+
+
+class _Record(BaseModel):
+    """One line of a JSON Lines file: unknown fields are ignored, known ones never coerced."""
+
+    model_config = ConfigDict(frozen=True, strict=True, populate_by_name=True)
+
+
+class Document(_Record):
+    """The unit of retrieval and of encoding. BEIR's ``_id`` is read as ``id``."""
+
+    id: str = Field(min_length=1, validation_alias=AliasChoices("id", "_id"))
+    title: str = ""
+    text: str
+
+
+class QuestionAnswer(_Record):
+    """A question that its document answers, in a few words and in a sentence."""
+
+    question: str = Field(min_length=1)
+    answer: str = Field(min_length=1)
+    full_answer: str = Field(min_length=1)
+
+
+class Augmentation(_Record):
+    """What a language model made of one document."""
+
+    document_id: str = Field(min_length=1)
+    rewrites: list[str]
+    qas: list[QuestionAnswer]
+
+
+class Question(_Record):
+    """A question to evaluate: ``document_ids`` are the gold documents, where they are known."""
+
+    id: str = Field(min_length=1)
+    question: str = Field(min_length=1)
+    answers: list[str] = []
+    document_ids: list[str] = []
+    type: str | None = None
+
+
+RecordT = TypeVar("RecordT", bound=_Record)
+
+
+def read_records(file: str | os.PathLike[str], record_type: type[RecordT]) -> Iterator[RecordT]:
+    """Yield the records of a JSON Lines file, one at a time; blank lines are passed over.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If a line is not valid; names the file, the line and the field.
+    """
+    path = Path(file)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected {record_type.__name__} records")
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                # The text is decoded strictly here: pydantic names no byte of a bad sequence.
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                yield record_type.model_validate_json(text)
+            except UnicodeDecodeError as error:
+                raise ValueError(
+                    f"{path}:{number}: not UTF-8 at byte {error.start} of the line; "
+                    "convert the file to UTF-8"
+                ) from error
+            except ValidationError as error:
+                raise ValueError(f"{path}:{number}: {_first_problem(error)}") from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in problem["loc"])
+    return f"field '{field}': {problem['msg']}" if field else problem["msg"]
+
+
+def write_records(file: str | os.PathLike[str], records: Iterable[_Record]) -> int:
+    """Write records as JSON Lines, whole or not at all, and return how many there were."""
+    path = Path(file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    count = 0
+    with temporary.open("w", encoding="utf-8") as out:
+        for record in records:
+            out.write(json.dumps(record.model_dump(exclude_none=True), ensure_ascii=False) + "\n")
+            count += 1
+        out.flush()
+        os.fsync(out.fileno())
+    temporary.replace(path)
+    return count
+
+
+def unique_by_id(documents: Iterable[Document], source: str | os.PathLike[str]) -> list[Document]:
+    """Return the documents without exact repetitions, in order.
+
+    Raises:
+        ValueError: If one id stands for two different texts.
+    """
+    by_id: dict[str, Document] = {}
+    for document in documents:
+        known = by_id.setdefault(document.id, document)
+        if known != document:
+            raise ValueError(
+                f"{source}: document id '{document.id}' stands for two different documents; "
+                "give each its own id"
+            )
+    return list(by_id.values())

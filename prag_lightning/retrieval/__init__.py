@@ -1,0 +1,1 @@
+"""Finding the documents that a question needs."""
