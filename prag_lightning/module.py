@@ -1,7 +1,8 @@
 """The LightningModule: a frozen base model, and a bank of adapters over it."""
 
 import time
-from typing import Any, NamedTuple, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from lightning import LightningModule
@@ -11,17 +12,23 @@ from transformers import PreTrainedModel
 from prag_lightning.adapters.bank import AdapterBank, Route
 from prag_lightning.adapters.layout import LoraConfig
 from prag_lightning.adapters.optimizer import StackedAdamW, clip_rows_
+from prag_lightning.adapters.recipe import Recipe, digest_tensors, digest_text
+from prag_lightning.adapters.warm_start import WarmStartSource
 from prag_lightning.attention import SEGMENTED
 from prag_lightning.base_model import (
     Dtype,
     Quantization,
+    check_base,
     last_hidden_states,
     load_base,
     load_tokenizer,
-    check_base,
+    weights_digest,
 )
 from prag_lightning.data.batches import EncodingBatch, QuestionBatch
 from prag_lightning.loss import token_nll
+
+if TYPE_CHECKING:
+    from prag_lightning.data.datamodule import DocumentDataModule
 
 
 class Answers(NamedTuple):
@@ -53,6 +60,7 @@ class ParametricRAG(LightningModule):
         dtype: Of the base model's weights.
         quantization: Load the base in 4 or 8 bits with bitsandbytes.
         max_new_tokens: Longest answer, in tokens.
+        store: Folder of the adapters; by default ``adapters`` under the run's root folder.
         trust_remote_code: Run Python code that comes with the base model.
     """
 
@@ -69,6 +77,7 @@ class ParametricRAG(LightningModule):
         dtype: Dtype = "auto",
         quantization: Quantization | None = None,
         max_new_tokens: int = 20,
+        store: str | None = None,
         trust_remote_code: bool = False,
     ) -> None:
         super().__init__()
@@ -81,7 +90,9 @@ class ParametricRAG(LightningModule):
         self.dtype_name = dtype
         self.quantization = quantization
         self.max_new_tokens = max_new_tokens
+        self.store = store
         self.trust_remote_code = trust_remote_code
+        self.warm_start = WarmStartSource()
         self.automatic_optimization = False
         # Checkpoints hold no base model; the store is what a run leaves.
         self.strict_loading = False
@@ -102,6 +113,37 @@ class ParametricRAG(LightningModule):
             trust_remote_code=self.trust_remote_code,
         )
         self.bank = AdapterBank(self.base, self.lora, self.num_slots)
+
+    @property
+    def store_dir(self) -> str:
+        """Where the adapters are."""
+        return self.store or str(Path(self.trainer.default_root_dir) / "adapters")
+
+    def warm_start_row(self) -> Tensor:
+        """Return the warm start, shape ``(num_params,)``, float32."""
+        return self.warm_start.read(self.bank.layout, self.lora)
+
+    def recipe(self, data: "DocumentDataModule") -> Recipe:
+        """Return all that an adapter depends on besides its document."""
+        assert self.base is not None
+        training = {
+            "lr": self.lr,
+            "weight_decay": self.weight_decay,
+            "max_grad_norm": self.max_grad_norm,
+            "dtype": self.dtype_name,
+            "quantization": self.quantization,
+            "precision": str(self.trainer.precision),
+            **data.training_settings(),
+        }
+        return Recipe(
+            base_model=self.base_name,
+            base_digest=weights_digest(self.base),
+            lora=self.lora,
+            modules=self.bank.layout.modules,
+            warm_start=digest_tensors([("warm_start", self.warm_start_row())]),
+            training=training,
+            prompt_version=digest_text(*vars(data.encoder.template).values()),
+        )
 
     def configure_optimizers(self) -> StackedAdamW:
         """Return AdamW with a step counter for every slot."""
