@@ -86,7 +86,7 @@ class StackedAdamW(torch.optim.Optimizer):
         exp_avg.lerp_(grad, 1 - beta1)
         exp_avg_sq.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
         denominator = exp_avg_sq.sqrt().div_(root).add_(group["eps"])
-        weight.sub_((exp_avg / denominator).mul_(step_size))
+        weight.sub_((exp_avg * step_size).div_(denominator))
 
 
 @torch.no_grad()

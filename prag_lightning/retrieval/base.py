@@ -16,8 +16,6 @@ class RetrievedDocument(NamedTuple):
 class Retriever(Protocol):
     """Finds documents for questions."""
 
-    def retrieve(
-        self, questions: Sequence[Question], top_k: int
-    ) -> list[list[RetrievedDocument]]:
+    def retrieve(self, questions: Sequence[Question], top_k: int) -> list[list[RetrievedDocument]]:
         """Return up to ``top_k`` documents for each question, best first."""
         ...
