@@ -101,9 +101,7 @@ class MergedEvaluation(Callback):
             ]
             text = answers.texts[row]
             self._predictions.append(
-                predict(
-                    batch.method, question, text, nll[row], self.scoring, passages, adapters
-                )
+                predict(batch.method, question, text, nll[row], self.scoring, passages, adapters)
             )
         self._seconds[batch.method] += time.monotonic() - self._batch_start
 
@@ -120,9 +118,7 @@ class MergedEvaluation(Callback):
             console.print(f"{method}: {count} retrieved documents had no adapter and were left out")
         console.print(f"predictions and scores are in {root}")
 
-    def _choose(
-        self, batch: QuestionBatch
-    ) -> list[tuple[list[RetrievedDocument], MergeWeights]]:
+    def _choose(self, batch: QuestionBatch) -> list[tuple[list[RetrievedDocument], MergeWeights]]:
         """Return for each row the documents that have adapters, and how they are weighted."""
         merges = []
         for documents in batch.adapters:

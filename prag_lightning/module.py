@@ -169,10 +169,8 @@ class ParametricRAG(LightningModule):
         self.bank.zero_grad()
         losses = self.document_losses(batch)
         self.manual_backward(losses.sum())
-        grad = self.bank.weight.grad
-        assert grad is not None
         if self.max_grad_norm is not None:
-            clip_rows_(grad, self.max_grad_norm)
+            clip_rows_(self.bank.grad, self.max_grad_norm)
         slots = torch.tensor(batch.slots, device=self.device)
         for slot in batch.begins:
             self._finite[slot] = True
@@ -188,9 +186,7 @@ class ParametricRAG(LightningModule):
         slots = torch.tensor([[row.slot] for row in batch.rows])
         route = Route(slots if batch.packed else slots.to(self.device), lengths=lengths)
         with self.bank.routed(route):
-            hidden = last_hidden_states(
-                self.base, batch.input_ids, batch.position_ids, lengths
-            )
+            hidden = last_hidden_states(self.base, batch.input_ids, batch.position_ids, lengths)
         flat = hidden.flatten(0, 1).index_select(0, batch.loss_positions)
         nll = token_nll(flat, self.base.get_output_embeddings(), batch.targets)
         sums = nll.new_zeros(self.bank.num_slots).index_add(0, batch.loss_slots, nll)
@@ -204,9 +200,7 @@ class ParametricRAG(LightningModule):
         return bool(finite)
 
     @torch.no_grad()
-    def test_step(
-        self, batch: QuestionBatch, batch_idx: int, dataloader_idx: int = 0
-    ) -> Answers:
+    def test_step(self, batch: QuestionBatch, batch_idx: int, dataloader_idx: int = 0) -> Answers:
         """Answer a batch of questions with the adapters that the bank is routed to."""
         return Answers(self.generate(batch), self.answer_nll(batch))
 
@@ -247,8 +241,12 @@ class ParametricRAG(LightningModule):
 
     def _log_progress(self, batch: EncodingBatch, losses: Tensor) -> None:
         seconds = time.monotonic() - self._start
-        self.log("loss", losses.mean(), prog_bar=True, batch_size=1)
-        self.log("documents", float(self._num_encoded), prog_bar=True, batch_size=1)
-        self.log("documents_per_second", self._num_encoded / seconds, prog_bar=True, batch_size=1)
-        padding = 1 - batch.num_tokens / batch.input_ids.numel()
-        self.log("padding", padding, batch_size=1)
+        self.log_dict(
+            {
+                "loss": losses.mean(),
+                "documents": float(self._num_encoded),
+                "documents_per_second": self._num_encoded / seconds,
+                "padding": 1 - batch.num_tokens / batch.input_ids.numel(),
+            },
+            batch_size=1,
+        )

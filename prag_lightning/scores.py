@@ -137,9 +137,9 @@ def score_table(scores: Sequence[Score]) -> Table:
     """Return the scores as a table for a terminal."""
     table = Table(header_style="bold")
     for name in ("method", "questions"):
-        table.add_column(name)
-    for name in ("number", "EM", "F1", "precision", "recall", "answer NLL", "questions/s"):
-        table.add_column(name, justify="right")
+        table.add_column(name, no_wrap=True)
+    for name in ("n", "EM", "F1", "prec.", "recall", "NLL", "q/s"):
+        table.add_column(name, justify="right", no_wrap=True)
     last = ""
     for score in scores:
         if score.method != last:

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 
-def add_to_rows(output: Tensor, x: Tensor, lora_A: Tensor, lora_B: Tensor, scaling: float) -> Tensor:
+def add_to_rows(
+    output: Tensor, x: Tensor, lora_A: Tensor, lora_B: Tensor, scaling: float
+) -> Tensor:
     """Return a layer's output with every row's own update added.
 
     Args:
