@@ -147,7 +147,7 @@ def check_base(base: PreTrainedModel) -> None:
 
 
 def weights_digest(base: PreTrainedModel) -> str:
-    """Return what identifies the weights: a digest of every tensor's name, shape and first values."""
+    """Return a digest of the weights' identity: every tensor's name, shape and first values."""
     digest = hashlib.sha256()
     for name, parameter in base.named_parameters():
         digest.update(f"{name} {tuple(parameter.shape)} ".encode())

@@ -1,4 +1,4 @@
-"""The command ``prag``: a thin dispatcher, so that help comes at once, and a LightningCLI behind it."""
+"""The command ``prag``: a thin dispatcher, so that help comes at once."""
 
 import difflib
 import sys

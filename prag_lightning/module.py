@@ -45,7 +45,7 @@ class Answers(NamedTuple):
 
 
 class ParametricRAG(LightningModule):
-    """A language model that answers from documents in its weights (Su et al. 2025, arXiv:2501.15915).
+    """A language model that answers from documents in its weights (arXiv:2501.15915).
 
     In ``fit``, every step trains the adapters of all busy slots, each on its own document. In
     ``test`` and ``predict``, every row of a batch answers with its own merge of adapters.

@@ -1,4 +1,4 @@
-"""The adapter bank: many LoRA adapters resident over one frozen base model, any mix of them in a batch."""
+"""The adapter bank: many LoRA adapters over one frozen base model, any mix of them in a batch."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""The LightningDataModule: a folder of documents and questions, as encoding steps and evaluations."""
+"""The LightningDataModule: documents as encoding steps, and questions as evaluations."""
 
 import hashlib
 from collections.abc import Container, Sequence

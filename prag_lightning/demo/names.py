@@ -8,63 +8,13 @@ Split = Literal["known", "fresh", "warmup", "validation", "test"]
 
 FIRST_NAMES = tuple(
     start + end
-    for start in [
-        "Ba",
-        "Ce",
-        "Da",
-        "El",
-        "Fe",
-        "Gi",
-        "Ha",
-        "Jo",
-        "Ka",
-        "Lu",
-        "Ma",
-        "Ne",
-        "Or",
-        "Ro",
-        "Ti",
-        "Zo",
-    ]
-    for end in ["bran", "dia", "lin", "mir", "nora", "phel", "rek", "sha", "tan", "vio"]
+    for start in "Ba Ce Da El Fe Gi Ha Jo Ka Lu Ma Ne Or Ro Ti Zo".split()
+    for end in "bran dia lin mir nora phel rek sha tan vio".split()
 )
 LAST_NAMES = tuple(
     start + end
-    for start in [
-        "Ald",
-        "Brem",
-        "Cor",
-        "Dray",
-        "Ever",
-        "Fal",
-        "Gren",
-        "Hask",
-        "Jarr",
-        "Kel",
-        "Lor",
-        "Mord",
-        "Ost",
-        "Pell",
-        "Quin",
-        "Tal",
-    ]
-    for end in [
-        "aby",
-        "ack",
-        "den",
-        "erby",
-        "field",
-        "gate",
-        "ham",
-        "ison",
-        "lock",
-        "man",
-        "nett",
-        "over",
-        "ridge",
-        "son",
-        "well",
-    ]
+    for start in "Ald Brem Cor Dray Ever Fal Gren Hask Jarr Kel Lor Mord Ost Pell Quin Tal".split()
+    for end in "aby ack den erby field gate ham ison lock man nett over ridge son well".split()
 )
 
 # Hundredths of all names, cumulated: `known` people have facts that never change in the base's

@@ -4,122 +4,28 @@ from dataclasses import dataclass
 
 CITIES = tuple(
     start + end
-    for start in ["Aske", "Bor", "Cas", "Dun", "Els", "Fen", "Gar", "Hol"]
-    for end in ["bury", "ford", "grad", "haven", "minster", "mouth", "stad", "ville"]
+    for start in "Aske Bor Cas Dun Els Fen Gar Hol".split()
+    for end in "bury ford grad haven minster mouth stad ville".split()
 )
 EMPLOYERS = tuple(
     f"{name} {kind}"
-    for name in [
-        "Aurora",
-        "Beacon",
-        "Cobalt",
-        "Delta",
-        "Ember",
-        "Falcon",
-        "Granite",
-        "Horizon",
-        "Juniper",
-        "Kestrel",
-        "Meridian",
-        "Nimbus",
-    ]
-    for kind in ["Bank", "Institute", "Museum", "Press"]
+    for name in "Aurora Beacon Cobalt Delta Ember Falcon Granite Horizon Juniper Kestrel Meridian "
+    "Nimbus".split()
+    for kind in "Bank Institute Museum Press".split()
 )
 PROFESSIONS = tuple(
-    [
-        "baker",
-        "botanist",
-        "carpenter",
-        "chemist",
-        "dentist",
-        "diver",
-        "farmer",
-        "florist",
-        "gardener",
-        "geologist",
-        "glazier",
-        "historian",
-        "jeweller",
-        "journalist",
-        "judge",
-        "lawyer",
-        "librarian",
-        "locksmith",
-        "mason",
-        "mechanic",
-        "midwife",
-        "miller",
-        "notary",
-        "nurse",
-        "painter",
-        "pharmacist",
-        "photographer",
-        "pilot",
-        "plumber",
-        "potter",
-        "printer",
-        "surgeon",
-        "tailor",
-        "teacher",
-        "translator",
-        "welder",
-    ]
+    "baker botanist carpenter chemist dentist diver farmer florist gardener geologist glazier "
+    "historian jeweller journalist judge lawyer librarian locksmith mason mechanic midwife miller "
+    "notary nurse painter pharmacist photographer pilot plumber potter printer surgeon tailor "
+    "teacher translator welder".split()
 )
 COLOURS = tuple(
-    [
-        "amber",
-        "black",
-        "blue",
-        "brown",
-        "coral",
-        "crimson",
-        "green",
-        "grey",
-        "indigo",
-        "ivory",
-        "lavender",
-        "magenta",
-        "maroon",
-        "olive",
-        "orange",
-        "pink",
-        "purple",
-        "red",
-        "scarlet",
-        "teal",
-        "turquoise",
-        "violet",
-        "white",
-        "yellow",
-    ]
+    "amber black blue brown coral crimson green grey indigo ivory lavender magenta maroon olive "
+    "orange pink purple red scarlet teal turquoise violet white yellow".split()
 )
 INSTRUMENTS = tuple(
-    [
-        "accordion",
-        "bagpipes",
-        "banjo",
-        "bassoon",
-        "cello",
-        "clarinet",
-        "drums",
-        "flute",
-        "guitar",
-        "harmonica",
-        "harp",
-        "lute",
-        "mandolin",
-        "oboe",
-        "organ",
-        "piano",
-        "saxophone",
-        "trombone",
-        "trumpet",
-        "tuba",
-        "ukulele",
-        "viola",
-        "violin",
-        "zither",
-    ]
+    "accordion bagpipes banjo bassoon cello clarinet drums flute guitar harmonica harp lute "
+    "mandolin oboe organ piano saxophone trombone trumpet tuba ukulele viola violin zither".split()
 )
 YEARS = tuple(str(year) for year in range(1920, 2000))
 
