@@ -200,7 +200,9 @@ class ParametricRAG(LightningModule):
         return bool(finite)
 
     @torch.no_grad()
-    def test_step(self, batch: QuestionBatch, batch_idx: int, dataloader_idx: int = 0) -> Answers:
+    def test_step(  # type: ignore[override]
+        self, batch: QuestionBatch, batch_idx: int, dataloader_idx: int = 0
+    ) -> Answers:
         """Answer a batch of questions with the adapters that the bank is routed to."""
         return Answers(self.generate(batch), self.answer_nll(batch))
 

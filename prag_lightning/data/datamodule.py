@@ -206,7 +206,7 @@ class DocumentDataModule(LightningDataModule):
 
     def _loader(self, dataset: EncodingSteps | QuestionBatches) -> DataLoader:  # type: ignore[type-arg]
         return DataLoader(
-            dataset,  # type: ignore[arg-type]
+            dataset,
             batch_size=None,
             num_workers=self.num_workers,
             persistent_workers=False,
