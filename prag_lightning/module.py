@@ -103,6 +103,8 @@ class ParametricRAG(LightningModule):
         # Checkpoints hold no base model; the store is what a run leaves.
         self.strict_loading = False
         self.base: PreTrainedModel | None = None
+        # After a full memory: how many documents fit.
+        self._slots_at_once: int | None = None
         self.tokenizer = load_tokenizer(base, trust_remote_code)
         # Answers are generated behind the prompt's end, so that is where rows are aligned.
         self.tokenizer.padding_side = "left"
@@ -244,7 +246,7 @@ class ParametricRAG(LightningModule):
         num_slots = self.bank.num_slots
         self._finite = torch.ones(num_slots, dtype=torch.bool, device=self.device)
         self._loss_scales = torch.ones(num_slots, device=self.device)
-        self._slots_at_once: int | None = None
+        self._slots_at_once = None
 
     def _choose_num_slots(self) -> None:
         data = cast("DocumentDataModule", cast(Any, self.trainer).datamodule)
