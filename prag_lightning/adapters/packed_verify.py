@@ -24,6 +24,7 @@ from prag_lightning.adapters.packed_shards import (
     whole_lines,
     writer_folders,
 )
+from prag_lightning.adapters.packed_writer import ShardWriter
 from prag_lightning.adapters.recipe import Manifest
 from prag_lightning.adapters.rows import RowCodec
 from prag_lightning.adapters.store_base import Damage
@@ -57,8 +58,7 @@ def verify_packed(files: StoreFiles, manifest: Manifest) -> Iterator[Damage]:
 def repair_packed(files: StoreFiles, root: Path, manifest: Manifest) -> None:
     """Take damaged adapters out of the journals, mend the headers, and drop damaged indexes.
 
-    What was taken out is no longer in the store, so that the next run encodes it again. The next
-    run also makes the index anew.
+    What was taken out is no longer in the store, so that the next run encodes it again.
     """
     codec = RowCodec(manifest.recipe.layout, manifest.dtype)
     for folder in writer_folders(files):
@@ -75,6 +75,8 @@ def repair_packed(files: StoreFiles, root: Path, manifest: Manifest) -> None:
                 file.unlink()
         for shard, report in damaged.items():
             _rewrite(root / folder, shard, report, codec)
+        # Makes a new index.
+        ShardWriter(files, folder, root, codec).close()
 
 
 def _shards(files: StoreFiles, folder: str, index: Index | None) -> range:
@@ -96,7 +98,7 @@ def _check_index(files: StoreFiles, folder: str) -> tuple[Index | None, list[Dam
             file = f"{folder}/{name}"
             content = files.read(file)
             if index_name(hashlib.sha256(content).hexdigest()) == name:
-                index = index or open_index(files, file)
+                index = index or open_index(files, folder)
             else:
                 damages.append(Damage(None, file, "is damaged; its adapters are not"))
     return index, damages

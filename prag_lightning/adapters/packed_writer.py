@@ -93,10 +93,10 @@ class ShardWriter(WriterFiles):
         """Take all entries into the index."""
         if self.recent:
             file = write_index(self._root / self.folder, self.index, self.recent, self.end)
-            if self.index:
-                self.index.close()
-            self.index = Index(file)
-            self.recent = {}
+            with self._swapping:
+                if self.index:
+                    self.index.close()
+                self.index, self.recent = Index(file), {}
 
     def close(self) -> None:
         """Seal the open shard and bring the index up to date."""
@@ -108,6 +108,8 @@ class ShardWriter(WriterFiles):
         shard, journal = self._descriptors or self._open_shard()
         offset = self._row_offset()
         try:
+            # A line may stand there that an interrupted call wrote.
+            os.ftruncate(journal, self.end.num_bytes)
             with needs_room(
                 self._root / shard_name(self.folder, self.end.shard), len(rows) + len(lines)
             ):
