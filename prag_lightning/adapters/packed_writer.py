@@ -4,7 +4,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from prag_lightning.adapters.durable import needs_room, sync_folder, write_at, write_synced
+from prag_lightning.adapters.durable import (
+    needs_room,
+    overwrite_start,
+    sync_folder,
+    write_at,
+    write_synced,
+)
 from prag_lightning.adapters.files import StoreFiles
 from prag_lightning.adapters.packed_index import (
     Covered,
@@ -182,12 +188,8 @@ class ShardWriter(WriterFiles):
         return adapter_checksum(document_id, digest, data) == checksum
 
     def _write_header(self) -> None:
-        descriptor = os.open(self._root / shard_name(self.folder, self.end.shard), os.O_RDWR)
-        try:
-            write_at(descriptor, memoryview(shard_header(self._codec, self.end.lines)), 0)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        path = self._root / shard_name(self.folder, self.end.shard)
+        overwrite_start(path, shard_header(self._codec, self.end.lines))
 
 
 def _sweep(folder: Path) -> None:
