@@ -48,21 +48,19 @@ class RunLock:
             os.close(self._descriptor)
             raise ValueError(_refusal(folder, _holder(self._path)))
         _held.add(self._descriptor)
-        self._content: dict[str, str | int] = {"pid": os.getpid(), "host": socket.gethostname(), "run_id": run_id}
+        self._content = {"pid": os.getpid(), "host": socket.gethostname(), "run_id": run_id}
 
     def announce(self) -> None:
         """Let the other ranks of this run in."""
-        self._write(self._content)
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, json.dumps(self._content).encode(), 0)
 
     def release(self) -> None:
-        """Give the lock back; ranks of this run that come late are let in all the same."""
-        self._write({**self._content, "released": True})
+        """Give the lock back. A rank that comes late still finds its run here."""
+        self._content = {"run_id": self._content["run_id"]}
+        self.announce()
         _held.discard(self._descriptor)
         os.close(self._descriptor)
-
-    def _write(self, content: dict[str, str | int]) -> None:
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, json.dumps(content).encode(), 0)
 
 
 def current_run_id() -> str:
@@ -95,10 +93,8 @@ def _holder(path: Path) -> dict[str, str | int]:
 
 
 def _is_alive(holder: dict[str, str | int]) -> bool:
-    if holder.get("released"):
-        return False
-    if not holder or holder.get("host") != socket.gethostname():
-        return bool(holder)
+    if "pid" not in holder or holder.get("host") != socket.gethostname():
+        return "pid" in holder
     try:
         os.kill(int(holder["pid"]), 0)
     except ProcessLookupError:
