@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prag_lightning.data.documents import Document
@@ -64,7 +64,7 @@ def _documents(corpus: Path) -> "Iterator[Document]":
         yield from progress.track(read_records(corpus, Document), total=None)
 
 
-INDEX_COMMANDS = {
+INDEX_COMMANDS: dict[str, Any] = {
     "bm25": index_bm25,
     "dense": index_dense,
     "elasticsearch": index_elasticsearch,
