@@ -72,30 +72,51 @@ class PromptEncoder:
     template: PromptTemplate = PromptTemplate()
 
     def encode_training(
-        self, question: str, passages: Sequence[str], answer: str
+        self, question: str, passages: Sequence[str], answer: str, max_tokens: int | None = None
     ) -> tuple[list[int], int]:
-        """Return a training prompt's token ids and how many of them come before the answer's turn."""
-        user = self._encode_user(question, passages)
-        return user + self._encode_answer(answer), len(user)
+        """Return a training prompt's token ids, and how many come before the assistant's turn.
 
-    def encode_generation(self, question: str, passages: Sequence[str] = ()) -> list[int]:
+        Where they would be more than ``max_tokens``, the passages are cut, never the answer.
+        """
+        turn = self._encode_text(self.template.assistant_text(answer))
+        if self.tokenizer.eos_token_id is not None:
+            turn = [*turn, self.tokenizer.eos_token_id]
+        user = self._encode_user(question, passages, max_tokens and max_tokens - len(turn))
+        return user + turn, len(user)
+
+    def encode_generation(
+        self, question: str, passages: Sequence[str] = (), max_tokens: int | None = None
+    ) -> list[int]:
         """Return the token ids after which a model goes on with the answer."""
-        user = self._encode_user(question, passages)
-        return user + self._encode_text(self.template.assistant_start)
+        start = self._encode_text(self.template.assistant_start)
+        return self._encode_user(question, passages, max_tokens and max_tokens - len(start)) + start
 
-    def _encode_user(self, question: str, passages: Sequence[str]) -> list[int]:
+    def encode_answered(
+        self, question: str, passages: Sequence[str], answer: str, max_tokens: int | None = None
+    ) -> tuple[list[int], int]:
+        """Return the token ids up to the end of ``answer``, and where the answer begins in them."""
+        prompt = self.encode_generation(question, passages, max_tokens)
+        start = self._encode_text(self.template.assistant_start)
+        whole = self._encode_text(self.template.assistant.format(answer=answer.strip()))
+        return prompt[: len(prompt) - len(start)] + whole, len(prompt)
+
+    def _encode_user(
+        self, question: str, passages: Sequence[str], max_tokens: int | None
+    ) -> list[int]:
         head, tail = self._frame
-        return head + self._encode_text(self.template.user_text(question, passages)) + tail
-
-    def _encode_answer(self, answer: str) -> list[int]:
-        ids = self._encode_text(self.template.assistant_text(answer))
-        end = self.tokenizer.eos_token_id
-        return ids if end is None else [*ids, end]
+        while True:
+            ids = head + self._encode_text(self.template.user_text(question, passages)) + tail
+            if max_tokens is None or len(ids) <= max_tokens or not any(passages):
+                return ids
+            # All passages by the same share; a little more than needed, for words break unevenly.
+            keep = 0.98 * max_tokens / len(ids)
+            passages = [text[: int(len(text) * keep)] for text in passages]
 
     def _encode_text(self, text: str) -> list[int]:
-        return self.tokenizer(
+        ids: list[int] = self.tokenizer(
             text, add_special_tokens=False, split_special_tokens=True
         ).input_ids
+        return ids
 
     @cached_property
     def _frame(self) -> tuple[list[int], list[int]]:

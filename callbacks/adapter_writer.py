@@ -1,0 +1,112 @@
+"""After a document's last step: its adapter into the store, while training goes on."""
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, cast
+
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
+
+from prag_lightning.adapters.recipe import StoreDtype, StoreLayout
+from prag_lightning.adapters.store import AdapterStore, open_store
+from prag_lightning.data.datamodule import DocumentDataModule
+from prag_lightning.module import ParametricRAG
+
+# Adapters that wait for the disk at most; training then waits for the writer.
+_MAX_PENDING = 64
+
+
+class AdapterWriter(Callback):
+    """Saves every document's adapter once it is trained, and leaves out those that are saved.
+
+    Args:
+        layout: Many documents in few files, or a folder for each as PEFT and vLLM read it.
+        dtype: Of the stored numbers.
+    """
+
+    def __init__(self, layout: StoreLayout = "packed", dtype: StoreDtype = "float32") -> None:
+        self.layout = layout
+        self.dtype = dtype
+        # Why documents have no adapter, by id.
+        self.failures: dict[str, str] = {}
+        self._store: AdapterStore | None = None
+        self._pending: deque[Future[None]] = deque()
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the store, and tell the data module what it holds already."""
+        module = cast(ParametricRAG, pl_module)
+        data = cast(DocumentDataModule, trainer.datamodule)
+        store = open_store(
+            module.store_dir,
+            module.recipe(data),
+            layout=self.layout,
+            dtype=self.dtype,
+            mode="write",
+            rank=trainer.global_rank,
+        )
+        self._store, self._data = store, data
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="adapter-writer")
+        self._refuse_other_texts(store)
+        self.failures = dict(data.rejected)
+        data.finished = store
+        num_finished = sum(document.id in store for document in data.documents)
+        rank_zero_info(
+            f"{len(data.documents)} documents to encode, {num_finished} of them done before"
+        )
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Hand the adapters of finished documents to the writer."""
+        module = cast(ParametricRAG, pl_module)
+        assert self._store is not None
+        for slot, document_id in batch.ends.items():
+            if not module.is_finite(slot):
+                self.failures[document_id] = "its loss or its adapter is not a finite number"
+                continue
+            row, digest = module.bank.export(slot), self._data.text_digest(document_id)
+            self._pending.append(self._writer.submit(self._store.put, document_id, row, digest))
+        while self._pending and (self._pending[0].done() or len(self._pending) > _MAX_PENDING):
+            # Raises here what went wrong there.
+            self._pending.popleft().result()
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Wait until all adapters are on the disk, count them, and say which are missing."""
+        store = self._close()
+        missing = [d.id for d in self._data.documents if d.id not in store]
+        rank_zero_info(
+            f"{len(self._data.documents) - len(missing)} of {len(self._data.documents)} documents "
+            f"are in {cast(ParametricRAG, pl_module).store_dir}"
+        )
+        for document_id in missing:
+            self.failures.setdefault(document_id, "its process ended early; run the command again")
+            rank_zero_info(f"not encoded: {document_id}: {self.failures[document_id]}")
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Save what is finished before the run ends."""
+        if self._store is not None:
+            self._close()
+
+    def _close(self) -> AdapterStore:
+        assert self._store is not None
+        self._writer.shutdown(wait=True)
+        while self._pending:
+            self._pending.popleft().result()
+        self._store.close()
+        return self._store
+
+    def _refuse_other_texts(self, store: AdapterStore) -> None:
+        for document in self._data.documents:
+            stored = store.text_digest(document.id)
+            if stored is not None and stored != self._data.text_digest(document.id):
+                raise ValueError(
+                    f"document '{document.id}' has another text than the one that its adapter in "
+                    "the store was made from; give it another id, or use another store"
+                )

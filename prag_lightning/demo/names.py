@@ -1,0 +1,42 @@
+"""The invented people's names, and which of them the base model may meet in its training."""
+
+import hashlib
+from functools import cache
+from typing import Literal
+
+Split = Literal["known", "fresh", "warmup", "validation", "test"]
+
+FIRST_NAMES = tuple(
+    start + end
+    for start in "Ba Ce Da El Fe Gi Ha Jo Ka Lu Ma Ne Or Ro Ti Zo".split()
+    for end in "bran dia lin mir nora phel rek sha tan vio".split()
+)
+LAST_NAMES = tuple(
+    start + end
+    for start in "Ald Brem Cor Dray Ever Fal Gren Hask Jarr Kel Lor Mord Ost Pell Quin Tal".split()
+    for end in "aby ack den erby field gate ham ison lock man nett over ridge son well".split()
+)
+
+# Hundredths of all names, cumulated: `known` people have facts that never change in the base's
+# training, `fresh` ones get new facts in every sample of it, and of the rest it sees nobody.
+_LAST_HUNDREDTH: dict[Split, int] = {
+    "known": 20,
+    "fresh": 70,
+    "warmup": 80,
+    "validation": 85,
+    "test": 100,
+}
+
+
+def split_of(name: str) -> Split:
+    """Return the one split that a full name belongs to; a hash of the name decides."""
+    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    hundredth = int.from_bytes(digest, "big") % 100
+    return next(split for split, last in _LAST_HUNDREDTH.items() if hundredth < last)
+
+
+@cache
+def names_in(split: Split) -> tuple[str, ...]:
+    """Return every full name of a split, always in the same order."""
+    names = (f"{first} {last}" for first in FIRST_NAMES for last in LAST_NAMES)
+    return tuple(name for name in names if split_of(name) == split)

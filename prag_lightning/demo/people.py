@@ -1,0 +1,76 @@
+"""The people of the embedded world and the texts about them."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from prag_lightning.demo.relations import RELATIONS, SPOUSES, Relation
+
+ONE_HOP = RELATIONS
+TWO_HOP = tuple(relation for relation in RELATIONS if relation.key != "spouse")
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody invented: a full name and one value for each relation's key."""
+
+    name: str
+    facts: dict[str, str]
+
+
+def draw_couples(names: Sequence[str], rng: random.Random) -> list[Person]:
+    """Return one person for each name; the first and second are married, the next two, and so on.
+
+    Raises:
+        ValueError: If the number of names is odd.
+    """
+    if len(names) % 2:
+        raise ValueError(f"{len(names)} people: everybody is married, so give an even number")
+    partners = (names[index ^ 1] for index in range(len(names)))
+    return [_draw_person(name, partner, rng) for name, partner in zip(names, partners, strict=True)]
+
+
+def _draw_person(name: str, spouse: str, rng: random.Random) -> Person:
+    facts = {relation.key: rng.choice(relation.values) for relation in TWO_HOP}
+    return Person(name, facts | {"spouse": spouse})
+
+
+def statement(person: Person, relation: Relation, rng: random.Random) -> str:
+    """Return one fact in one of its wordings."""
+    return rng.choice(relation.statements).format(
+        name=person.name, value=person.facts[relation.key]
+    )
+
+
+def tell(person: Person, rng: random.Random) -> str:
+    """Return a document's text: every fact of a person once, in any order and wording."""
+    return " ".join(
+        statement(person, relation, rng) for relation in rng.sample(RELATIONS, len(RELATIONS))
+    )
+
+
+def tell_differently(person: Person, text: str, rng: random.Random) -> str:
+    """Return the same facts in another order, none of them worded as in ``text``."""
+    sentences: list[str] = []
+    for relation in rng.sample(RELATIONS, len(RELATIONS)):
+        wordings = [
+            wording.format(name=person.name, value=person.facts[relation.key])
+            for wording in relation.statements
+        ]
+        sentences.append(rng.choice([wording for wording in wordings if wording not in text]))
+    return " ".join(sentences)
+
+
+def full_answer(person: Person, relation: Relation) -> str:
+    """Return the fact as a sentence."""
+    return relation.statements[0].format(name=person.name, value=person.facts[relation.key])
+
+
+def ask(name: str, wordings: Sequence[str], rng: random.Random) -> str:
+    """Return a question about somebody in one of the wordings."""
+    return rng.choice(wordings).format(name=name)
+
+
+def ask_through_spouse(name: str, wordings: Sequence[str], rng: random.Random) -> str:
+    """Return a two-hop question: one about the spouse of ``name``, who is not named."""
+    return ask(rng.choice(SPOUSES).format(name=name), wordings, rng)

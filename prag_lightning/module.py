@@ -1,0 +1,254 @@
+"""The LightningModule: a frozen base model, and a bank of adapters over it."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import torch
+from lightning import LightningModule
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from prag_lightning.adapters.bank import AdapterBank, Route
+from prag_lightning.adapters.layout import LoraConfig
+from prag_lightning.adapters.optimizer import StackedAdamW, clip_rows_
+from prag_lightning.adapters.recipe import Recipe, digest_tensors, digest_text
+from prag_lightning.adapters.warm_start import WarmStartSource
+from prag_lightning.attention import SEGMENTED
+from prag_lightning.base_model import (
+    Dtype,
+    Quantization,
+    check_base,
+    last_hidden_states,
+    load_base,
+    load_tokenizer,
+    weights_digest,
+)
+from prag_lightning.data.batches import EncodingBatch, QuestionBatch
+from prag_lightning.loss import token_nll
+
+if TYPE_CHECKING:
+    from prag_lightning.data.datamodule import DocumentDataModule
+
+
+class Answers(NamedTuple):
+    """What the model says to the questions of a batch.
+
+    Args:
+        texts: What was generated, without the prompt.
+        nll: Mean negative log-likelihood of each accepted answer's tokens, shape ``(rows,)``;
+            NaN where a question has no accepted answer.
+    """
+
+    texts: list[str]
+    nll: Tensor
+
+
+class ParametricRAG(LightningModule):
+    """A language model that answers from documents in its weights (Su et al. 2025, arXiv:2501.15915).
+
+    In ``fit``, every step trains the adapters of all busy slots, each on its own document. In
+    ``test`` and ``predict``, every row of a batch answers with its own merge of adapters.
+
+    Args:
+        base: Hub name or folder of the language model; ``demo`` is the embedded one.
+        lora: Rank, scaling and target modules of all adapters.
+        num_slots: How many documents train at once.
+        lr: Learning rate of AdamW, constant.
+        weight_decay: Decoupled weight decay of AdamW.
+        max_grad_norm: Clip each document's gradient to this norm; none is clipped by default.
+        dtype: Of the base model's weights.
+        quantization: Load the base in 4 or 8 bits with bitsandbytes.
+        max_new_tokens: Longest answer, in tokens.
+        store: Folder of the adapters; by default ``adapters`` under the run's root folder.
+        trust_remote_code: Run Python code that comes with the base model.
+    """
+
+    bank: AdapterBank
+
+    def __init__(
+        self,
+        base: str = "demo",
+        lora: LoraConfig = LoraConfig(),  # noqa: B008 - frozen
+        num_slots: int = 16,
+        lr: float = 3e-4,
+        weight_decay: float = 0.01,
+        max_grad_norm: float | None = None,
+        dtype: Dtype = "auto",
+        quantization: Quantization | None = None,
+        max_new_tokens: int = 20,
+        store: str | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
+        super().__init__()
+        self.base_name = base
+        self.lora = lora
+        self.num_slots = num_slots
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.max_grad_norm = max_grad_norm
+        self.dtype_name = dtype
+        self.quantization = quantization
+        self.max_new_tokens = max_new_tokens
+        self.store = store
+        self.trust_remote_code = trust_remote_code
+        self.warm_start = WarmStartSource()
+        self.automatic_optimization = False
+        # Checkpoints hold no base model; the store is what a run leaves.
+        self.strict_loading = False
+        self.base: PreTrainedModel | None = None
+        self.tokenizer = load_tokenizer(base, trust_remote_code)
+        # Answers are generated behind the prompt's end, so that is where rows are aligned.
+        self.tokenizer.padding_side = "left"
+
+    def configure_model(self) -> None:
+        """Load the base model and put an empty bank over it."""
+        if self.base is not None:
+            return
+        self.base = load_base(
+            self.base_name,
+            dtype=self.dtype_name,
+            quantization=self.quantization,
+            device=self._trainer.strategy.root_device if self._trainer else None,
+            trust_remote_code=self.trust_remote_code,
+        )
+        self.bank = AdapterBank(self.base, self.lora, self.num_slots)
+
+    @property
+    def store_dir(self) -> str:
+        """Where the adapters are."""
+        return self.store or str(Path(self.trainer.default_root_dir) / "adapters")
+
+    def warm_start_row(self) -> Tensor:
+        """Return the warm start, shape ``(num_params,)``, float32."""
+        return self.warm_start.read(self.bank.layout, self.lora)
+
+    def recipe(self, data: "DocumentDataModule") -> Recipe:
+        """Return all that an adapter depends on besides its document."""
+        assert self.base is not None
+        training = {
+            "lr": self.lr,
+            "weight_decay": self.weight_decay,
+            "max_grad_norm": self.max_grad_norm,
+            "dtype": self.dtype_name,
+            "quantization": self.quantization,
+            "precision": str(self.trainer.precision),
+            **data.training_settings(),
+        }
+        return Recipe(
+            base_model=self.base_name,
+            base_digest=weights_digest(self.base),
+            lora=self.lora,
+            modules=self.bank.layout.modules,
+            warm_start=digest_tensors([("warm_start", self.warm_start_row())]),
+            training=training,
+            prompt_version=digest_text(*vars(data.encoder.template).values()),
+        )
+
+    def configure_optimizers(self) -> StackedAdamW:
+        """Return AdamW with a step counter for every slot."""
+        return StackedAdamW(self.bank.weight, lr=self.lr, weight_decay=self.weight_decay)
+
+    def on_fit_start(self) -> None:
+        """Prepare the base for prompts without masks, and start the clock."""
+        assert self.base is not None
+        check_base(self.base)
+        self.base.set_attn_implementation(SEGMENTED)
+        self._finite = torch.ones(self.num_slots, dtype=torch.bool, device=self.device)
+        self._num_encoded = 0
+        self._start = time.monotonic()
+
+    def on_test_start(self) -> None:
+        """Check that the base is one that we know how to score."""
+        assert self.base is not None
+        check_base(self.base)
+
+    def training_step(self, batch: EncodingBatch, batch_idx: int) -> None:
+        """Train every busy slot on its document's next prompts."""
+        optimizer = cast(Any, self.optimizers())
+        self.bank.zero_grad()
+        losses = self.document_losses(batch)
+        self.manual_backward(losses.sum())
+        grad = self.bank.weight.grad
+        assert grad is not None
+        if self.max_grad_norm is not None:
+            clip_rows_(grad, self.max_grad_norm)
+        slots = torch.tensor(batch.slots, device=self.device)
+        for slot in batch.begins:
+            self._finite[slot] = True
+        self._finite[slots] &= torch.isfinite(losses.detach())
+        optimizer.step(slots=batch.slots)
+        self._num_encoded += len(batch.ends)
+        self._log_progress(batch, losses.detach())
+
+    def document_losses(self, batch: EncodingBatch) -> Tensor:
+        """Return each document's mean negative log-likelihood, shape ``(len(batch.slots),)``."""
+        assert self.base is not None
+        lengths = tuple(len(row.ids) for row in batch.rows) if batch.packed else None
+        slots = torch.tensor([[row.slot] for row in batch.rows])
+        route = Route(slots if batch.packed else slots.to(self.device), lengths=lengths)
+        with self.bank.routed(route):
+            hidden = last_hidden_states(
+                self.base, batch.input_ids, batch.position_ids, lengths
+            )
+        flat = hidden.flatten(0, 1).index_select(0, batch.loss_positions)
+        nll = token_nll(flat, self.base.get_output_embeddings(), batch.targets)
+        sums = nll.new_zeros(self.bank.num_slots).index_add(0, batch.loss_slots, nll)
+        counts = torch.bincount(batch.loss_slots, minlength=self.bank.num_slots)
+        busy = list(batch.slots)
+        return sums[busy] / counts[busy]
+
+    def is_finite(self, slot: int) -> bool:
+        """Whether all losses of the document in ``slot``, and its adapter, are finite numbers."""
+        finite = self._finite[slot] & torch.isfinite(self.bank.weight[slot]).all()
+        return bool(finite)
+
+    @torch.no_grad()
+    def test_step(
+        self, batch: QuestionBatch, batch_idx: int, dataloader_idx: int = 0
+    ) -> Answers:
+        """Answer a batch of questions with the adapters that the bank is routed to."""
+        return Answers(self.generate(batch), self.answer_nll(batch))
+
+    def generate(self, batch: QuestionBatch) -> list[str]:
+        """Return the greedy answers, cut where the model ends them."""
+        assert self.base is not None
+        ids = cast(Any, self.base).generate(
+            input_ids=batch.input_ids,
+            attention_mask=batch.attention_mask,
+            max_new_tokens=self.max_new_tokens,
+            do_sample=False,
+            num_beams=1,
+            pad_token_id=self.tokenizer.pad_token_id,
+            eos_token_id=self.tokenizer.eos_token_id,
+        )
+        new = ids[:, batch.input_ids.shape[1] :]
+        return self.tokenizer.batch_decode(new, skip_special_tokens=True)
+
+    def answer_nll(self, batch: QuestionBatch) -> Tensor:
+        """Return the mean negative log-likelihood of each first accepted answer's tokens."""
+        assert self.base is not None
+        ids = batch.answered_ids
+        positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
+        # The token before predicts.
+        first, stop = batch.answer_spans[:, :1] - 1, batch.answer_spans[:, 1:] - 1
+        inside = (positions >= first) & (positions < stop)
+        predicting = inside.flatten().nonzero()[:, 0]
+        hidden = last_hidden_states(self.base, ids, positions).flatten(0, 1)
+        targets = ids.roll(-1, dims=1).flatten()[predicting]
+        nll = token_nll(hidden[predicting], self.base.get_output_embeddings(), targets)
+        rows = predicting // ids.shape[1]
+        return nll.new_zeros(len(ids)).index_add(0, rows, nll) / inside.sum(1)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave the base model out."""
+        state = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {k: v for k, v in state.items() if not k.startswith("base.")}
+
+    def _log_progress(self, batch: EncodingBatch, losses: Tensor) -> None:
+        seconds = time.monotonic() - self._start
+        self.log("loss", losses.mean(), prog_bar=True, batch_size=1)
+        self.log("documents", float(self._num_encoded), prog_bar=True, batch_size=1)
+        self.log("documents_per_second", self._num_encoded / seconds, prog_bar=True, batch_size=1)
+        padding = 1 - batch.num_tokens / batch.input_ids.numel()
+        self.log("padding", padding, batch_size=1)

@@ -1,0 +1,157 @@
+"""What an evaluation leaves: a prediction for every question, and a score for every method."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from rich.table import Table
+
+from prag_lightning.data.documents import Question
+from prag_lightning.metrics import (
+    AnswerNLL,
+    ExactMatch,
+    Scoring,
+    TokenF1,
+    exact_match,
+    extract_answer,
+    token_f1,
+)
+
+ALL_TYPES = "all"
+
+
+class Evidence(BaseModel):
+    """A document behind an answer: its retrieval score, and the weight of its adapter."""
+
+    document_id: str
+    score: float
+    weight: float | None = None
+
+
+class Prediction(BaseModel):
+    """What one method said to one question; a line of ``predictions.jsonl``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    method: str
+    question_id: str
+    type: str | None
+    question: str
+    answers: list[str]
+    text: str
+    prediction: str
+    em: float
+    f1: float
+    precision: float
+    recall: float
+    answer_nll: float
+    passages: list[Evidence]
+    adapters: list[Evidence]
+
+
+class Score(BaseModel):
+    """The means of one method over the questions of one type; a row of ``scores.json``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    method: str
+    type: str
+    num_questions: int
+    em: float
+    f1: float
+    precision: float
+    recall: float
+    answer_nll: float
+    questions_per_second: float | None = None
+
+
+def predict(
+    method: str,
+    question: Question,
+    text: str,
+    answer_nll: float,
+    scoring: Scoring,
+    passages: list[Evidence],
+    adapters: list[Evidence],
+) -> Prediction:
+    """Return what a method said to a question, scored."""
+    prediction = extract_answer(text, scoring)
+    f1 = token_f1(prediction, question.answers)
+    return Prediction(
+        method=method,
+        question_id=question.id,
+        type=question.type,
+        question=question.question,
+        answers=question.answers,
+        text=text,
+        prediction=prediction,
+        em=exact_match(prediction, question.answers),
+        f1=f1.f1,
+        precision=f1.precision,
+        recall=f1.recall,
+        answer_nll=answer_nll,
+        passages=passages,
+        adapters=adapters,
+    )
+
+
+def summarize(predictions: Iterable[Prediction], seconds: dict[str, float]) -> list[Score]:
+    """Return the score of every method over all questions, and over each type of them.
+
+    Args:
+        predictions: Of all methods.
+        seconds: How long each method took.
+    """
+    groups: dict[tuple[str, str], list[Prediction]] = {}
+    for prediction in predictions:
+        groups.setdefault((prediction.method, ALL_TYPES), []).append(prediction)
+        if prediction.type is not None:
+            groups.setdefault((prediction.method, prediction.type), []).append(prediction)
+    return [
+        _score(method, kind, group, seconds[method] if kind == ALL_TYPES else None)
+        for (method, kind), group in groups.items()
+    ]
+
+
+def _score(
+    method: str, kind: str, predictions: Sequence[Prediction], seconds: float | None
+) -> Score:
+    em, f1, nll = ExactMatch(), TokenF1(), AnswerNLL()
+    texts = [prediction.prediction for prediction in predictions]
+    answers = [prediction.answers for prediction in predictions]
+    em.update(texts, answers)
+    f1.update(texts, answers)
+    nll.update(torch.tensor([prediction.answer_nll for prediction in predictions]))
+    return Score(
+        method=method,
+        type=kind,
+        num_questions=len(predictions),
+        em=em.compute().item(),
+        **{name: value.item() for name, value in f1.compute().items()},
+        answer_nll=nll.compute().item(),
+        questions_per_second=None if seconds is None else len(predictions) / seconds,
+    )
+
+
+def score_table(scores: Sequence[Score]) -> Table:
+    """Return the scores as a table for a terminal."""
+    table = Table(header_style="bold")
+    for name in ("method", "questions"):
+        table.add_column(name)
+    for name in ("number", "EM", "F1", "precision", "recall", "answer NLL", "questions/s"):
+        table.add_column(name, justify="right")
+    last = ""
+    for score in scores:
+        if score.method != last:
+            table.add_section()
+        values = (score.em, score.f1, score.precision, score.recall, score.answer_nll)
+        speed = score.questions_per_second
+        table.add_row(
+            score.method if score.method != last else "",
+            score.type,
+            str(score.num_questions),
+            *(f"{value:.3f}" for value in values),
+            "" if speed is None else f"{speed:.1f}",
+        )
+        last = score.method
+    return table
