@@ -52,16 +52,10 @@ def index_elasticsearch(corpus: Path, index: str, url: str = "http://localhost:9
 
 
 def _documents(corpus: Path) -> "Iterator[Document]":
-    """Yield the corpus's documents, counting them on a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
-
     from prag_lightning.data.documents import Document, read_records
+    from prag_lightning.progress import counted
 
-    console = Console(stderr=True)
-    columns = SpinnerColumn(), "{task.completed:,.0f} documents", TimeElapsedColumn()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        yield from progress.track(read_records(corpus, Document), total=None)
+    return counted(read_records(corpus, Document), "documents")
 
 
 INDEX_COMMANDS: dict[str, Any] = {
