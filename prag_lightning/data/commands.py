@@ -32,9 +32,9 @@ def convert(
         limit: Take the first so many questions, of each type where there are types. The whole
             source is taken without it.
     """
+    from prag_lightning.counting import counted
     from prag_lightning.data.convert import first_questions, write_entries
     from prag_lightning.data.formats import FORMATS
-    from prag_lightning.progress import counted
 
     entries = FORMATS[format](source)
     if limit is not None:

@@ -1,4 +1,4 @@
-"""What goes through the toolkit: documents, their augmentations, questions, and JSON Lines of them."""
+"""Documents, their augmentations and questions, and JSON Lines of them."""
 
 import json
 import os
@@ -10,13 +10,13 @@ from typing import TypeVar
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
     """One line of a JSON Lines file: unknown fields are ignored, known ones never coerced."""
 
     model_config = ConfigDict(frozen=True, strict=True, populate_by_name=True)
 
 
-class Document(_Record):
+class Document(Record):
     """The unit of retrieval and of encoding. BEIR's ``_id`` is read as ``id``."""
 
     id: str = Field(min_length=1, validation_alias=AliasChoices("id", "_id"))
@@ -24,7 +24,7 @@ class Document(_Record):
     text: str
 
 
-class QuestionAnswer(_Record):
+class QuestionAnswer(Record):
     """A question that its document answers, in a few words and in a sentence."""
 
     question: str = Field(min_length=1)
@@ -32,7 +32,7 @@ class QuestionAnswer(_Record):
     full_answer: str = Field(min_length=1)
 
 
-class Augmentation(_Record):
+class Augmentation(Record):
     """What a language model made of one document."""
 
     document_id: str = Field(min_length=1)
@@ -40,7 +40,7 @@ class Augmentation(_Record):
     qas: list[QuestionAnswer]
 
 
-class Question(_Record):
+class Question(Record):
     """A question to evaluate: ``document_ids`` are the gold documents, where they are known."""
 
     id: str = Field(min_length=1)
@@ -87,7 +87,7 @@ def first_problem(error: ValidationError) -> str:
     return f"field '{field}': {problem['msg']}" if field else problem["msg"]
 
 
-def write_records(file: str | os.PathLike[str], records: Iterable[_Record]) -> int:
+def write_records(file: str | os.PathLike[str], records: Iterable[Record]) -> int:
     """Write records as JSON Lines, whole or not at all, and return how many there were."""
     count = 0
     with records_file(file) as write:
@@ -98,7 +98,7 @@ def write_records(file: str | os.PathLike[str], records: Iterable[_Record]) -> i
 
 
 @contextmanager
-def records_file(file: str | os.PathLike[str]) -> Iterator[Callable[[_Record], None]]:
+def records_file(file: str | os.PathLike[str]) -> Iterator[Callable[[Record], None]]:
     """Yield a function that writes a record as a line; without an error the file then appears."""
     path = Path(file)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ def records_file(file: str | os.PathLike[str]) -> Iterator[Callable[[_Record], N
     try:
         with temporary.open("w", encoding="utf-8") as out:
 
-            def write(record: _Record) -> None:
+            def write(record: Record) -> None:
                 fields = record.model_dump(exclude_none=True)
                 out.write(json.dumps(fields, ensure_ascii=False) + "\n")
 

@@ -53,7 +53,7 @@ def index_elasticsearch(corpus: Path, index: str, url: str = "http://localhost:9
 
 def _documents(corpus: Path) -> "Iterator[Document]":
     from prag_lightning.data.documents import Document, read_records
-    from prag_lightning.progress import counted
+    from prag_lightning.counting import counted
 
     return counted(read_records(corpus, Document), "documents")
 

@@ -79,7 +79,7 @@ def read_json_array(file: Path, record_type: type[RecordT], expected: str) -> It
     yield from parse_entries(read_json(file, expected), record_type, str(file))
 
 
-def read_json(file: Path, expected: str) -> Any:  # noqa: ANN401  (JSON is anything)
+def read_json(file: Path, expected: str) -> Any:
     """Return the JSON of a whole file.
 
     Raises:
