@@ -52,8 +52,8 @@ def index_elasticsearch(corpus: Path, index: str, url: str = "http://localhost:9
 
 
 def _documents(corpus: Path) -> "Iterator[Document]":
-    from prag_lightning.data.documents import Document, read_records
     from prag_lightning.counting import counted
+    from prag_lightning.data.documents import Document, read_records
 
     return counted(read_records(corpus, Document), "documents")
 
