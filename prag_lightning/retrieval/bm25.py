@@ -28,7 +28,7 @@ _ANALYZER = "prag_english"
 # and "15,140" are one word each, every ideograph is one.
 _LETTER = r"[\w--[\p{Han}\p{Hiragana}]]"
 _WORD = rf"[\p{{Han}}\p{{Hiragana}}]|\d+(?:[.,]\d+)+|{_LETTER}+(?:['\u2019.]{_LETTER}+)*"
-_POSSESSIVE = re.compile(r"['\u2019\uff07][sS]\b")
+_POSSESSIVE = re.compile(r"(?<=\w)['\u2019\uff07][sS]\b")
 # Lucene's default stop words of English.
 _STOP_WORDS = [
     *("a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is"),

@@ -95,6 +95,7 @@ def test_every_question_has_its_own_row(retriever: BM25Retriever) -> None:
         ("The University's U.S.A.", ["universiti", "u.s.a"]),
         ("15,140 people paid $3.50", ["15,140", "peopl", "paid", "3.50"]),
         ("J. K. Rowling\u2019s books", ["j", "k", "rowl", "book"]),
+        ("'s-Gravenhage", ["s", "gravenhag"]),
         ("flowed, flowing, flows", ["flow", "flow", "flow"]),
         ("To be or not to be", []),
         ("東京タワー", ["東", "京", "タワー"]),

@@ -206,7 +206,9 @@ def test_a_name_that_could_mean_several_indexes_is_refused(name: str) -> None:
 def test_a_password_is_sent_but_never_shown(double: SearchServerDouble) -> None:
     url = double.url.replace("http://", "http://elastic:s3cret@")
     double.failures.append((401, {}, b'{"error": "unauthorized"}'))
-    with pytest.raises(ValueError, match="with status 401; put user and password") as refused:
+    with pytest.raises(
+        ValueError, match="wants to know who asks; put user and password"
+    ) as refused:
         ElasticsearchRetriever("wiki", url)
     assert double.last_headers["Authorization"] == "Basic ZWxhc3RpYzpzM2NyZXQ="
     with pytest.raises(ConnectionError) as missing:
@@ -219,6 +221,11 @@ def test_a_password_is_sent_but_never_shown(double: SearchServerDouble) -> None:
     [
         (200, b"<html>It works!</html>", "answered GET /wiki/_mapping with something else than a"),
         (200, b"[]", "something else than a JSON object; is it Elasticsearch or OpenSearch"),
+        (
+            403,
+            b'{"error": {"type": "cluster_block_exception", "reason": "read-only"}}',
+            "read-only",
+        ),
         (400, b'{"error": "bad"}', "refused GET /wiki/_mapping: bad"),
     ],
 )

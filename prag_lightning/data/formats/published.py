@@ -1,6 +1,6 @@
 """The layout that the published PRAG code works on, ``data_aug/<data set>/<model>/<type>.json``."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pydantic import ConfigDict, ValidationError
@@ -43,6 +43,10 @@ class _AugmentedPassage(ForeignRecord):
     passage: str
 
 
+class _ListedQuestion(ForeignRecord):
+    question: str
+
+
 class _PublishedQuestion(ForeignRecord):
     test_id: NonEmpty
     qid: str | None = None
@@ -58,25 +62,36 @@ def read_published(source: Path) -> Iterator[Entry]:
     """Read a file of the published layout, or all files of a folder.
 
     A passage that several questions retrieved is one document, with its first augmentation. The
-    order of a question's passages is its ranking.
+    order of a question's passages is its ranking. Questions that ``total.json`` lists come first,
+    in its order.
     """
-    for file in _files(existing(source, _EXPECTED)):
-        # Only files beside others are named after the type of their questions.
-        type_name = file.stem if source.is_dir() and file.name != _TOTAL else None
-        records = read_json_array(file, _PublishedQuestion, _EXPECTED)
-        for number, record in enumerate(records, start=1):
-            yield _entry(record, type_name, f"{file}: entry {number}")
-
-
-def _files(source: Path) -> list[Path]:
-    """Return the files with passages; beside others ``total.json`` lists questions only."""
-    if source.is_file():
-        return [source]
+    if existing(source, _EXPECTED).is_file():
+        yield from _read_file(source, None)
+        return
     files = sorted(source.glob("*.json"))
     if not files:
         raise FileNotFoundError(f"{source}: no JSON file in it; expected {_EXPECTED}")
-    types = [file for file in files if file.name != _TOTAL]
-    return types or files
+    if files == [source / _TOTAL]:
+        yield from _read_file(files[0], None)
+        return
+    entries = [
+        entry for file in files if file.name != _TOTAL for entry in _read_file(file, file.stem)
+    ]
+    yield from sorted(entries, key=_rank_in_total(source / _TOTAL))
+
+
+def _rank_in_total(file: Path) -> Callable[[Entry], int]:
+    """Return the place of an entry's question in a list of questions, last if it is not in it."""
+    listed = read_json_array(file, _ListedQuestion, _EXPECTED) if file.exists() else ()
+    ranks = {record.question: rank for rank, record in enumerate(listed)}
+    return lambda entry: ranks.get(entry.question.question if entry.question else "", len(ranks))
+
+
+def _read_file(file: Path, type_name: str | None) -> Iterator[Entry]:
+    """Yield the entries of a file; one beside others is named after the type of its questions."""
+    records = read_json_array(file, _PublishedQuestion, _EXPECTED)
+    for number, record in enumerate(records, start=1):
+        yield _entry(record, type_name, f"{file}: entry {number}")
 
 
 def _entry(record: _PublishedQuestion, type_name: str | None, where: str) -> Entry:
