@@ -46,7 +46,7 @@ def measure(
         num_documents = build_index(documents, index_dir)
         built = time.perf_counter() - started
         size = sum(file.stat().st_size for file in index_dir.iterdir())
-        print(f"{num_documents} documents indexed in {built:.1f} s, {size / 1e6:.0f} MB on disk")
+        print(f"{num_documents} documents indexed in {built:.1f} s, {size / 1e6:.1f} MB on disk")
         print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
         _measure_searches(index_dir, questions)
 
