@@ -170,8 +170,8 @@ class ParametricRAG(LightningModule):
         losses = self.document_losses(batch)
         self.manual_backward(losses.sum())
         if self.max_grad_norm is not None:
-            clip_rows_(self.bank.grad, self.max_grad_norm)
-        slots = torch.tensor(batch.slots, device=self.device)
+            clip_rows_(cast(Tensor, self.bank.weight.grad), self.max_grad_norm)
+        slots = torch.tensor(batch.slots).to(self.device, non_blocking=True)
         for slot in batch.begins:
             self._finite[slot] = True
         self._finite[slots] &= torch.isfinite(losses.detach())
@@ -184,15 +184,13 @@ class ParametricRAG(LightningModule):
         assert self.base is not None
         lengths = tuple(len(row.ids) for row in batch.rows) if batch.packed else None
         slots = torch.tensor([[row.slot] for row in batch.rows])
-        route = Route(slots if batch.packed else slots.to(self.device), lengths=lengths)
+        route = Route(slots.to(self.device, non_blocking=True), lengths=lengths)
         with self.bank.routed(route):
             hidden = last_hidden_states(self.base, batch.input_ids, batch.position_ids, lengths)
         flat = hidden.flatten(0, 1).index_select(0, batch.loss_positions)
         nll = token_nll(flat, self.base.get_output_embeddings(), batch.targets)
-        sums = nll.new_zeros(self.bank.num_slots).index_add(0, batch.loss_slots, nll)
-        counts = torch.bincount(batch.loss_slots, minlength=self.bank.num_slots)
-        busy = list(batch.slots)
-        return sums[busy] / counts[busy]
+        sums = nll.new_zeros(len(batch.loss_counts)).index_add(0, batch.loss_documents, nll)
+        return sums / batch.loss_counts
 
     def is_finite(self, slot: int) -> bool:
         """Whether all losses of the document in ``slot``, and its adapter, are finite numbers."""
