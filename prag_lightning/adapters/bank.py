@@ -66,11 +66,11 @@ class AdapterBank(nn.Module):
         self.layout = AdapterLayout(
             tuple((name, m.in_features, m.out_features) for name, m in targets), config.rank
         )
-        self._base_parameter = next(p for p in base.parameters() if p.is_floating_point())
+        # In a tuple, for it is no parameter of ours.
+        self._base_parameter = (next(p for p in base.parameters() if p.is_floating_point()),)
+        device = self._base_parameter[0].device
         self.weight = nn.Parameter(
-            torch.zeros(
-                num_slots, self.layout.num_params, dtype=dtype, device=self._base_parameter.device
-            )
+            torch.zeros(num_slots, self.layout.num_params, dtype=dtype, device=device)
         )
         self._lengths: tuple[int, ...] | None = None
         self._pairs: list[tuple[Tensor, Tensor]] = []
@@ -83,6 +83,12 @@ class AdapterBank(nn.Module):
     def num_slots(self) -> int:
         """How many adapters are resident."""
         return len(self.weight)
+
+    @property
+    def grad(self) -> Tensor:
+        """Gradient of ``weight``, after a backward pass."""
+        assert self.weight.grad is not None
+        return self.weight.grad
 
     def remove(self) -> None:
         """Take the bank off its base model, which is then as it was before."""
@@ -124,7 +130,7 @@ class AdapterBank(nn.Module):
         device = self.weight.device.type
         if torch.is_autocast_enabled(device):
             return torch.get_autocast_dtype(device)
-        return self._base_parameter.dtype
+        return self._base_parameter[0].dtype
 
     def _gather(self, route: Route) -> list[tuple[Tensor, Tensor]]:
         """Return each row's adapters side by side, which is their weighted sum.
