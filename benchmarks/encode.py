@@ -1,63 +1,61 @@
-"""Encoding documents: the published procedure, a careful loop, and the bank, interleaved in one process.
+"""Encoding documents: the published procedure, a careful loop, and the bank, in turn in one process.
 
-    python benchmarks/encode.py --size tiny --output encode.json
+python benchmarks/encode.py --size tiny --output encode.json
 """
 
 import copy
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-# Run as a file, too, from anywhere.
+import torch
+
+# To be run as a file, from anywhere.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import torch
-from lightning import Callback, LightningModule, Trainer
-
+from benchmarks.bank_encoder import BankEncoder
 from benchmarks.measure import (
     Method,
     Row,
-    device_name,
+    describe,
     matrix_rate,
     now,
     report,
-    restart_with_tuned_allocator,
+    restart_tuned,
     run_interleaved,
 )
 from benchmarks.published import PersistentLoop, encode_published, save_warm_start
 from benchmarks.workload import (
     SIZES,
-    Size,
+    Prompts,
     SizeName,
     encoding_flops,
     random_base,
-    training_ids,
+    training_prompts,
     write_documents,
     write_tokenizer,
 )
-from prag_lightning.adapters.bank import AdapterBank
-from prag_lightning.callbacks import AdapterWriter, WarmStart
-from prag_lightning.data.datamodule import DocumentDataModule
-from prag_lightning.module import ParametricRAG
+from prag_lightning.adapters.layout import LoraConfig
 
 DeviceName = Literal["cpu", "cuda"]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of each method a size is measured with.
+    """How much each method does.
 
     Args:
-        rounds: In which every method takes part.
-        published: Documents of the published procedure.
+        rounds: In how many rounds every method takes part.
+        published: Documents of the published procedure in a round.
         unpadded: Of the same without padding.
         persistent: Of the careful loop.
-        slots: Of the banks; each encodes ``waves`` times as many documents, 4 at least.
+        slots: Of the banks. A bank encodes ``waves`` documents in each slot, 4 in all at least.
         waves: See ``slots``.
-        slow_rounds: For the published procedure, and for the largest bank.
+        slow_rounds: Rounds of the published procedure, and of the bank of most slots.
     """
 
     rounds: int
@@ -66,86 +64,165 @@ class Plan:
     persistent: int
     slots: tuple[int, ...] = (1, 4, 16, 64)
     waves: int = 1
-    slow_rounds: int = 100
+    slow_rounds: int = 2
 
 
 PLANS: dict[SizeName, Plan] = {
-    "smoke": Plan(1, 1, 1, 2, slots=(1, 4)),
-    "tiny": Plan(7, 1, 4, 16, waves=2),
-    "medium": Plan(4, 1, 2, 4, slow_rounds=2),
-    "llama-1b": Plan(3, 2, 4, 8, slots=(1, 4, 16, 32, 64), waves=2),
+    "smoke": Plan(1, 1, 1, 2, slots=(1, 4), slow_rounds=1),
+    "tiny": Plan(7, 1, 4, 16, waves=2, slow_rounds=7),
+    "medium": Plan(4, 1, 2, 4),
+    "llama-1b": Plan(3, 2, 4, 8, slots=(1, 4, 16, 32, 64), waves=2, slow_rounds=3),
 }
 
 
-class _Clock(Callback):
-    """Takes the time from the first step to the last adapter on the disk."""
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.start = now(pl_module.device)
-
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.seconds = now(pl_module.device) - self.start
-
-
-class BankEncoder:
-    """Our encoder, as ``prag fit`` runs it.
+class EncodingBenchmark:
+    """All methods over one size, on one device.
 
     Args:
-        base: The model.
-        tokenizer_dir: Its tokenizer.
-        packed: Whether prompts stand in one row.
+        size_name: Which model, documents and plan.
+        device: Where.
+        root: Folder for scratch files.
+        compile: Compile the decoder under the bank.
     """
 
-    def __init__(self, base: torch.nn.Module, tokenizer_dir: Path, packed: bool) -> None:
-        self.tokenizer_dir = tokenizer_dir
-        self.packed = packed
-        self.module = ParametricRAG(base=str(tokenizer_dir))
-        self.module.base = base  # type: ignore[assignment]
-        self.module.bank = AdapterBank(base, self.module.lora, 1)
-        self.device = self.module.bank.weight.device
-
-    def encode(self, num_slots: int, documents_dir: Path) -> float:
-        """Encode all documents of a folder; return the seconds that it took."""
-        self.module.num_slots = num_slots
-        self.module.bank.resize(num_slots)
-        clock = _Clock()
-        with tempfile.TemporaryDirectory() as root:
-            data = DocumentDataModule(
-                str(documents_dir), base=str(self.tokenizer_dir), packed=self.packed
-            )
-            Trainer(
-                accelerator=self.device.type,
-                devices=1,
-                max_epochs=1,
-                logger=False,
-                enable_checkpointing=False,
-                enable_model_summary=False,
-                enable_progress_bar=False,
-                default_root_dir=root,
-                callbacks=[WarmStart(), AdapterWriter(), clock],
-            ).fit(self.module, data)
-        # Lightning moves a model away when it is done.
-        self.module.to(self.device)
-        return clock.seconds
-
-
-class _Bench:
-    """All methods over one size, one device and one folder of scratch files."""
-
-    def __init__(self, size_name: SizeName, device: torch.device, root: Path) -> None:
-        self.size: Size = SIZES[size_name]
-        self.plan = PLANS[size_name]
+    def __init__(
+        self, size_name: SizeName, device: torch.device, root: Path, compile: bool
+    ) -> None:
+        self.size, self.plan = SIZES[size_name], PLANS[size_name]
         self.device = device
         self.root = root
-        write_tokenizer(self.size, root / "tokenizer")
-        self.lengths: dict[int, list[int]] = {}
+        self.tokenizer_dir = root / "tokenizer"
+        write_tokenizer(self.size, self.tokenizer_dir)
+        base, lora = random_base(self.size, device), LoraConfig()
+        published = copy.deepcopy(base).float()
+        self.published = save_warm_start(published, lora, root / "start")
+        self.persistent = PersistentLoop(copy.deepcopy(base), lora)
+        self.bank = BankEncoder(base, self.tokenizer_dir, compile)
 
-    def documents(self, number: int) -> tuple[Path, list[list[list[int]]]]:
-        """Return a folder of so many documents, and the token ids of their prompts."""
-        folder = self.root / f"documents-{number}"
+    def methods(self) -> list[Method]:
+        """Return all methods; each has run once."""
+        plan = self.plan
+        loops: list[tuple[str, Callable[[int], float], int, int]] = [
+            ("published", self._run_published, plan.published, plan.slow_rounds),
+            ("published_unpadded", self._run_unpadded, plan.unpadded, plan.rounds),
+            ("persistent", self._run_persistent, plan.persistent, plan.rounds),
+        ]
+        for slots in plan.slots:
+            rounds = plan.slow_rounds if slots == max(plan.slots) else plan.rounds
+            documents = max(plan.waves * slots, 4)
+            loops.append((f"bank-{slots}", partial(self._run_bank, slots), documents, rounds))
+        for name, run, _, _ in loops:
+            if name not in ("published", f"bank-{max(plan.slots)}"):
+                run(2)
+        return [Method(name, partial(run, n), n, rounds) for name, run, n, rounds in loops]
+
+    def row(self, method: Method, rates: dict[torch.dtype, list[float]]) -> Row:
+        """Return what a method's seconds mean, by the machine's matrix rates."""
+        seconds, lengths = method.seconds_per_item, self._lengths(method.num_items)
+        dtype = torch.float32 if "published" in method.name else self.size.dtype
+        flops = encoding_flops(self.size, lengths) / method.num_items
+        return {
+            "name": method.name,
+            "dtype": str(dtype).removeprefix("torch."),
+            "documents": method.num_items,
+            "rounds": len(method.seconds),
+            "tokens_per_document": sum(lengths) / method.num_items,
+            "seconds_per_document": seconds,
+            "documents_per_second": 1 / seconds,
+            "fraction_of_limit": flops / seconds / torch.tensor(rates[dtype]).median().item(),
+        }
+
+    def _run_published(self, documents: int, pad: bool = True) -> float:
+        prompts = self._prompts(documents)
+        start = now(self.device)
+        for number, document in enumerate(prompts):
+            self.published = encode_published(
+                self.published,
+                self.root / "start",
+                document,
+                self.root / f"published-{number}",
+                self.size.pad_to if pad else None,
+            )
+        return now(self.device) - start
+
+    def _run_unpadded(self, documents: int) -> float:
+        return self._run_published(documents, pad=False)
+
+    def _run_persistent(self, documents: int) -> float:
+        prompts = self._prompts(documents)
+        start = now(self.device)
+        for number, document in enumerate(prompts):
+            self.persistent.encode(document, self.root / f"persistent-{number}.safetensors")
+        return now(self.device) - start
+
+    def _run_bank(self, slots: int, documents: int) -> float:
+        return self.bank.encode(slots, self._documents_dir(documents))
+
+    def _documents_dir(self, documents: int) -> Path:
+        folder = self.root / f"documents-{documents}"
         if not folder.exists():
-            write_documents(self.size, number, folder)
-        data = DocumentDataModule(str(folder), base=str(self.root / "tokenizer"))
-        ids = training_ids(data)
-        self.lengths[number] = [len(prompt) for document in ids for prompt in document]
-        return folder, ids
+            write_documents(self.size, documents, folder)
+        return folder
+
+    def _prompts(self, documents: int) -> list[Prompts]:
+        return training_prompts(self._documents_dir(documents), self.tokenizer_dir)
+
+    def _lengths(self, documents: int) -> list[int]:
+        return [len(ids) for document in self._prompts(documents) for ids in document]
+
+
+def with_ratios(rows: list[Row]) -> list[Row]:
+    """Return rows with how many times faster they are than the published procedure and the loop."""
+    seconds = {str(row["name"]): float(row["seconds_per_document"] or 0) for row in rows}
+    return [
+        {
+            **row,
+            "times_published": seconds["published"] / seconds[str(row["name"])],
+            "times_persistent": seconds["persistent"] / seconds[str(row["name"])],
+        }
+        for row in rows
+    ]
+
+
+def run(
+    size: SizeName = "tiny",
+    device: DeviceName = "cpu",
+    output: str | None = None,
+    compile: bool = False,
+) -> None:
+    """Time every way of encoding documents, and print how they compare.
+
+    On a CPU the figures are CPU seconds of one thread, on a GPU seconds.
+
+    Args:
+        size: Shape of the model, of random weights.
+        device: Where.
+        output: JSON file of the results.
+        compile: Compile the decoder under the bank.
+    """
+    where = torch.device(device)
+    if device == "cpu":
+        torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as root:
+        benchmark = EncodingBenchmark(size, where, Path(root), compile)
+        methods = benchmark.methods()
+        rates: dict[torch.dtype, list[float]] = {torch.float32: [], SIZES[size].dtype: []}
+
+        def measure_limit() -> None:
+            for dtype, measured in rates.items():
+                measured.append(matrix_rate(where, dtype))
+
+        run_interleaved(methods, measure_limit)
+        rows = with_ratios([benchmark.row(method, rates) for method in methods])
+    best = max(float(row["fraction_of_limit"] or 0) for row in rows if "bank" in str(row["name"]))
+    facts = {**describe(where), "size": size, "compile": compile, "fraction_of_limit": best}
+    for dtype, measured in rates.items():
+        facts[f"matrix_rate_{str(dtype).removeprefix('torch.')}"] = max(measured)
+    report(f"Encoding, {size} on {device}", facts, rows, output)
+
+
+if __name__ == "__main__":
+    restart_tuned()
+    from jsonargparse import auto_cli
+
+    auto_cli(run)

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-_ALLOCATOR = {
+_ENVIRONMENT = {
     # glibc gives large blocks back to the system after every use, and pays for each page again.
     "MALLOC_MMAP_THRESHOLD_": str(2**32),
     "MALLOC_TRIM_THRESHOLD_": str(2**33),
@@ -25,10 +26,10 @@ _ALLOCATOR = {
 }
 
 
-def restart_with_tuned_allocator() -> None:
-    """Start this program again with settings that serve every method alike; once."""
-    if any(name not in os.environ for name in _ALLOCATOR):
-        os.environ.update(_ALLOCATOR)
+def restart_tuned() -> None:
+    """Start this program again in an environment that serves every method alike, unless it is in it."""
+    if any(name not in os.environ for name in _ENVIRONMENT):
+        os.environ.update(_ENVIRONMENT)
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
@@ -53,13 +54,18 @@ def matrix_rate(device: torch.device, dtype: torch.dtype, size: int | None = Non
     return 2 * size**3 / median(times)
 
 
-def device_name(device: torch.device) -> str:
-    """Return what the work ran on."""
+def describe(device: torch.device) -> dict[str, Any]:
+    """Return what the work runs on, and with which versions."""
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {torch.get_num_threads()} thread"
+        name = torch.cuda.get_device_name(device)
+    else:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        name = f"{next(models, platform.machine())}, {torch.get_num_threads()} thread"
+    versions = {
+        package: metadata.version(package) for package in ("torch", "transformers", "peft")
+    }
+    return {"device": name, **versions}
 
 
 @dataclass

@@ -130,8 +130,12 @@ def _text(draw: random.Random, words: int) -> str:
     return " ".join(draw.choices(_WORDS, k=words))
 
 
-def training_ids(data: DocumentDataModule) -> list[list[list[int]]]:
-    """Return the token ids of every document's prompts, of a data module over its documents."""
+Prompts = list[list[int]]
+
+
+def training_prompts(documents_dir: Path, tokenizer_dir: Path) -> list[Prompts]:
+    """Return the token ids of every document's prompts, as our data module makes them."""
+    data = DocumentDataModule(str(documents_dir), base=str(tokenizer_dir))
     data.setup("fit")
     return [
         [data.encoder.encode_training(p.question, p.passages, p.answer)[0] for p in task.prompts]

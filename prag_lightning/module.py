@@ -65,6 +65,8 @@ class ParametricRAG(LightningModule):
         max_grad_norm: Clip each document's gradient to this norm; none is clipped by default.
         dtype: Of the base model's weights.
         quantization: Load the base in 4 or 8 bits with bitsandbytes.
+        compile: Train with the base compiled by ``torch.compile``: a minute or two at the start,
+            and then faster steps on a GPU.
         max_new_tokens: Longest answer, in tokens.
         store: Folder of the adapters; by default ``adapters`` under the run's root folder.
         trust_remote_code: Run Python code that comes with the base model.
@@ -82,6 +84,7 @@ class ParametricRAG(LightningModule):
         max_grad_norm: float | None = None,
         dtype: Dtype = "auto",
         quantization: Quantization | None = None,
+        compile: bool = False,
         max_new_tokens: int = 20,
         store: str | None = None,
         trust_remote_code: bool = False,
@@ -95,6 +98,10 @@ class ParametricRAG(LightningModule):
         self.max_grad_norm = max_grad_norm
         self.dtype_name = dtype
         self.quantization = quantization
+        self.compile_base = compile
+        self._read_prompts = last_hidden_states
+        if compile:
+            self._read_prompts = torch.compile(last_hidden_states, dynamic=True)
         self.max_new_tokens = max_new_tokens
         self.store = store
         self.trust_remote_code = trust_remote_code
@@ -273,9 +280,10 @@ class ParametricRAG(LightningModule):
         slots = torch.tensor([[row.slot] for row in batch.rows])
         route = Route(slots.to(self.device, non_blocking=True), lengths=lengths)
         with self.bank.routed(route):
-            hidden = last_hidden_states(self.base, batch.input_ids, batch.position_ids, lengths)
+            hidden = self._read_prompts(self.base, batch.input_ids, batch.position_ids, lengths)
         flat = hidden.flatten(0, 1).index_select(0, batch.loss_positions)
-        nll = token_nll(flat, self.base.get_output_embeddings(), batch.targets)
+        head = self.base.get_output_embeddings()
+        nll = token_nll(flat, head, batch.targets, compile=self.compile_base)
         sums = nll.new_zeros(len(batch.loss_counts)).index_add(0, batch.loss_documents, nll)
         return sums / batch.loss_counts
 

@@ -25,6 +25,10 @@ def add_to_rows(
     _check_rows(len(output), len(lora_A))
     dtype = output.dtype
     down = torch.bmm(x.to(dtype), lora_A.to(dtype).transpose(1, 2))
+    if torch.compiler.is_compiling():
+        # The compiler adds this in passing, where it has the output in its hands anyway.
+        update = (down.unsqueeze(2) * lora_B.to(dtype).unsqueeze(1)).sum(-1)
+        return output + update * scaling
     return output.baddbmm_(down, lora_B.to(dtype).transpose(1, 2), alpha=scaling)
 
 
