@@ -36,7 +36,7 @@ class AdapterWriter(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the store, and tell the data module what it holds already."""
         module = cast(ParametricRAG, pl_module)
-        data = cast(DocumentDataModule, trainer.datamodule)
+        data = cast(DocumentDataModule, cast(Any, trainer).datamodule)
         store = open_store(
             module.store_dir,
             module.recipe(data),

@@ -1,6 +1,5 @@
 """The progress bar: documents when encoding, questions when answering."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from lightning import LightningModule, Trainer
@@ -96,7 +95,7 @@ class UnitProgressBar(ProgressBar):
 
     def get_metrics(
         self, trainer: Trainer, pl_module: LightningModule
-    ) -> Mapping[str, int | str | float | dict[str, float]]:  # type: ignore[override]
+    ) -> dict[str, int | str | float | dict[str, float]]:
         """Return nothing: the bar holds no metrics."""
         return {}
 
@@ -122,6 +121,8 @@ class UnitProgressBar(ProgressBar):
         if self._progress.tasks[task].start_time is None:
             self._progress.start_task(task)
         self._progress.advance(task, count)
+        if self._progress.tasks[task].finished:
+            self._progress.stop_task(task)
 
     def _end(self) -> None:
         if self._progress is not None:

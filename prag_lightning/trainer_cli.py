@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import transformers
 from jsonargparse._deprecated import JsonargparseDeprecationWarning
@@ -119,7 +119,8 @@ def run_trainer_command(args: Sequence[str]) -> int:
     except SystemExit as stop:
         # Lightning ends an interrupted run with status 1.
         return INTERRUPTED if interrupted else int(stop.code or 0)
-    writer = next(c for c in cli.trainer.callbacks if isinstance(c, AdapterWriter))
+    callbacks = cast(Any, cli.trainer).callbacks
+    writer = next(c for c in callbacks if isinstance(c, AdapterWriter))
     return SOME_FAILED if writer.failures else DONE
 
 
@@ -135,4 +136,6 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.")
     # The matrices of a bank are views; their gradients, too.
     warnings.filterwarnings("ignore", "grad and param do not obey the gradient layout contract")
+    # The base is frozen, without dropout, on purpose.
+    warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
     warnings.filterwarnings("ignore", category=JsonargparseDeprecationWarning)

@@ -1,6 +1,7 @@
 """Small models and tokenizers, built in memory."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ _CHAT = (
 def tiny_base(architecture: str = "llama", dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """Return a small random language model of 2 layers."""
     torch.manual_seed(0)
-    sizes = {
+    sizes: dict[str, Any] = {
         "vocab_size": 400,
         "hidden_size": 32,
         "intermediate_size": 64,
@@ -41,7 +42,9 @@ def tiny_base(architecture: str = "llama", dtype: torch.dtype = torch.float32) -
         model: PreTrainedModel = LlamaForCausalLM(LlamaConfig(**sizes))
     else:
         model = Qwen2ForCausalLM(Qwen2Config(**sizes))
-    return model.to(dtype).eval()
+    model.to(dtype=dtype)  # type: ignore[call-arg]
+    model.eval()
+    return model
 
 
 def tiny_tokenizer(chat: bool = True) -> PreTrainedTokenizerFast:

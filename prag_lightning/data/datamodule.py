@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Container, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
@@ -24,6 +24,9 @@ from prag_lightning.prompts import PromptEncoder, PromptTemplate
 from prag_lightning.retrieval.base import RetrievedDocument, Retriever
 from prag_lightning.retrieval.bm25 import BM25Retriever, build_index
 from prag_lightning.retrieval.given import GivenRetriever
+
+if TYPE_CHECKING:
+    from prag_lightning.module import ParametricRAG
 
 RetrieverName = Literal["bm25", "given"]
 
@@ -173,12 +176,11 @@ class DocumentDataModule(LightningDataModule):
                 prompts = document_prompts(document, augmentation)
                 self.tasks.append(EncodingTask(document.id, prompts))
 
-    def train_dataloader(self) -> DataLoader[EncodingBatch]:
+    def encoding_steps(self, num_slots: int) -> EncodingSteps:
         """Return the steps that encode what is not in the store yet."""
-        assert self.trainer is not None
-        steps = EncodingSteps(
+        return EncodingSteps(
             [task for task in self.tasks if task.document_id not in self.finished],
-            self.trainer.lightning_module.num_slots,  # type: ignore[arg-type]
+            num_slots,
             self.encoder,
             batch_size=self.batch_size,
             passes=self.passes,
@@ -186,7 +188,12 @@ class DocumentDataModule(LightningDataModule):
             packed=self.packed,
             max_tokens=self.max_tokens,
         )
-        return self._loader(steps)
+
+    def train_dataloader(self) -> DataLoader[EncodingBatch]:
+        """Return the steps of this run."""
+        assert self.trainer is not None
+        module = cast("ParametricRAG", self.trainer.lightning_module)
+        return self._loader(self.encoding_steps(module.bank.num_slots))
 
     def test_dataloader(self) -> list[DataLoader[QuestionBatch]]:
         """Return one loader for each method."""
@@ -206,7 +213,7 @@ class DocumentDataModule(LightningDataModule):
 
     def _loader(self, dataset: EncodingSteps | QuestionBatches) -> DataLoader:  # type: ignore[type-arg]
         return DataLoader(
-            dataset,  # type: ignore[arg-type]
+            dataset,
             batch_size=None,
             num_workers=self.num_workers,
             persistent_workers=False,
