@@ -15,7 +15,7 @@ def token_nll(
     """Return each token's negative log-likelihood, never holding all logits at once.
 
     The head is frozen, so the gradient of ``hidden`` can be made chunk by chunk while the logits
-    exist; memory is that of one chunk, whatever the vocabulary.
+    exist; memory is that of a few chunks, whatever the vocabulary.
 
     Args:
         hidden: Last hidden states, shape ``(tokens, hidden_size)``.
@@ -44,10 +44,9 @@ class _ChunkedNLL(torch.autograd.Function):
         rows = max(1, chunk_bytes // (len(weight) * wide.itemsize))
         needs_grad = ctx.needs_input_grad[0]
         losses = hidden.new_empty(len(hidden), dtype=wide)
-        # float16 would lose small gradients before the loss scale reaches them.
-        grad_dtype = wide if hidden.dtype == torch.float16 else hidden.dtype
-        grad = torch.empty_like(hidden, dtype=grad_dtype) if needs_grad else None
+        grad = torch.empty_like(hidden) if needs_grad else None
         weight = weight.to(hidden.dtype)
+        bias = None if bias is None else bias.to(hidden.dtype)
         for start in range(0, len(hidden), rows):
             part = slice(start, start + rows)
             logits = torch.nn.functional.linear(hidden[part], weight, bias).to(wide)
@@ -59,10 +58,9 @@ class _ChunkedNLL(torch.autograd.Function):
                 probs.scatter_add_(1, own, probs.new_full(own.shape, -1.0))
                 grad[part] = probs.to(weight.dtype) @ weight
         ctx.save_for_backward(grad)
-        ctx.dtype = hidden.dtype
         return losses
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = ctx.saved_tensors
-        return (grad * grads[0][:, None]).to(ctx.dtype), None, None, None, None
+        return (grad * grads[0][:, None]).to(grad.dtype), None, None, None, None
