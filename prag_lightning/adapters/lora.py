@@ -54,7 +54,12 @@ def add_to_segments(
 
     Returns:
         Shape and dtype of ``output``; the update is computed in that dtype.
+
+    Raises:
+        ValueError: If the segments are not all of the row's tokens.
     """
+    if output.shape[1] != sum(lengths):
+        raise ValueError(f"the batch has {output.shape[1]} tokens, but the route {sum(lengths)}")
     bounds = tuple(pairwise(accumulate(lengths, initial=0)))
     segments = tuple(zip(slots[:, 0].tolist(), bounds, strict=True))
     result: Tensor = _SegmentedLora.apply(output[0], x[0], lora_A, lora_B, segments, scaling)
