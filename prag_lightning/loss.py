@@ -23,7 +23,7 @@ def token_nll(
     """Return each token's negative log-likelihood, never holding all logits at once.
 
     The head is frozen, so the gradient of ``hidden`` can be made chunk by chunk while the logits
-    exist; memory is that of one chunk, whatever the vocabulary.
+    exist; memory is that of a few chunks, whatever the vocabulary.
 
     Args:
         hidden: Last hidden states, shape ``(tokens, hidden_size)``.
@@ -84,9 +84,7 @@ class _ChunkedNLL(torch.autograd.Function):
     ) -> Tensor:
         wide = _wide(hidden.dtype)
         losses = hidden.new_empty(len(hidden), dtype=wide)
-        # float16 would lose small gradients before the loss scale reaches them.
-        grad_dtype = wide if hidden.dtype == torch.float16 else hidden.dtype
-        grad = torch.empty_like(hidden, dtype=grad_dtype) if ctx.needs_input_grad[0] else None
+        grad = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         weight = weight.to(hidden.dtype)
         bias = None if bias is None else bias.to(hidden.dtype)
         for start in range(0, len(hidden), rows):
@@ -96,10 +94,9 @@ class _ChunkedNLL(torch.autograd.Function):
             if grad is not None and grad_part is not None:
                 grad[part] = grad_part
         ctx.save_for_backward(grad)
-        ctx.dtype = hidden.dtype
         return losses
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = ctx.saved_tensors
-        return (grad * grads[0][:, None]).to(ctx.dtype), *[None] * 5
+        return (grad * grads[0][:, None]).to(grad.dtype), *[None] * 5

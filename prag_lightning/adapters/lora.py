@@ -1,4 +1,4 @@
-"""Low-rank updates of a linear layer's output: another adapter for each row, or each segment, of it."""
+"""Low-rank updates of a linear layer's output: another adapter for each row or segment."""
 
 from itertools import accumulate, pairwise
 from typing import Any
@@ -51,9 +51,12 @@ def add_to_segments(
         scaling: ``alpha / rank``.
 
     Raises:
-        ValueError: If there are not as many adapters as segments.
+        ValueError: If there are not as many adapters as segments, or if the segments are not all
+            of the row's tokens.
     """
     _check_rows(len(lengths), len(lora_A))
+    if output.shape[1] != sum(lengths):
+        raise ValueError(f"the batch has {output.shape[1]} tokens, but the route {sum(lengths)}")
     dtype = output.dtype
     result: Tensor = _SegmentedLora.apply(
         output, x.to(dtype), lora_A.to(dtype), lora_B.to(dtype), lengths, scaling

@@ -79,7 +79,11 @@ class EncodingBatch:
     def of_slots(self, slots: Sequence[int]) -> "EncodingBatch":
         """Return the part of the batch that trains in ``slots``."""
         rows = [row for row in self.rows if row.slot in slots]
-        part = collate_encoding(rows, self.packed, self.begins, self.ends, self.documents)
+        begins, ends, documents = (
+            {slot: document_id for slot, document_id in by_slot.items() if slot in slots}
+            for by_slot in (self.begins, self.ends, self.documents)
+        )
+        part = collate_encoding(rows, self.packed, begins, ends, documents)
         return part.to(self.input_ids.device)
 
 
