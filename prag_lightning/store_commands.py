@@ -179,8 +179,8 @@ def _warm_start(store: "AdapterStore", path: str, seed: int) -> "Tensor":
     if digest != store.recipe.warm_start:
         raise ValueError(
             f"warm start '{path}' (seed {seed}, digest {digest}) is not what the adapters in "
-            f"{store.files.url} started from (digest {store.recipe.warm_start}); give the folder of "
-            "that one with --warm_start, or merge with --merge sum"
+            f"{store.files.url} started from (digest {store.recipe.warm_start}); give the folder "
+            "of that one with --warm_start, or merge with --merge sum"
         )
     return row
 
