@@ -63,7 +63,7 @@ def store_verify(store: str, repair: bool = False) -> None:
         return
     print(
         f"{len(damages)} damaged; "
-        + ("taken out" if repair else "`prag store verify --repair true` takes them out")
+        + ("taken out" if repair else "`prag store verify STORE --repair true` takes them out")
         + ", and `prag fit` encodes the documents again"
     )
     sys.exit(_SOME_DAMAGED)

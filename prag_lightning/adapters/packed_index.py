@@ -62,7 +62,7 @@ def journal_line(line: Line) -> bytes:
     fields: dict[str, str | int] = {"row": line.row}
     if line.document_id is not None:
         fields |= {"id": line.document_id, "text": line.text_digest, "checksum": line.checksum}
-    return json.dumps(fields, ensure_ascii=False).encode() + b"\n"
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
 def read_line(content: bytes) -> Line:
@@ -204,6 +204,6 @@ def _insert(file: Path, entries: Mapping[str, Entry], covered: Covered) -> None:
 
 def _damaged(file: Path, problem: object) -> ValueError:
     return ValueError(
-        f"{file}: this index is damaged ({problem}); `prag store verify --repair true` makes it "
+        f"{file}: this index is damaged ({problem}); `prag store verify STORE --repair true` makes it "
         "anew, no adapter is lost by that"
     )

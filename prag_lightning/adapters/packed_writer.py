@@ -161,7 +161,7 @@ class ShardWriter(WriterFiles):
         if len(lines) < max(sealed_rows, self.end.rows):
             raise ValueError(
                 f"{journal}: holds {len(lines)} lines of {max(sealed_rows, self.end.rows)}; run "
-                "`prag store verify --repair true`, and encode the lost documents again"
+                "`prag store verify STORE --repair true`, and encode the lost documents again"
             )
         while len(lines) > sealed_rows and not self._is_whole(shard, lines[-1]):
             lines.pop()

@@ -206,6 +206,6 @@ def _check_folder(files: StoreFiles, folder: str, layout: AdapterLayout) -> Dama
 
 def _damaged(files: StoreFiles, name: str, what: str) -> ValueError:
     return ValueError(
-        f"{files.path(name)}: {what}; run `prag store verify --repair true`, and encode the "
+        f"{files.path(name)}: {what}; run `prag store verify STORE --repair true`, and encode the "
         "document again"
     )

@@ -84,12 +84,12 @@ def read_manifest(content: bytes, source: str) -> Manifest:
             problem = f"field '{'.'.join(map(str, first['loc']))}': {first['msg']}"
         raise ValueError(
             f"{source}: not a manifest that this version can read ({problem}); it is damaged or "
-            "from a newer version: restore it from a copy, or use another --store folder"
+            "from a newer version: restore it from a copy, or use another store folder"
         ) from error
     if manifest.to_json() != content:
         raise ValueError(
             f"{source}: its checksum is wrong, so it is damaged or was edited; restore it from a "
-            "copy, or use another --store folder"
+            "copy, or use another store folder"
         )
     return manifest
 

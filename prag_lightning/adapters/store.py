@@ -128,7 +128,7 @@ def _local(files: StoreFiles) -> Path:
     if files.local is None:
         raise ValueError(
             f"{files.url}: adapters are written to a local folder only; write there, then copy "
-            "the store with `prag store export --to URL`"
+            "the store with `prag store export STORE URL`"
         )
     return files.local
 
@@ -142,7 +142,7 @@ def _lock(folder: Path, rank: int, run_id: str | None) -> "RunLock":
         return RunLock(folder, rank, current_run_id() if run_id is None else run_id)
     except OSError as error:
         raise ValueError(
-            f"{folder}: cannot be written ({error.strerror}); give --store a folder that can, or "
+            f"{folder}: cannot be written ({error.strerror}); give a folder that can, or "
             "use this one for reading only"
         ) from error
 
@@ -157,8 +157,8 @@ def _create(files: StoreFiles, folder: Path, manifest: Manifest) -> None:
     ]
     if strangers:
         raise ValueError(
-            f"{folder}: holds '{strangers[0]}' but no {MANIFEST}, so it is no store; give --store "
-            "an empty or new folder"
+            f"{folder}: holds '{strangers[0]}' but no {MANIFEST}, so it is no store; give an "
+            "empty or new folder"
         )
     write_whole(folder / MANIFEST, manifest.to_json())
 
@@ -190,5 +190,5 @@ def _check(
         raise ValueError(
             f"{files.url}: holds adapters of another recipe:\n  "
             + "\n  ".join(shown)
-            + "\nuse another --store folder for these settings, or change the settings back"
+            + "\nuse another store folder for these settings, or change the settings back"
         )

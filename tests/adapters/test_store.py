@@ -197,7 +197,7 @@ def test_another_recipe_is_refused_with_both_values_and_both_ways_out(
         open_store(tmp_path, RECIPE.model_copy(update=change), mode=mode)
     line = f"\n  {name}: the store has {stored}, this run asks for {asked}\n"
     assert line in str(refused.value)
-    assert "use another --store folder" in str(refused.value)
+    assert "use another store folder" in str(refused.value)
     assert "change the settings back" in str(refused.value)
 
 
@@ -302,13 +302,13 @@ def test_a_store_is_read_through_any_url(tmp_path: Path, layout: StoreLayout, sc
 
 
 def test_adapters_are_written_to_local_folders_only() -> None:
-    with pytest.raises(ValueError, match=r"memory://store: .* local folder only; .* --to URL"):
+    with pytest.raises(ValueError, match=r"memory://store: .* local folder only; .* STORE URL"):
         open_store("memory://store", RECIPE, mode="write")
 
 
 def test_a_disk_that_cannot_be_written_is_refused_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match=r"cannot be written \(Not a directory\); give --store"):
+    with pytest.raises(ValueError, match=r"cannot be written \(Not a directory\); give a folder"):
         open_store(tmp_path / "file" / "store", RECIPE, mode="write")
 
 
