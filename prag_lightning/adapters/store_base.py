@@ -114,9 +114,9 @@ class AdapterStore(ABC):
         """Return the digest of the text that an adapter was made of; None if it is not stored."""
         return self._text_digests([document_id]).get(document_id)
 
-    def __contains__(self, document_id: str) -> bool:
+    def __contains__(self, document_id: object) -> bool:
         """Say whether a document is stored."""
-        return self.text_digest(document_id) is not None
+        return isinstance(document_id, str) and self.text_digest(document_id) is not None
 
     @abstractmethod
     def ids(self) -> Iterator[str]:
