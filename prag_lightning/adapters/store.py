@@ -16,6 +16,7 @@ from prag_lightning.adapters.recipe import (
     StoreLayout,
     recipe_differences,
 )
+from prag_lightning.adapters.rows import RowCodec
 from prag_lightning.adapters.store_base import (
     MANIFEST,
     AdapterStore,
@@ -32,11 +33,16 @@ __all__ = [
     "Damage",
     "Recipe",
     "StoreStats",
+    "forecast_bytes",
     "open_store",
     "repair_store",
     "verify_store",
 ]
 
+# Of a document's journal line and its index entry, at an id of some 20 letters.
+_NAMING_BYTES = 260
+# Of the usual file systems.
+_BLOCK_BYTES = 4096
 _STORE_TYPES = {"packed": PackedStore, "peft": PeftFolderStore}
 
 
@@ -86,6 +92,22 @@ def open_store(
         lock.release()
         raise
     return store
+
+
+def forecast_bytes(
+    recipe: Recipe, layout: StoreLayout, dtype: StoreDtype, num_documents: int
+) -> int:
+    """Return the bytes that so many adapters will take on a disk, to a few per cent.
+
+    Compare them with `free_bytes` of the folder.
+    """
+    adapter = RowCodec(recipe.layout, dtype).num_bytes
+    if layout == "packed":
+        return num_documents * (adapter + _NAMING_BYTES)
+    header = 100 * len(recipe.layout.matrices)
+    # Two small files and two folders beside it, a block each; few documents share a folder.
+    blocks = -(-(adapter + header) // _BLOCK_BYTES) + 4
+    return num_documents * blocks * _BLOCK_BYTES
 
 
 def verify_store(path_or_url: str | os.PathLike[str]) -> list[Damage]:

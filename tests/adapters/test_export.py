@@ -9,7 +9,6 @@ import pytest
 import safetensors.torch
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from prag_lightning.adapters.bank import AdapterBank
 from prag_lightning.adapters.export import export_adapter, export_store, merge_rows
@@ -197,7 +196,3 @@ def test_a_document_that_is_not_stored_is_named(tmp_path: Path, store: AdapterSt
     with pytest.raises(ValueError, match="no adapter of 'stranger'"):
         export_adapter(store, ["a", "stranger"], [1.0, 1.0], tmp_path / "merged")
     assert not (tmp_path / "merged").exists()
-
-
-def test_the_base_is_not_touched_by_the_tests(base: PreTrainedModel) -> None:
-    assert torch.equal(logits(base), logits(tiny_base()))

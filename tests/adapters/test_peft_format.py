@@ -27,6 +27,11 @@ from tests.reference import lora_parameters, peft_model, set_adapter
 LORA = LoraConfig(rank=2, alpha=32.0)
 
 
+@pytest.fixture
+def base() -> PreTrainedModel:
+    return tiny_base()
+
+
 @pytest.fixture(scope="module")
 def layout() -> AdapterLayout:
     return AdapterBank(tiny_base(), LORA, 1).layout

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from prag_lightning.adapters.layout import LoraConfig
 from prag_lightning.adapters.recipe import Recipe, StoreDtype, StoreLayout
-from prag_lightning.adapters.store import open_store, verify_store
+from prag_lightning.adapters.store import forecast_bytes, open_store, verify_store
 from tests.adapters.store_world import FORMS, LAYOUTS, RECIPE, adapters, fill, names
 
 TARGETS = RECIPE.lora.target_modules
@@ -321,6 +321,22 @@ def test_stats_count_documents_and_bytes(tmp_path: Path, layout: StoreLayout) ->
     assert stats.num_bytes == sum(p.stat().st_size for p in tmp_path.rglob("*") if p.is_file())
     assert stats.bytes_per_document == stats.num_bytes / 3
     assert stats.manifest.recipe == RECIPE
+
+
+@pytest.mark.parametrize(("layout", "dtype"), FORMS)
+def test_the_forecast_is_what_the_disk_then_holds(
+    tmp_path: Path, layout: StoreLayout, dtype: StoreDtype
+) -> None:
+    modules = (("model.layers.0.mlp.down_proj", 20_000, 20_000),)
+    lora = LoraConfig(target_modules=("down_proj",))
+    recipe = RECIPE.model_copy(update={"modules": modules, "lora": lora})
+    rows = torch.zeros(50, recipe.layout.num_params)
+    ids = [f"a document's id {number:05d}" for number in range(50)]
+    with open_store(tmp_path, recipe, layout=layout, dtype=dtype, mode="write") as store:
+        store.put_many(ids, rows, ["0" * 32] * 50)
+    blocks = sum(path.lstat().st_blocks * 512 for path in tmp_path.rglob("*"))
+    forecast = forecast_bytes(recipe, layout, dtype, 50)
+    assert forecast == pytest.approx(blocks, rel=0.03)
 
 
 def test_a_finished_shard_is_a_safetensors_file(tmp_path: Path) -> None:

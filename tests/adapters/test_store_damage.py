@@ -194,14 +194,18 @@ def test_repair_takes_out_what_is_damaged_and_the_next_run_puts_it_back(
 def test_a_writer_does_not_write_behind_a_journal_that_lost_lines(tmp_path: Path) -> None:
     fill(tmp_path, 5)
     _cut(JOURNAL, lambda size: size // 2)(tmp_path)
-    with pytest.raises(ValueError, match=r"holds 2 lines of 5; run `prag store verify STORE --repair"):
+    with pytest.raises(
+        ValueError, match=r"holds 2 lines of 5; run `prag store verify STORE --repair"
+    ):
         open_store(tmp_path, RECIPE, mode="write")
 
 
 def test_a_damaged_index_says_how_to_make_it_anew(tmp_path: Path) -> None:
     fill(tmp_path, 5)
     _overwrite(INDEX, 0, b"no database")(tmp_path)
-    with pytest.raises(ValueError, match=r"index is damaged .* `prag store verify STORE --repair true`"):
+    with pytest.raises(
+        ValueError, match=r"index is damaged .* `prag store verify STORE --repair true`"
+    ):
         open_store(tmp_path, mode="read")
 
 
