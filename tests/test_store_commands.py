@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ LORA = LoraConfig(rank=2, alpha=32.0)
 
 
 def prag_store(*words: str | Path) -> None:
-    auto_cli(STORE_COMMANDS, args=[str(word) for word in words], prog="prag store")
+    auto_cli(dict[str, Any](STORE_COMMANDS), args=[str(word) for word in words], prog="prag store")
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +83,9 @@ def test_verify_names_what_is_damaged_and_takes_it_out(
     with shard.open("rb+") as file:
         file.seek(4096)
         file.write(b"!")
-    for words in (["verify", store], ["verify", store, "--repair", "true"]):
+    for options in ([], ["--repair", "true"]):
         with pytest.raises(SystemExit) as left:
-            prag_store(*words)
+            prag_store("verify", store, *options)
         assert left.value.code == 3
         printed = capsys.readouterr().out
         assert "writer-00000/000000.safetensors: document 'a': adapter 0 is damaged" in printed
@@ -118,7 +119,8 @@ def test_export_writes_one_folder_for_documents(
 def test_export_refuses_another_warm_start_and_says_how_to_go_on(
     store: Path, tmp_path: Path
 ) -> None:
-    words = ["export", store, tmp_path / "merged", "--document_ids", '["a", "b"]', "--seed", "1"]
+    words = ["export", str(store), str(tmp_path / "merged"), "--document_ids", '["a", "b"]']
+    words += ["--seed", "1"]
     with pytest.raises(ValueError, match=r"seed 1, .* is not what the adapters .* --merge sum"):
         prag_store(*words)
     prag_store(*words, "--merge", "sum")

@@ -121,7 +121,5 @@ def _empty_target(path_or_url: str | os.PathLike[str]) -> tuple[fsspec.AbstractF
     """
     target = StoreFiles(path_or_url)
     if names := target.names():
-        raise ValueError(
-            f"{target.url}: holds '{names[0]}' already; give an empty or new folder"
-        )
+        raise ValueError(f"{target.url}: holds '{names[0]}' already; give an empty or new folder")
     return target.make()

@@ -204,6 +204,6 @@ def _insert(file: Path, entries: Mapping[str, Entry], covered: Covered) -> None:
 
 def _damaged(file: Path, problem: object) -> ValueError:
     return ValueError(
-        f"{file}: this index is damaged ({problem}); `prag store verify STORE --repair true` makes it "
-        "anew, no adapter is lost by that"
+        f"{file}: this index is damaged ({problem}); `prag store verify STORE --repair true` "
+        "makes it anew, and no adapter is lost by that"
     )

@@ -61,6 +61,7 @@ class ShardWriter(WriterFiles):
         sync_folder(root)
         _sweep(root / folder)
         super().__init__(files, folder)
+        self._refuse_lost_journals()
         if self.shards:
             self._cut_torn_tail(self.shards[-1])
 
@@ -152,6 +153,17 @@ class ShardWriter(WriterFiles):
     def _row_offset(self) -> int:
         return HEADER_BYTES + self.end.rows * self._codec.num_bytes
 
+    def _refuse_lost_journals(self) -> None:
+        """Refuse to write where the place of a shard that lost its journal would be taken."""
+        covered = {self.index.covered.shard} if self.index else set()
+        begun = {
+            int(path.stem)
+            for path in (self._root / self.folder).glob("*.safetensors")
+            if int(path.stem) not in self.shards and path.stat().st_size > HEADER_BYTES
+        }
+        if lost := (covered | begun) - set(self.shards):
+            raise _lost(self._root / journal_name(self.folder, min(lost)), "is missing")
+
     def _cut_torn_tail(self, shard: int) -> None:
         """Cut what a killed process left behind the last whole adapter, and seal the shard."""
         journal = self._root / journal_name(self.folder, shard)
@@ -159,10 +171,8 @@ class ShardWriter(WriterFiles):
         header = self.files.read(shard_name(self.folder, shard), stop=HEADER_BYTES)
         sealed_rows = rows_in_header(self._codec, header) or 0
         if len(lines) < max(sealed_rows, self.end.rows):
-            raise ValueError(
-                f"{journal}: holds {len(lines)} lines of {max(sealed_rows, self.end.rows)}; run "
-                "`prag store verify STORE --repair true`, and encode the lost documents again"
-            )
+            expected = max(sealed_rows, self.end.rows)
+            raise _lost(journal, f"holds {len(lines)} lines of {expected}")
         while len(lines) > sealed_rows and not self._is_whole(shard, lines[-1]):
             lines.pop()
         num_bytes = sum(len(line) + 1 for line in lines)
@@ -199,3 +209,10 @@ def _sweep(folder: Path) -> None:
     (folder / ".index.tmp").unlink(missing_ok=True)
     for superfluous in sorted(folder.glob("index-*.sqlite"))[1:]:
         superfluous.unlink()
+
+
+def _lost(journal: Path, what: str) -> ValueError:
+    return ValueError(
+        f"{journal}: {what}; run `prag store verify STORE --repair true`, and encode the lost "
+        "documents again"
+    )

@@ -74,7 +74,7 @@ def peft_merge(folder: Path, rows: Tensor, weights: list[float], layout: Adapter
             model.load_adapter(str(one), adapter_name=str(number))
     assert model is not None
     names = [str(number) for number in range(len(rows))]
-    model.base_model.add_weighted_adapter(names, weights, "merged", combination_type="cat")
+    model.add_weighted_adapter(names, weights, "merged", combination_type="cat")
     model.set_adapter("merged")
     return logits(model)
 

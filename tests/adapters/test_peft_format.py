@@ -62,7 +62,7 @@ def test_the_file_is_byte_for_byte_the_one_that_peft_writes(
     for parameter in lora_parameters(model).values():
         parameter.data = parameter.data.to(dtype)
     set_adapter(model, layout, row.to(dtype))
-    model.save_pretrained(tmp_path)
+    model.save_pretrained(str(tmp_path))
     assert (tmp_path / WEIGHTS_FILE).read_bytes() == adapter_bytes(row.to(dtype), layout)
 
 
@@ -83,7 +83,7 @@ def test_what_peft_saved_is_read(
 ) -> None:
     model = peft_model(base, LORA)
     set_adapter(model, layout, row)
-    model.save_pretrained(tmp_path)
+    model.save_pretrained(str(tmp_path))
     assert torch.equal(read_adapter(tmp_path, layout, LORA), row)
     assert torch.equal(read_adapter(f"file://{tmp_path}", layout, LORA), row)
 
@@ -95,14 +95,14 @@ def test_the_prefix_that_a_twice_wrapped_model_doubles_is_repaired(
 ) -> None:
     model = peft_model(base, LORA)
     set_adapter(model, layout, row)
-    model.save_pretrained(tmp_path / "start")
+    model.save_pretrained(str(tmp_path / "start"))
     # As the published encoder does on its first run.
     twice = peft.PeftModel.from_pretrained(model, str(tmp_path / "start"), is_trainable=True)
     parameters = lora_parameters(twice)
     with torch.no_grad():
         for key, matrix in layout.split(row + 1).items():
             parameters[f"base_model.model.{key}"].copy_(matrix)
-    twice.save_pretrained(tmp_path / "doubled")
+    twice.save_pretrained(str(tmp_path / "doubled"))
     keys = safetensors.torch.load_file(tmp_path / "doubled" / WEIGHTS_FILE).keys()
     assert all(key.startswith("base_model.model.base_model.model.") for key in keys)
     assert torch.equal(read_adapter(tmp_path / "doubled", layout, LORA), row + 1)
@@ -270,5 +270,5 @@ def test_a_config_that_is_no_json_object_is_refused(content: bytes) -> None:
 
 
 def test_a_config_of_peft_is_read(tmp_path: Path, base: PreTrainedModel) -> None:
-    peft_model(base, LORA).save_pretrained(tmp_path)
+    peft_model(base, LORA).save_pretrained(str(tmp_path))
     assert read_config((tmp_path / CONFIG_FILE).read_bytes(), "a.json").lora == LORA

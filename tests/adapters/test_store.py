@@ -313,6 +313,21 @@ def test_a_disk_that_cannot_be_written_is_refused_with_the_reason(tmp_path: Path
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
+def test_reading_and_verifying_write_nothing(tmp_path: Path, layout: StoreLayout) -> None:
+    fill(tmp_path, 3, layout)
+
+    def state() -> list[tuple[Path, int]]:
+        return sorted((path, path.stat().st_mtime_ns) for path in [tmp_path, *tmp_path.rglob("*")])
+
+    before = state()
+    with open_store(tmp_path, RECIPE, mode="read") as store:
+        store.get_many(names(3))
+        assert store.verify() == []
+        store.stats()
+    assert state() == before
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_stats_count_documents_and_bytes(tmp_path: Path, layout: StoreLayout) -> None:
     fill(tmp_path, 3, layout)
     with open_store(tmp_path, mode="read") as store:

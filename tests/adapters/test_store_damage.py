@@ -200,6 +200,18 @@ def test_a_writer_does_not_write_behind_a_journal_that_lost_lines(tmp_path: Path
         open_store(tmp_path, RECIPE, mode="write")
 
 
+@pytest.mark.parametrize("indexed", [True, False])
+def test_a_writer_does_not_take_the_place_of_a_shard_that_lost_its_journal(
+    tmp_path: Path, indexed: bool
+) -> None:
+    fill(tmp_path, 5)
+    _delete(JOURNAL)(tmp_path)
+    if not indexed:
+        _delete(INDEX)(tmp_path)
+    with pytest.raises(ValueError, match=r"000000\.jsonl: is missing; run `prag store verify"):
+        open_store(tmp_path, RECIPE, mode="write")
+
+
 def test_a_damaged_index_says_how_to_make_it_anew(tmp_path: Path) -> None:
     fill(tmp_path, 5)
     _overwrite(INDEX, 0, b"no database")(tmp_path)
