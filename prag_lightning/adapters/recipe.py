@@ -19,7 +19,14 @@ Scalar = str | int | float | bool | None
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True,
+        strict=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        # So that an alpha of 32 is 32.0 here and after it was written and read.
+        revalidate_instances="always",
+    )
 
 
 class Recipe(_Frozen):

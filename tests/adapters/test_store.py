@@ -360,9 +360,21 @@ def test_a_finished_shard_is_a_safetensors_file(tmp_path: Path) -> None:
     assert torch.equal(safetensors.torch.load_file(shard)["adapters"], rows)
 
 
-def test_the_recipe_survives_its_file(tmp_path: Path) -> None:
-    fill(tmp_path, 1)
-    with open_store(tmp_path, mode="read") as store:
-        assert store.recipe == RECIPE
-        assert isinstance(store.recipe, Recipe)
-        assert store.layout == RECIPE.layout
+@pytest.mark.parametrize("alpha", [32, 32.0, 0.1])
+def test_the_recipe_survives_its_file(tmp_path: Path, alpha: float) -> None:
+    recipe = Recipe(
+        base_model="a/ü",
+        base_digest="0123",
+        lora=LoraConfig(2, alpha, TARGETS),
+        modules=RECIPE.modules,
+        warm_start="random:0",
+        training={"lr": 1e-07, "passes": 1, "masked": False, "quantization": None, "on": "all"},
+        prompt_version="1",
+    )
+    open_store(tmp_path, recipe, mode="write").close()
+    with open_store(tmp_path, recipe, mode="read") as store:
+        assert store.recipe == recipe
+        assert [type(value) for value in store.recipe.training.values()] == [
+            float, int, bool, type(None), str,
+        ]  # fmt: skip
+        assert store.layout == recipe.layout
