@@ -97,6 +97,7 @@ def test_a_folder_without_an_adapter_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_configuration_that_is_no_lora_is_refused(tmp_path: Path) -> None:
+    trained_start(tmp_path)
     (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "IA3"}))
     with pytest.raises(ValueError, match=r"adapter_config\.json"):
         WarmStartSource(str(tmp_path)).read(LAYOUT, CONFIG)
