@@ -9,13 +9,13 @@ from typing import TypeVar
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
     """One line of a JSON Lines file: unknown fields are ignored, known ones never coerced."""
 
     model_config = ConfigDict(frozen=True, strict=True, populate_by_name=True)
 
 
-class Document(_Record):
+class Document(Record):
     """The unit of retrieval and of encoding. BEIR's ``_id`` is read as ``id``."""
 
     id: str = Field(min_length=1, validation_alias=AliasChoices("id", "_id"))
@@ -23,7 +23,7 @@ class Document(_Record):
     text: str
 
 
-class QuestionAnswer(_Record):
+class QuestionAnswer(Record):
     """A question that its document answers, in a few words and in a sentence."""
 
     question: str = Field(min_length=1)
@@ -31,7 +31,7 @@ class QuestionAnswer(_Record):
     full_answer: str = Field(min_length=1)
 
 
-class Augmentation(_Record):
+class Augmentation(Record):
     """What a language model made of one document."""
 
     document_id: str = Field(min_length=1)
@@ -39,7 +39,7 @@ class Augmentation(_Record):
     qas: list[QuestionAnswer]
 
 
-class Question(_Record):
+class Question(Record):
     """A question to evaluate: ``document_ids`` are the gold documents, where they are known."""
 
     id: str = Field(min_length=1)
@@ -49,7 +49,7 @@ class Question(_Record):
     type: str | None = None
 
 
-RecordT = TypeVar("RecordT", bound=_Record)
+RecordT = TypeVar("RecordT", bound=Record)
 
 
 def read_records(file: str | os.PathLike[str], record_type: type[RecordT]) -> Iterator[RecordT]:
@@ -85,7 +85,7 @@ def _first_problem(error: ValidationError) -> str:
     return f"field '{field}': {problem['msg']}" if field else problem["msg"]
 
 
-def write_records(file: str | os.PathLike[str], records: Iterable[_Record]) -> int:
+def write_records(file: str | os.PathLike[str], records: Iterable[Record]) -> int:
     """Write records as JSON Lines, whole or not at all, and return how many there were."""
     path = Path(file)
     path.parent.mkdir(parents=True, exist_ok=True)
