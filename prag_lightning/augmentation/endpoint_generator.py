@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 
 from prag_lightning.augmentation.chat_server import ChatServer
-from prag_lightning.augmentation.draft import Draft, Outcome
+from prag_lightning.augmentation.draft import Draft, Outcome, Usage
 from prag_lightning.augmentation.endpoint import Endpoint
 from prag_lightning.augmentation.outcome_files import Settings
 from prag_lightning.augmentation.settings import Order, Sampling
@@ -45,18 +45,21 @@ class EndpointGenerator:
             **asdict(self._sampling),
         }
 
-    def augment(self, documents: Sequence[Document], deliver: Callable[[Outcome], None]) -> None:
+    def augment(self, documents: Sequence[Document], deliver: Callable[[Outcome], None]) -> Usage:
         """Call ``deliver`` with the outcome of each document as soon as it is known.
+
+        Returns:
+            What it took.
 
         Raises:
             ConnectionError: If the server is gone.
             ValueError: If it refuses the API key.
         """
-        asyncio.run(self._augment(documents, deliver))
+        return asyncio.run(self._augment(documents, deliver))
 
     async def _augment(
         self, documents: Sequence[Document], deliver: Callable[[Outcome], None]
-    ) -> None:
+    ) -> Usage:
         remaining = iter(documents)
         async with ChatServer(
             self._endpoint, self._model, self._sampling, self._concurrency
@@ -66,7 +69,7 @@ class EndpointGenerator:
                 for _ in range(min(self._concurrency, len(documents)))
             ]
             try:
-                await asyncio.gather(*workers)
+                return sum(await asyncio.gather(*workers), Usage())
             finally:
                 for worker in workers:
                     worker.cancel()
@@ -77,10 +80,13 @@ class EndpointGenerator:
         server: ChatServer,
         remaining: Iterator[Document],
         deliver: Callable[[Outcome], None],
-    ) -> None:
-        """Augment one document after another, until none is left."""
+    ) -> Usage:
+        """Augment one document after another, until none is left; return what it took."""
+        usage = Usage()
         for document in remaining:
             draft = Draft(document, self._order)
             while requests := draft.requests:
                 draft.accept(requests[0], await server.complete(requests[0]))
             deliver(draft.outcome)
+            usage += draft.outcome.usage
+        return usage

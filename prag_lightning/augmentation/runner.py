@@ -24,8 +24,8 @@ class Generator(Protocol):
         """Everything on which the augmentations depend."""
         ...
 
-    def augment(self, documents: Sequence[Document], deliver: Callable[[Outcome], None]) -> None:
-        """Call ``deliver`` with the outcome of each document as soon as it is known."""
+    def augment(self, documents: Sequence[Document], deliver: Callable[[Outcome], None]) -> Usage:
+        """Call ``deliver`` with the outcome of each document once it is known; return the cost."""
         ...
 
 
@@ -38,7 +38,7 @@ class Summary:
         num_augmented: How many of them have an augmentation.
         num_before: How many of these had one before the run.
         num_failed: How many have failed, in this run or before it.
-        usage: What this process asked of a language model.
+        usage: What was asked of a language model in the run.
         seconds: How long it took.
     """
 
@@ -71,7 +71,6 @@ def run_augmentation(
         ConnectionError: If the generator's server is gone; what is done is kept.
     """
     start = time.monotonic()
-    usage = Usage()
     with (
         OutcomeFiles(output, generator.settings, generator.max_attempts, rank) as files,
         _progress_bar() as progress,
@@ -82,13 +81,10 @@ def run_augmentation(
         task = progress.add_task("", total=len(todo))
 
         def deliver(outcome: Outcome) -> None:
-            nonlocal usage
             files.append(outcome.result)
-            usage += outcome.usage
             progress.advance(task)
 
-        if todo:
-            generator.augment(todo, deliver)
+        usage = generator.augment(todo, deliver) if todo else Usage()
         done, failed = files.done_ids(), files.failed_ids()
     return Summary(
         num_documents=len(documents),

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, zip_longest
 
-from prag_lightning.augmentation.draft import Failure, Outcome
+from prag_lightning.augmentation.draft import Failure, Outcome, Usage
 from prag_lightning.augmentation.outcome_files import Settings
 from prag_lightning.data.documents import Augmentation, Document, QuestionAnswer
 
@@ -71,10 +71,11 @@ class TemplateGenerator:
         self._num_rewrites = num_rewrites
         self._num_qas = num_qas
 
-    def augment(self, documents: Sequence[Document], deliver: Callable[[Outcome], None]) -> None:
-        """Call ``deliver`` with the outcome of each document, in their order."""
+    def augment(self, documents: Sequence[Document], deliver: Callable[[Outcome], None]) -> Usage:
+        """Call ``deliver`` with the outcome of each document, in their order; no model is used."""
         for document in documents:
             deliver(Outcome(self._augment(document)))
+        return Usage()
 
     def _augment(self, document: Document) -> Augmentation | Failure:
         sentences = split_sentences(document.text)
