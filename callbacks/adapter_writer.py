@@ -5,13 +5,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, cast
 
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_only
 
 from prag_lightning.adapters.recipe import StoreDtype, StoreLayout
 from prag_lightning.adapters.store import AdapterStore, open_store
 from prag_lightning.data.datamodule import DocumentDataModule
 from prag_lightning.module import ParametricRAG
 
+_say = rank_zero_only(print)
 # Adapters that wait for the disk at most; training then waits for the writer.
 _MAX_PENDING = 64
 
@@ -35,7 +36,7 @@ class AdapterWriter(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the store, and tell the data module what it holds already."""
         module = cast(ParametricRAG, pl_module)
-        data = cast(DocumentDataModule, trainer.datamodule)
+        data = cast(DocumentDataModule, cast(Any, trainer).datamodule)
         store = open_store(
             module.store_dir,
             module.recipe(data),
@@ -50,9 +51,7 @@ class AdapterWriter(Callback):
         self.failures = dict(data.rejected)
         data.finished = store
         num_finished = sum(document.id in store for document in data.documents)
-        rank_zero_info(
-            f"{len(data.documents)} documents to encode, {num_finished} of them done before"
-        )
+        _say(f"{len(data.documents)} documents to encode, {num_finished} of them done before")
 
     def on_train_batch_end(
         self,
@@ -77,30 +76,30 @@ class AdapterWriter(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Wait until all adapters are on the disk, count them, and say which are missing."""
-        store = self._close()
-        missing = [d.id for d in self._data.documents if d.id not in store]
-        rank_zero_info(
+        assert self._store is not None
+        self._finish()
+        missing = [d.id for d in self._data.documents if d.id not in self._store]
+        self._store.close()
+        _say(
             f"{len(self._data.documents) - len(missing)} of {len(self._data.documents)} documents "
             f"are in {cast(ParametricRAG, pl_module).store_dir}"
         )
         for document_id in missing:
             self.failures.setdefault(document_id, "its process ended early; run the command again")
-            rank_zero_info(f"not encoded: {document_id}: {self.failures[document_id]}")
+            _say(f"not encoded: {document_id}: {self.failures[document_id]}")
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Save what is finished before the run ends."""
         if self._store is not None:
-            self._close()
+            self._finish()
+            self._store.close()
 
-    def _close(self) -> AdapterStore:
-        assert self._store is not None
+    def _finish(self) -> None:
         self._writer.shutdown(wait=True)
         while self._pending:
             self._pending.popleft().result()
-        self._store.close()
-        return self._store
 
     def _refuse_other_texts(self, store: AdapterStore) -> None:
         for document in self._data.documents:

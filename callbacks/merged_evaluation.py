@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -52,13 +52,13 @@ class MergedEvaluation(Callback):
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the store, if a method needs adapters."""
         module = cast(ParametricRAG, pl_module)
-        data = cast(DocumentDataModule, trainer.datamodule)
+        data = cast(DocumentDataModule, cast(Any, trainer).datamodule)
         self._store: AdapterStore | None = None
         if data.needs_adapters:
             self._store = open_store(module.store_dir, module.recipe(data), mode="read")
         self._warm_start = module.warm_start_row().to(module.device)
         self._predictions: list[Prediction] = []
-        self._seconds: Counter[str] = Counter()
+        self._seconds: dict[str, float] = defaultdict(float)
         self._num_missing: Counter[str] = Counter()
 
     def on_test_batch_start(
@@ -101,9 +101,7 @@ class MergedEvaluation(Callback):
             ]
             text = answers.texts[row]
             self._predictions.append(
-                predict(
-                    batch.method, question, text, nll[row], self.scoring, passages, adapters
-                )
+                predict(batch.method, question, text, nll[row], self.scoring, passages, adapters)
             )
         self._seconds[batch.method] += time.monotonic() - self._batch_start
 
@@ -116,13 +114,11 @@ class MergedEvaluation(Callback):
         (root / "scores.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
         console = Console()
         console.print(score_table(scores))
-        for method, count in self._num_missing.items():
+        for method, count in (+self._num_missing).items():
             console.print(f"{method}: {count} retrieved documents had no adapter and were left out")
         console.print(f"predictions and scores are in {root}")
 
-    def _choose(
-        self, batch: QuestionBatch
-    ) -> list[tuple[list[RetrievedDocument], MergeWeights]]:
+    def _choose(self, batch: QuestionBatch) -> list[tuple[list[RetrievedDocument], MergeWeights]]:
         """Return for each row the documents that have adapters, and how they are weighted."""
         merges = []
         for documents in batch.adapters:

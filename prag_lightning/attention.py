@@ -1,4 +1,4 @@
-"""Causal attention without masks: rows padded at the right, or many rows packed behind each other."""
+"""Causal attention without masks: rows padded at the right, or rows packed behind each other."""
 
 from typing import Any
 

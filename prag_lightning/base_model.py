@@ -95,7 +95,7 @@ def _keep_gradients_on_cpu(model: nn.Module) -> None:
     """
     for module in model.modules():
         if type(module).__name__ == "Linear4bit":
-            module.support_avx512bf16_for_cpu = False
+            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
 
 
 def last_hidden_states(
@@ -147,7 +147,7 @@ def check_base(base: PreTrainedModel) -> None:
 
 
 def weights_digest(base: PreTrainedModel) -> str:
-    """Return what identifies the weights: a digest of every tensor's name, shape and first values."""
+    """Return a digest of the weights' identity: every tensor's name, shape and first values."""
     digest = hashlib.sha256()
     for name, parameter in base.named_parameters():
         digest.update(f"{name} {tuple(parameter.shape)} ".encode())

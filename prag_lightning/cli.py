@@ -1,12 +1,10 @@
-"""The command ``prag``: a thin dispatcher, so that help comes at once, and a LightningCLI behind it."""
+"""The command ``prag``: a thin dispatcher, so that help comes at once."""
 
 import difflib
 import sys
 from collections.abc import Sequence
 
-
 from prag_lightning import __version__
-
 
 # Exit statuses (sysexits.h names 75; 128 + n is a shell's for signal n).
 DONE, USAGE, SOME_FAILED, TRY_AGAIN, INTERRUPTED, TERMINATED = 0, 2, 3, 75, 130, 143

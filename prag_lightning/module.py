@@ -2,10 +2,11 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import torch
 from lightning import LightningModule
+from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -26,9 +27,14 @@ from prag_lightning.base_model import (
 )
 from prag_lightning.data.batches import EncodingBatch, QuestionBatch
 from prag_lightning.loss import token_nll
+from prag_lightning.tuning import time_slots
 
 if TYPE_CHECKING:
     from prag_lightning.data.datamodule import DocumentDataModule
+
+
+# Where the loss scale of 16-bit training begins, as in torch's GradScaler, and where it gives up.
+FIRST_LOSS_SCALE, LAST_LOSS_SCALE = 2.0**16, 2.0**-16
 
 
 class Answers(NamedTuple):
@@ -45,7 +51,7 @@ class Answers(NamedTuple):
 
 
 class ParametricRAG(LightningModule):
-    """A language model that answers from documents in its weights (Su et al. 2025, arXiv:2501.15915).
+    """A language model that answers from documents in its weights (arXiv:2501.15915).
 
     In ``fit``, every step trains the adapters of all busy slots, each on its own document. In
     ``test`` and ``predict``, every row of a batch answers with its own merge of adapters.
@@ -53,7 +59,7 @@ class ParametricRAG(LightningModule):
     Args:
         base: Hub name or folder of the language model; ``demo`` is the embedded one.
         lora: Rank, scaling and target modules of all adapters.
-        num_slots: How many documents train at once.
+        num_slots: How many documents train at once; ``auto`` tries which number is the fastest.
         lr: Learning rate of AdamW, constant.
         weight_decay: Decoupled weight decay of AdamW.
         max_grad_norm: Clip each document's gradient to this norm; none is clipped by default.
@@ -70,7 +76,7 @@ class ParametricRAG(LightningModule):
         self,
         base: str = "demo",
         lora: LoraConfig = LoraConfig(),  # noqa: B008 - frozen
-        num_slots: int = 16,
+        num_slots: int | Literal["auto"] = "auto",
         lr: float = 3e-4,
         weight_decay: float = 0.01,
         max_grad_norm: float | None = None,
@@ -97,6 +103,8 @@ class ParametricRAG(LightningModule):
         # Checkpoints hold no base model; the store is what a run leaves.
         self.strict_loading = False
         self.base: PreTrainedModel | None = None
+        # After a full memory: how many documents fit.
+        self._slots_at_once: int | None = None
         self.tokenizer = load_tokenizer(base, trust_remote_code)
         # Answers are generated behind the prompt's end, so that is where rows are aligned.
         self.tokenizer.padding_side = "left"
@@ -112,7 +120,8 @@ class ParametricRAG(LightningModule):
             device=self._trainer.strategy.root_device if self._trainer else None,
             trust_remote_code=self.trust_remote_code,
         )
-        self.bank = AdapterBank(self.base, self.lora, self.num_slots)
+        num_slots = 1 if self.num_slots == "auto" else self.num_slots
+        self.bank = AdapterBank(self.base, self.lora, num_slots)
 
     @property
     def store_dir(self) -> str:
@@ -150,11 +159,19 @@ class ParametricRAG(LightningModule):
         return StackedAdamW(self.bank.weight, lr=self.lr, weight_decay=self.weight_decay)
 
     def on_fit_start(self) -> None:
-        """Prepare the base for prompts without masks, and start the clock."""
+        """Prepare the base for prompts without masks, and choose the number of slots."""
         assert self.base is not None
         check_base(self.base)
         self.base.set_attn_implementation(SEGMENTED)
-        self._finite = torch.ones(self.num_slots, dtype=torch.bool, device=self.device)
+        plugin = self.trainer.precision_plugin
+        if isinstance(plugin, MixedPrecision):
+            # One scale for all would let a document's overflow skip its neighbours' steps.
+            plugin.scaler = None
+        half = str(self.trainer.precision) in ("16-mixed", "16-true")
+        self._loss_scale = FIRST_LOSS_SCALE if half else None
+        if self.num_slots == "auto":
+            self._choose_num_slots()
+        self._reset_slots()
         self._num_encoded = 0
         self._start = time.monotonic()
 
@@ -165,21 +182,88 @@ class ParametricRAG(LightningModule):
 
     def training_step(self, batch: EncodingBatch, batch_idx: int) -> None:
         """Train every busy slot on its document's next prompts."""
-        optimizer = cast(Any, self.optimizers())
-        self.bank.zero_grad()
-        losses = self.document_losses(batch)
-        self.manual_backward(losses.sum())
-        grad = self.bank.weight.grad
-        assert grad is not None
-        if self.max_grad_norm is not None:
-            clip_rows_(grad, self.max_grad_norm)
-        slots = torch.tensor(batch.slots, device=self.device)
+        losses = self.encoding_step(batch, cast(Any, self.optimizers()))
+        self._num_encoded += len(batch.ends)
+        self._log_progress(batch, losses)
+
+    def encoding_step(self, batch: EncodingBatch, optimizer: StackedAdamW) -> Tensor:
+        """Take one optimizer step in every busy slot.
+
+        Returns:
+            Each document's mean loss before the step, shape ``(len(batch.slots),)``.
+        """
         for slot in batch.begins:
             self._finite[slot] = True
-        self._finite[slots] &= torch.isfinite(losses.detach())
+            self._loss_scales[slot] = self._loss_scale or 1.0
+        self.bank.zero_grad()
+        losses = self._backward(batch)
+        if self.max_grad_norm is not None:
+            clip_rows_(self.bank.grad, self.max_grad_norm)
+        self._finite[list(batch.slots)] &= torch.isfinite(losses)
         optimizer.step(slots=batch.slots)
-        self._num_encoded += len(batch.ends)
-        self._log_progress(batch, losses.detach())
+        return losses
+
+    def _backward(self, batch: EncodingBatch) -> Tensor:
+        """Accumulate gradients, in as many parts as the memory wants, and return the losses."""
+        while True:
+            width = self._slots_at_once or len(batch.slots)
+            groups = [batch.slots[i : i + width] for i in range(0, len(batch.slots), width)]
+            try:
+                parts = [
+                    self._backward_part(batch if len(groups) == 1 else batch.of_slots(group))
+                    for group in groups
+                ]
+                return torch.cat(parts)
+            except torch.OutOfMemoryError:
+                if width == 1:
+                    raise
+            # Out of the except block, for its traceback holds the tensors that were too many.
+            self._slots_at_once = width // 2
+            self.bank.zero_grad()
+            print(f"out of memory: going on with {self._slots_at_once} documents at once")
+
+    def _backward_part(self, batch: EncodingBatch) -> Tensor:
+        losses = self.document_losses(batch)
+        if self._loss_scale is None:
+            self.manual_backward(losses.sum())
+            return losses.detach()
+        slots = list(batch.slots)
+        scales = self._loss_scales[slots]
+        self.manual_backward((losses * scales).sum())
+        self.bank.grad[slots] /= scales[:, None]
+        finite = torch.isfinite(self.bank.grad[slots]).all(dim=1)
+        again = [slot for slot, ok in zip(slots, finite.tolist(), strict=True) if not ok]
+        # Below this no overflow is to blame; the document is not finite, and reported as such.
+        again = [slot for slot in again if self._loss_scales[slot] > LAST_LOSS_SCALE]
+        if again:
+            self.bank.grad[again] = 0.0
+            self._loss_scales[again] /= 2
+            self._backward_part(batch.of_slots(again))
+        return losses.detach()
+
+    def _reset_slots(self) -> None:
+        """Forget what the slots held."""
+        num_slots = self.bank.num_slots
+        self._finite = torch.ones(num_slots, dtype=torch.bool, device=self.device)
+        self._loss_scales = torch.ones(num_slots, device=self.device)
+        self._slots_at_once = None
+
+    def _choose_num_slots(self) -> None:
+        data = cast("DocumentDataModule", cast(Any, self.trainer).datamodule)
+        trials = time_slots(self, data.encoding_steps)
+        best = max(trials, key=lambda trial: trial.tokens_per_second, default=None)
+        self.set_num_slots(best.num_slots if best else 1)
+        if best:
+            speeds = ", ".join(f"{t.num_slots}: {t.tokens_per_second:,.0f}" for t in trials)
+            print(f"num_slots {best.num_slots}: the fastest, in tokens a second of {speeds}")
+
+    def set_num_slots(self, num_slots: int) -> StackedAdamW:
+        """Empty the bank, with another number of slots, and return the optimizer of these."""
+        self.bank.resize(num_slots)
+        optimizer = self.configure_optimizers()
+        self.trainer.strategy.optimizers = [optimizer]
+        self._reset_slots()
+        return optimizer
 
     def document_losses(self, batch: EncodingBatch) -> Tensor:
         """Return each document's mean negative log-likelihood, shape ``(len(batch.slots),)``."""
@@ -188,9 +272,7 @@ class ParametricRAG(LightningModule):
         slots = torch.tensor([[row.slot] for row in batch.rows])
         route = Route(slots if batch.packed else slots.to(self.device), lengths=lengths)
         with self.bank.routed(route):
-            hidden = last_hidden_states(
-                self.base, batch.input_ids, batch.position_ids, lengths
-            )
+            hidden = last_hidden_states(self.base, batch.input_ids, batch.position_ids, lengths)
         flat = hidden.flatten(0, 1).index_select(0, batch.loss_positions)
         nll = token_nll(flat, self.base.get_output_embeddings(), batch.targets)
         sums = nll.new_zeros(self.bank.num_slots).index_add(0, batch.loss_slots, nll)
@@ -204,7 +286,7 @@ class ParametricRAG(LightningModule):
         return bool(finite)
 
     @torch.no_grad()
-    def test_step(
+    def test_step(  # type: ignore[override]
         self, batch: QuestionBatch, batch_idx: int, dataloader_idx: int = 0
     ) -> Answers:
         """Answer a batch of questions with the adapters that the bank is routed to."""
@@ -247,8 +329,12 @@ class ParametricRAG(LightningModule):
 
     def _log_progress(self, batch: EncodingBatch, losses: Tensor) -> None:
         seconds = time.monotonic() - self._start
-        self.log("loss", losses.mean(), prog_bar=True, batch_size=1)
-        self.log("documents", float(self._num_encoded), prog_bar=True, batch_size=1)
-        self.log("documents_per_second", self._num_encoded / seconds, prog_bar=True, batch_size=1)
-        padding = 1 - batch.num_tokens / batch.input_ids.numel()
-        self.log("padding", padding, batch_size=1)
+        self.log_dict(
+            {
+                "loss": losses.mean(),
+                "documents": float(self._num_encoded),
+                "documents_per_second": self._num_encoded / seconds,
+                "padding": 1 - batch.num_tokens / batch.input_ids.numel(),
+            },
+            batch_size=1,
+        )

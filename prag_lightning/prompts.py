@@ -130,8 +130,8 @@ class PromptEncoder:
             return self.tokenizer("").input_ids, newline
         mark = "\u2403user\u2403"
         chat = [{"role": "user", "content": mark}]
-        rendered = self.tokenizer.apply_chat_template(
-            chat, tokenize=False, add_generation_prompt=True
+        rendered = str(
+            self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         )
         head, found, tail = rendered.partition(mark)
         if not found:

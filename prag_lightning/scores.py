@@ -1,12 +1,12 @@
 """What an evaluation leaves: a prediction for every question, and a score for every method."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 
-from prag_lightning.data.documents import Question
+from prag_lightning.data.documents import Question, Record
 from prag_lightning.metrics import (
     AnswerNLL,
     ExactMatch,
@@ -28,10 +28,8 @@ class Evidence(BaseModel):
     weight: float | None = None
 
 
-class Prediction(BaseModel):
+class Prediction(Record):
     """What one method said to one question; a line of ``predictions.jsonl``."""
-
-    model_config = ConfigDict(frozen=True)
 
     method: str
     question_id: str
@@ -95,7 +93,7 @@ def predict(
     )
 
 
-def summarize(predictions: Iterable[Prediction], seconds: dict[str, float]) -> list[Score]:
+def summarize(predictions: Iterable[Prediction], seconds: Mapping[str, float]) -> list[Score]:
     """Return the score of every method over all questions, and over each type of them.
 
     Args:
@@ -137,9 +135,9 @@ def score_table(scores: Sequence[Score]) -> Table:
     """Return the scores as a table for a terminal."""
     table = Table(header_style="bold")
     for name in ("method", "questions"):
-        table.add_column(name)
-    for name in ("number", "EM", "F1", "precision", "recall", "answer NLL", "questions/s"):
-        table.add_column(name, justify="right")
+        table.add_column(name, no_wrap=True)
+    for name in ("n", "EM", "F1", "prec.", "recall", "NLL", "q/s"):
+        table.add_column(name, justify="right", no_wrap=True)
     last = ""
     for score in scores:
         if score.method != last:
@@ -151,7 +149,7 @@ def score_table(scores: Sequence[Score]) -> Table:
             score.type,
             str(score.num_questions),
             *(f"{value:.3f}" for value in values),
-            "" if speed is None else f"{speed:.1f}",
+            "" if speed is None else f"{speed:.0f}",
         )
         last = score.method
     return table

@@ -7,8 +7,10 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
+import transformers
+from jsonargparse._deprecated import JsonargparseDeprecationWarning
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -16,6 +18,7 @@ from prag_lightning.callbacks import AdapterWriter, MergedEvaluation, WarmStart
 from prag_lightning.cli import DONE, INTERRUPTED, SOME_FAILED, TERMINATED
 from prag_lightning.data.datamodule import DocumentDataModule
 from prag_lightning.module import ParametricRAG
+from prag_lightning.progress import UnitProgressBar
 
 _FORCED = {
     "warm_start": WarmStart,
@@ -39,7 +42,7 @@ class RunConfig(SaveConfigCallback):
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Write the settings, over those of an earlier run of the same command."""
         if trainer.is_global_zero:
-            path = Path(trainer.default_root_dir) / f"{stage}.yaml"
+            path = Path(trainer.default_root_dir) / f"{trainer.state.fn.value}.yaml"
             path.parent.mkdir(parents=True, exist_ok=True)
             self.parser.save(self.config, str(path), skip_none=False, overwrite=True)
 
@@ -63,6 +66,7 @@ class PragCLI(LightningCLI):
                 "enable_checkpointing": False,
                 "enable_model_summary": False,
                 "logger": False,
+                "callbacks": [UnitProgressBar()],
                 "use_distributed_sampler": False,
                 "default_root_dir": "runs",
             },
@@ -115,15 +119,23 @@ def run_trainer_command(args: Sequence[str]) -> int:
     except SystemExit as stop:
         # Lightning ends an interrupted run with status 1.
         return INTERRUPTED if interrupted else int(stop.code or 0)
-    writer = next(c for c in cli.trainer.callbacks if isinstance(c, AdapterWriter))
+    callbacks = cast(Any, cli.trainer).callbacks
+    writer = next(c for c in callbacks if isinstance(c, AdapterWriter))
     return SOME_FAILED if writer.failures else DONE
 
 
 def _quiet() -> None:
     """Silence what other libraries say about themselves, and nothing about the run."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
     warnings.filterwarnings("ignore", "LightningCLI's args parameter is intended")
-    warnings.filterwarnings("ignore", module="jsonargparse")
+    warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.")
+    # The matrices of a bank are views; their gradients, too.
+    warnings.filterwarnings("ignore", "grad and param do not obey the gradient layout contract")
+    # The base is frozen, without dropout, on purpose.
+    warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
+    warnings.filterwarnings("ignore", category=JsonargparseDeprecationWarning)

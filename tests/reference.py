@@ -15,7 +15,7 @@ def peft_model(base: PreTrainedModel, config: LoraConfig) -> peft.PeftModel:
     """Return a copy of the base wrapped by PEFT."""
     settings = peft.LoraConfig(
         r=config.rank,
-        lora_alpha=config.alpha,
+        lora_alpha=int(config.alpha),
         target_modules=list(config.target_modules),
         task_type="CAUSAL_LM",
     )

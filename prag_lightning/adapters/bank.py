@@ -1,4 +1,4 @@
-"""The adapter bank: many LoRA adapters resident over one frozen base model, any mix of them in a batch."""
+"""The adapter bank: many LoRA adapters over one frozen base model, any mix of them in a batch."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,14 +44,15 @@ class AdapterBank(nn.Module):
 
     Attributes:
         weight: All adapters, shape ``(num_slots, num_params)``; one row is one adapter, in the
-            order of ``layout``. The matrices that train are views of it, their gradients views of
-            its gradient.
+            order of ``layout``. The matrices that train are views of it.
+        grad: Its gradient, likewise.
 
     Raises:
         ValueError: If the base has no linear layer of one of the target names.
     """
 
     weight: nn.Parameter
+    grad: Tensor
 
     def __init__(
         self,
@@ -89,6 +90,7 @@ class AdapterBank(nn.Module):
         for hook in self._hooks:
             hook.remove()
 
+    @torch.inference_mode(False)
     def resize(self, num_slots: int) -> None:
         """Make room for ``num_slots`` adapters; all slots are empty afterwards."""
         self.weight = nn.Parameter(self.weight.new_zeros(num_slots, self.layout.num_params))
@@ -105,8 +107,9 @@ class AdapterBank(nn.Module):
 
     def zero_grad(self, set_to_none: bool = False) -> None:
         """Zero the gradient in place, for the matrices' gradients are views of it."""
-        assert self.weight.grad is not None
-        self.weight.grad.zero_()
+        self.grad.zero_()
+        # Lightning takes gradients off the parameters when a fit begins.
+        self.weight.grad = self.grad
 
     @contextmanager
     def routed(self, route: Route) -> Iterator[None]:
@@ -126,10 +129,11 @@ class AdapterBank(nn.Module):
         self._bind()
         return self
 
+    @torch.inference_mode(False)
     def _bind(self) -> None:
         """Make the per-module matrices views of the flat weight, and their gradients of its."""
-        self.weight.grad = torch.zeros_like(self.weight)
-        weight, grad = self.weight.detach(), self.weight.grad
+        weight = self.weight.detach()
+        self.weight.grad = self.grad = grad = torch.zeros_like(weight)
         self._matrices: list[Tensor] = []
         for matrix in self.layout.matrices:
             shape = (len(weight), *matrix.shape)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LoraConfig:
-    """The LoRA settings that all adapters of a bank or a store share (Hu et al. 2021, arXiv:2106.09685).
+    """The LoRA settings that all adapters of a bank or a store share (arXiv:2106.09685).
 
     Args:
         rank: Rank of each update.

@@ -1,4 +1,4 @@
-"""Low-rank updates of a linear layer's output: another adapter for each row, or each segment, of it."""
+"""Low-rank updates of a linear layer: another adapter for each row, or each segment, of a batch."""
 
 from itertools import accumulate, pairwise
 from typing import Any
@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 
-def add_to_rows(output: Tensor, x: Tensor, lora_A: Tensor, lora_B: Tensor, scaling: float) -> Tensor:
+def add_to_rows(
+    output: Tensor, x: Tensor, lora_A: Tensor, lora_B: Tensor, scaling: float
+) -> Tensor:
     """Return a layer's output with every row's own update added.
 
     Args:

@@ -43,7 +43,7 @@ class StackedAdamW(torch.optim.Optimizer):
         self.exp_avg_sq[slot].zero_()
 
     @torch.no_grad()
-    def step(  # type: ignore[override]
+    def step(
         self, closure: Callable[[], Any] | None = None, *, slots: tuple[int, ...] | None = None
     ) -> Any:
         """Take one step in each of ``slots``; in all of them where none are named."""

@@ -1,9 +1,9 @@
-"""The LightningDataModule: a folder of documents and questions, as encoding steps and evaluations."""
+"""The LightningDataModule: documents as encoding steps, and questions as evaluations."""
 
 import hashlib
 from collections.abc import Container, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
@@ -22,6 +22,11 @@ from prag_lightning.data.questions import METHODS, MethodName, QuestionBatches
 from prag_lightning.demo import DEMO
 from prag_lightning.prompts import PromptEncoder, PromptTemplate
 from prag_lightning.retrieval.base import RetrievedDocument, Retriever
+from prag_lightning.retrieval.bm25 import BM25Retriever, build_index
+from prag_lightning.retrieval.given import GivenRetriever
+
+if TYPE_CHECKING:
+    from prag_lightning.module import ParametricRAG
 
 RetrieverName = Literal["bm25", "given"]
 
@@ -101,6 +106,12 @@ class DocumentDataModule(LightningDataModule):
         return Path(self.index or Path(root) / "index")
 
     @property
+    def _corpus_file(self) -> Path:
+        """What is searched: the corpus where there is one, else the documents."""
+        corpus = self.folder / "corpus.jsonl"
+        return corpus if corpus.exists() else self.folder / "documents.jsonl"
+
+    @property
     def needs_adapters(self) -> bool:
         """Whether a method that is compared merges adapters."""
         return any(METHODS[name].adapters != "none" for name in self.methods)
@@ -110,11 +121,20 @@ class DocumentDataModule(LightningDataModule):
         return any("retrieved" in vars(METHODS[name]).values() for name in self.methods)
 
     def prepare_data(self) -> None:
-        """Write the embedded world's files where they are missing."""
+        """Write the embedded world's files, and build the BM25 index, where they are missing."""
         if self.folder_name == DEMO and not (self.folder / "questions.jsonl").exists():
             from prag_lightning.demo.world import write_world
 
             write_world(self.folder)
+        testing = self.trainer is not None and self.trainer.testing
+        if testing and self._needs_retrieval and self.retriever == "bm25":
+            self._build_missing_index()
+
+    def _build_missing_index(self) -> None:
+        if self.index_dir.exists():
+            return
+        source = self._corpus_file
+        build_index(read_records(source, Document), self.index_dir, source)
 
     def setup(self, stage: str) -> None:
         """Read the files that ``fit`` or ``test`` needs."""
@@ -156,12 +176,11 @@ class DocumentDataModule(LightningDataModule):
                 prompts = document_prompts(document, augmentation)
                 self.tasks.append(EncodingTask(document.id, prompts))
 
-    def train_dataloader(self) -> DataLoader[EncodingBatch]:
+    def encoding_steps(self, num_slots: int) -> EncodingSteps:
         """Return the steps that encode what is not in the store yet."""
-        assert self.trainer is not None
-        steps = EncodingSteps(
+        return EncodingSteps(
             [task for task in self.tasks if task.document_id not in self.finished],
-            self.trainer.lightning_module.num_slots,  # type: ignore[arg-type]
+            num_slots,
             self.encoder,
             batch_size=self.batch_size,
             passes=self.passes,
@@ -169,7 +188,12 @@ class DocumentDataModule(LightningDataModule):
             packed=self.packed,
             max_tokens=self.max_tokens,
         )
-        return self._loader(steps)
+
+    def train_dataloader(self) -> DataLoader[EncodingBatch]:
+        """Return the steps of this run."""
+        assert self.trainer is not None
+        module = cast("ParametricRAG", self.trainer.lightning_module)
+        return self._loader(self.encoding_steps(module.bank.num_slots))
 
     def test_dataloader(self) -> list[DataLoader[QuestionBatch]]:
         """Return one loader for each method."""
@@ -189,7 +213,7 @@ class DocumentDataModule(LightningDataModule):
 
     def _loader(self, dataset: EncodingSteps | QuestionBatches) -> DataLoader:  # type: ignore[type-arg]
         return DataLoader(
-            dataset,  # type: ignore[arg-type]
+            dataset,
             batch_size=None,
             num_workers=self.num_workers,
             persistent_workers=False,
@@ -197,9 +221,8 @@ class DocumentDataModule(LightningDataModule):
 
     def _prepare_questions(self) -> None:
         self.questions = list(read_records(self.folder / "questions.jsonl", Question))
-        corpus_file = self.folder / "corpus.jsonl"
-        more = read_records(corpus_file, Document) if corpus_file.exists() else ()
-        self.corpus = {document.id: document for document in (*more, *self.documents)}
+        corpus = (*read_records(self._corpus_file, Document), *self.documents)
+        self.corpus = {document.id: document for document in corpus}
         found: list[list[RetrievedDocument]] = [[] for _ in self.questions]
         if self._needs_retrieval:
             found = self._open_retriever().retrieve(self.questions, self.top_k)
@@ -208,4 +231,4 @@ class DocumentDataModule(LightningDataModule):
     def _open_retriever(self) -> Retriever:
         if self.retriever == "given":
             return GivenRetriever()
-        return BM25Retriever(self.index_dir)
+        return BM25Retriever(self.index_dir, self._corpus_file)

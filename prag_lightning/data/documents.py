@@ -1,4 +1,4 @@
-"""What goes through the toolkit: documents, their augmentations, questions, and JSON Lines of them."""
+"""Documents, their augmentations and questions, and JSON Lines of them."""
 
 import json
 import os

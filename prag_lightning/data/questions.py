@@ -14,9 +14,7 @@ from prag_lightning.data.documents import Document, Question
 from prag_lightning.prompts import PromptEncoder
 from prag_lightning.retrieval.base import RetrievedDocument
 
-MethodName = Literal[
-    "closed_book", "rag", "rag_gold", "prag", "own", "other", "random", "combine"
-]
+MethodName = Literal["closed_book", "rag", "rag_gold", "prag", "own", "other", "random", "combine"]
 Source = Literal["none", "retrieved", "gold", "other"]
 
 

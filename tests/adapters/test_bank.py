@@ -50,7 +50,7 @@ def test_every_row_of_a_batch_answers_with_its_own_sum_of_adapters_as_peft_merge
     base = tiny_base(dtype=torch.float64)
     plain = copy.deepcopy(base)
     bank = bank_over(base, 5, torch.float64)
-    ids = torch.randint(0, 96, (3, 11), generator=torch.Generator().manual_seed(2))
+    ids = torch.randint(0, 400, (3, 11), generator=torch.Generator().manual_seed(2))
     slots = torch.tensor([[0, 1, 2], [2, 3, 4], [4, 0, 3]])
     with bank.routed(Route(slots, torch.tensor([merge_weights("sum", [1, 1, 1]).documents] * 3))):
         merged = base(input_ids=ids).logits
