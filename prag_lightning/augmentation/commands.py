@@ -4,12 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from prag_lightning.augmentation.settings import Order, Sampling
+from prag_lightning.cli import DONE, SOME_FAILED, TRY_AGAIN
 
 if TYPE_CHECKING:
     from prag_lightning.augmentation.runner import Generator
-
-# Exit statuses: all is done, some documents failed, some were not reached.
-_DONE, _SOME_FAILED, _TRY_AGAIN = 0, 3, 75
 
 
 def augment_with_template(
@@ -65,7 +63,8 @@ def augment_with_transformers(
 
     order = Order(num_rewrites, num_qas, max_attempts, seed)
     generator = TransformersGenerator(model, order, sampling, batch_size, devices, dtype)
-    return _augment(documents, output, generator, rank_zero_only.rank)
+    rank: int = rank_zero_only.rank  # type: ignore[attr-defined]
+    return _augment(documents, output, generator, rank)
 
 
 def augment_with_endpoint(
@@ -114,6 +113,7 @@ def augment_with_endpoint(
 
 def _augment(documents: Path, output: Path | None, generator: "Generator", rank: int = 0) -> int:
     """Run, print what came of it on rank 0, and return the exit status."""
+    from prag_lightning.augmentation.outcome_files import failures_file
     from prag_lightning.augmentation.runner import run_augmentation
     from prag_lightning.data.documents import Document, read_records, unique_by_id
 
@@ -122,9 +122,11 @@ def _augment(documents: Path, output: Path | None, generator: "Generator", rank:
     summary = run_augmentation(todo, generator, output, rank)
     if rank == 0:
         print(summary)
+        if summary.num_failed:
+            print(f"the reasons are in {failures_file(output)}")
     if summary.num_missing:
-        return _TRY_AGAIN
-    return _SOME_FAILED if summary.num_failed else _DONE
+        return TRY_AGAIN
+    return SOME_FAILED if summary.num_failed else DONE
 
 
 AUGMENT_COMMANDS = {

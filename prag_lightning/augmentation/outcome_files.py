@@ -34,7 +34,7 @@ class OutcomeFiles:
 
     def __init__(self, output: Path, settings: Settings, max_attempts: int, rank: int = 0) -> None:
         self.augmentations = output
-        self.failures = output.with_name(f"{output.stem}.failed.jsonl")
+        self.failures = failures_file(output)
         self._settings_file = output.with_name(f"{output.stem}.settings.json")
         self._settings = settings
         self._max_attempts = max_attempts
@@ -110,6 +110,11 @@ class OutcomeFiles:
                 f"{self.augmentations}: another run is writing to it; wait for its end, or give "
                 "another --output"
             ) from None
+
+
+def failures_file(output: Path) -> Path:
+    """Return the file of the failures that belongs to a file of augmentations."""
+    return output.with_name(f"{output.stem}.failed.jsonl")
 
 
 def _append(file: Path, line: bytes) -> None:

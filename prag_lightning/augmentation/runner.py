@@ -54,6 +54,21 @@ class Summary:
         """Documents that are neither augmented nor failed: a process of the run has died."""
         return self.num_documents - self.num_augmented - self.num_failed
 
+    def __str__(self) -> str:
+        """Return it in two lines."""
+        states = {
+            "augmented": self.num_augmented,
+            "of them before": self.num_before,
+            "failed": self.num_failed,
+            "not reached": self.num_missing,
+        }
+        shares = ", ".join(f"{count} {state}" for state, count in states.items() if count)
+        return (
+            f"{self.num_documents} documents: {shares or 'nothing to do'}\n"
+            f"{self.usage.num_requests} requests, {self.usage.num_prompt_tokens} tokens read, "
+            f"{self.usage.num_new_tokens} written, {self.seconds:.1f} s"
+        )
+
 
 def run_augmentation(
     documents: Sequence[Document], generator: Generator, output: Path, rank: int = 0

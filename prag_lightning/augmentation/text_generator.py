@@ -1,6 +1,7 @@
 """A local language model that answers a batch of requests."""
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -65,7 +66,7 @@ class TextGenerator:
         input_ids, attention_mask = self._pad_left(prompts)
         start = input_ids.shape[1]
         given = self._model.generation_config
-        generated = self._model.generate(
+        generated = cast(Any, self._model).generate(
             input_ids=input_ids,
             attention_mask=attention_mask,
             generation_config=self._greedy_config(),
@@ -97,7 +98,7 @@ class TextGenerator:
 
     def _reply(self, num_prompt_tokens: int, tokens: list[int]) -> Reply:
         length = next((n for n, token in enumerate(tokens) if token in self._end_ids), None)
-        text = self._tokenizer.decode(tokens[:length], skip_special_tokens=True)
+        text = cast(str, self._tokenizer.decode(tokens[:length], skip_special_tokens=True))
         num_new_tokens = len(tokens) if length is None else length + 1
         return Reply(
             text=text,

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, astuple
 from datetime import timedelta
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -62,12 +63,15 @@ class AugmentingModule(LightningModule):
         rank, num_ranks = self.trainer.global_rank, self.trainer.world_size
         own = [d for d in self._documents if _rank_of(d.id, num_ranks) == rank]
         own.sort(key=lambda document: len(document.text))
-        return DataLoader(own, batch_size=self._batch_size, collate_fn=list)  # type: ignore[arg-type]
+        return DataLoader(cast(Any, own), batch_size=self._batch_size, collate_fn=list)
 
     def predict_step(self, batch: list[Document], batch_idx: int) -> list[Outcome]:
         """Return the outcome of each document, after asking again what was answered badly."""
         drafts = [Draft(document, self._order) for document in batch]
         while asked := [(draft, request) for draft in drafts for request in draft.requests]:
+            # Lightning's predict loop takes no notice of it.
+            if self.trainer.received_sigterm:
+                raise SIGTERMException
             replies = self._generator.answer([request for _, request in asked])
             for (draft, request), reply in zip(asked, replies, strict=True):
                 draft.accept(request, reply)
@@ -85,7 +89,7 @@ class _Delivery(Callback):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: list[Outcome],  # type: ignore[override]
+        outputs: list[Outcome],
         batch: list[Document],
         batch_idx: int,
         dataloader_idx: int = 0,
@@ -93,9 +97,6 @@ class _Delivery(Callback):
         for outcome in outputs:
             self._deliver(outcome)
             self.usage += outcome.usage
-        # Lightning's predict loop goes on after a SIGTERM.
-        if trainer.received_sigterm:
-            raise SIGTERMException
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         counts = torch.tensor(astuple(self.usage), device=pl_module.device)
@@ -169,7 +170,13 @@ class TransformersGenerator:
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        trainer.predict(module, return_predictions=False)
+        try:
+            trainer.predict(module, return_predictions=False)
+        except SystemExit as stop:
+            # What Lightning makes of Ctrl-C.
+            if isinstance(stop.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from stop
+            raise
         return delivery.usage
 
 
