@@ -101,7 +101,7 @@ class PromptEncoder:
         return prompt[: len(prompt) - len(start)] + whole, len(prompt)
 
     def encode_user_text(self, text: str) -> list[int]:
-        """Return the token ids of a user's turn in any words, after which the assistant's begins."""
+        """Return the token ids of a user's turn of any text; the assistant's comes next."""
         head, tail = self._frame
         return head + self._encode_text(text) + tail
 

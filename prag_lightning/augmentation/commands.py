@@ -1,5 +1,6 @@
 """The command ``prag augment``: rewrites of documents, and questions with answers about them."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -129,7 +130,7 @@ def _augment(documents: Path, output: Path | None, generator: "Generator", rank:
     return SOME_FAILED if summary.num_failed else DONE
 
 
-AUGMENT_COMMANDS = {
+AUGMENT_COMMANDS: dict[str, Callable[..., int]] = {
     "template": augment_with_template,
     "transformers": augment_with_transformers,
     "endpoint": augment_with_endpoint,

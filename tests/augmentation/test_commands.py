@@ -15,6 +15,7 @@ from jsonargparse import auto_cli
 from prag_lightning.augmentation.commands import AUGMENT_COMMANDS
 from prag_lightning.data.documents import Augmentation, Document, read_records, write_records
 from tests.augmentation.chat_server_double import ChatServerDouble, Handler, obey, say, send
+from tests.conftest import tiny_base, tiny_tokenizer
 
 _PROGRAM = (
     "import sys; from jsonargparse import auto_cli; "
@@ -24,7 +25,7 @@ _PROGRAM = (
 
 
 def _run(*args: object) -> int:
-    status = auto_cli(AUGMENT_COMMANDS, args=[str(arg) for arg in args], prog="prag augment")
+    status = auto_cli({**AUGMENT_COMMANDS}, args=[str(arg) for arg in args], prog="prag augment")
     assert isinstance(status, int)
     return status
 
@@ -164,3 +165,34 @@ def test_a_server_that_goes_away_leaves_what_is_done(
     server.on_models, server.otherwise = send({"data": [{"id": "tiny"}]}), obey
     assert _run("endpoint", source, *args) == 0
     assert sorted(_ids(source.with_name("augmentations.jsonl"))) == [f"d{n}" for n in range(5)]
+
+
+@pytest.mark.slow
+def test_two_processes_say_together_what_one_says_alone(source: Path, tmp_path: Path) -> None:
+    base = tiny_base()
+    base.config.max_position_embeddings = 4096
+    base.save_pretrained(tmp_path / "model")
+    tiny_tokenizer().save_pretrained(tmp_path / "model")
+    script = tmp_path / "augment.py"
+    script.write_text(_PROGRAM)
+    printed = []
+    for num_processes in ("1", "2"):
+        command = [sys.executable, str(script), "transformers", str(source)]
+        options = ["--model", str(tmp_path / "model"), "--sampling.max_new_tokens", "12"]
+        output = ["--output", str(tmp_path / f"{num_processes}.jsonl"), "--devices", num_processes]
+        done = subprocess.run(
+            [*command, *options, *output],
+            env={**os.environ, "PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 3, done.stderr
+        # The time and the name of the file differ.
+        printed.append(done.stdout.rpartition(" written")[0])
+    assert printed[0] == printed[1]
+    alone, together = (
+        sorted((tmp_path / f"{number}.failed.jsonl").read_text().splitlines()) for number in (1, 2)
+    )
+    assert len(alone) == 5
+    assert alone == together

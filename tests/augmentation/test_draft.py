@@ -133,4 +133,4 @@ def test_an_order_that_makes_no_sense_is_refused(name: str, value: int, least: i
 )
 def test_sampling_that_makes_no_sense_is_refused(name: str, value: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Sampling(**{name: value})  # type: ignore[arg-type]
+        Sampling(**{name: value})

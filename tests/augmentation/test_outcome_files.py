@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from prag_lightning.augmentation.draft import Failure
-from prag_lightning.augmentation.outcome_files import OutcomeFiles
+from prag_lightning.augmentation.outcome_files import OutcomeFiles, Settings
 from prag_lightning.data.documents import Augmentation, QuestionAnswer
 
-_SETTINGS = {"generator": "test", "num_qas": 1}
+_SETTINGS: Settings = {"generator": "test", "num_qas": 1}
 _PAIR = QuestionAnswer(question="Où?", answer="à Paris", full_answer="À Paris.")
 
 
@@ -69,7 +69,7 @@ def test_other_settings_are_refused_by_name_and_nothing_is_changed(tmp_path: Pat
     with OutcomeFiles(output, _SETTINGS, max_attempts=1) as files:
         files.append(_augmentation("d0"))
     before = {file: file.read_bytes() for file in tmp_path.iterdir()}
-    other = {"generator": "test", "num_qas": 2, "model": "m"}
+    other: Settings = {"generator": "test", "num_qas": 2, "model": "m"}
     message = r"a.jsonl: was begun with other settings \(num_qas was 1 and is 2; model was None"
     with (
         pytest.raises(ValueError, match=message),

@@ -38,11 +38,11 @@ def test_tokens_come_as_often_as_temperature_top_k_and_top_p_say() -> None:
     logits = torch.tensor([2.0, 1.0, 0.5, 0.0, -0.5, -1.0])
     num_draws = 4000
     scores = logits.repeat(num_draws, 1)
-    prompt = torch.zeros(num_draws, 3, dtype=torch.long)
+    prompt = torch.LongTensor([[0, 0, 0]] * num_draws)
     draw = seeded_sampling(
         Sampling(temperature=0.5, top_k=4, max_new_tokens=1), 0.97, range(num_draws), 3
     )
-    counts = Counter(draw(prompt, scores).argmax(1).tolist())
+    counts = Counter(draw(prompt, torch.FloatTensor(scores)).argmax(1).tolist())
     weights = (logits / 0.5).exp()
     # Of the four likeliest, the last has 0.015 of the probability, which top-p leaves out.
     assert weights[:3].sum() / weights[:4].sum() > 0.97
@@ -58,7 +58,7 @@ def test_each_step_has_a_draw_of_its_own() -> None:
     scores = torch.zeros(1, 1000)
     draw = seeded_sampling(Sampling(top_k=0, max_new_tokens=8), None, [3], 2)
     tokens = [
-        draw(torch.zeros(1, length, dtype=torch.long), scores).argmax().item()
+        draw(torch.LongTensor([[0] * length]), torch.FloatTensor(scores)).argmax().item()
         for length in range(2, 10)
     ]
     assert len(set(tokens)) == 8
