@@ -5,14 +5,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, cast
 
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_only
 
 from prag_lightning.adapters.recipe import StoreDtype, StoreLayout
 from prag_lightning.adapters.store import AdapterStore, open_store
 from prag_lightning.data.datamodule import DocumentDataModule
 from prag_lightning.module import ParametricRAG
 
-_say = rank_zero_only(print)
 # Adapters that wait for the disk at most; training then waits for the writer.
 _MAX_PENDING = 64
 
@@ -50,8 +48,9 @@ class AdapterWriter(Callback):
         self._refuse_other_texts(store)
         self.failures = dict(data.rejected)
         data.finished = store
-        num_finished = sum(document.id in store for document in data.documents)
-        _say(f"{len(data.documents)} documents to encode, {num_finished} of them done before")
+        num_done = sum(task.document_id in store for task in data.tasks)
+        self._name = f"process {trainer.global_rank}: " if trainer.world_size > 1 else ""
+        print(f"{self._name}{len(data.tasks)} documents, {num_done} of them encoded before")
 
     def on_train_batch_end(
         self,
@@ -78,15 +77,14 @@ class AdapterWriter(Callback):
         """Wait until all adapters are on the disk, count them, and say which are missing."""
         assert self._store is not None
         self._finish()
-        missing = [d.id for d in self._data.documents if d.id not in self._store]
+        ids = [*(task.document_id for task in self._data.tasks), *self._data.rejected]
+        missing = [document_id for document_id in ids if document_id not in self._store]
         self._store.close()
-        _say(
-            f"{len(self._data.documents) - len(missing)} of {len(self._data.documents)} documents "
-            f"are in {cast(ParametricRAG, pl_module).store_dir}"
-        )
+        where = cast(ParametricRAG, pl_module).store_dir
+        print(f"{self._name}{len(ids) - len(missing)} of {len(ids)} documents are in {where}")
         for document_id in missing:
-            self.failures.setdefault(document_id, "its process ended early; run the command again")
-            _say(f"not encoded: {document_id}: {self.failures[document_id]}")
+            reason = self.failures.setdefault(document_id, "it was not trained to its end")
+            print(f"{self._name}not encoded: {document_id}: {reason}")
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -17,11 +17,13 @@ from prag_lightning.adapters.merge import MergeRule, MergeWeights, merge_weights
 from prag_lightning.adapters.store import AdapterStore, open_store
 from prag_lightning.data.batches import QuestionBatch
 from prag_lightning.data.datamodule import DocumentDataModule
-from prag_lightning.data.documents import write_records
+from prag_lightning.data.documents import read_records, write_records
+from prag_lightning.data.questions import METHODS
 from prag_lightning.metrics import Scoring
 from prag_lightning.module import Answers, ParametricRAG
 from prag_lightning.retrieval.base import RetrievedDocument
 from prag_lightning.scores import Evidence, Prediction, predict, score_table, summarize
+from prag_lightning.strategies import PerDocumentStrategy
 
 
 class MergedEvaluation(Callback):
@@ -53,12 +55,14 @@ class MergedEvaluation(Callback):
         """Open the store, if a method needs adapters."""
         module = cast(ParametricRAG, pl_module)
         data = cast(DocumentDataModule, cast(Any, trainer).datamodule)
+        # A part that an earlier run left behind must not be taken for this run's.
+        part = Path(trainer.default_root_dir) / f"predictions.{trainer.global_rank}.jsonl"
+        part.unlink(missing_ok=True)
         self._store: AdapterStore | None = None
         if data.needs_adapters:
             self._store = open_store(module.store_dir, module.recipe(data), mode="read")
         self._warm_start = module.warm_start_row().to(module.device)
         self._predictions: list[Prediction] = []
-        self._seconds: dict[str, float] = defaultdict(float)
         self._num_missing: Counter[str] = Counter()
 
     def on_test_batch_start(
@@ -89,6 +93,8 @@ class MergedEvaluation(Callback):
         self._routed.__exit__(None, None, None)
         answers = cast(Answers, outputs)
         nll = answers.nll.tolist()
+        elapsed = time.monotonic() - self._batch_start
+        seconds = elapsed / len(batch.questions) / trainer.world_size
         for row, question in enumerate(batch.questions):
             documents, weights = self._merges[row]
             adapters = [
@@ -101,15 +107,26 @@ class MergedEvaluation(Callback):
             ]
             text = answers.texts[row]
             self._predictions.append(
-                predict(batch.method, question, text, nll[row], self.scoring, passages, adapters)
+                predict(
+                    batch.method,
+                    question,
+                    text,
+                    nll[row],
+                    seconds,
+                    self.scoring,
+                    passages,
+                    adapters,
+                )
             )
-        self._seconds[batch.method] += time.monotonic() - self._batch_start
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write predictions and scores, and print the scores."""
         root = Path(trainer.default_root_dir)
-        scores = summarize(self._predictions, self._seconds)
-        write_records(root / "predictions.jsonl", self._predictions)
+        predictions = self._gather(trainer, root)
+        if not trainer.is_global_zero:
+            return
+        scores = summarize(predictions)
+        write_records(root / "predictions.jsonl", predictions)
         rows = [score.model_dump(exclude_none=True) for score in scores]
         (root / "scores.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
         console = Console()
@@ -117,6 +134,27 @@ class MergedEvaluation(Callback):
         for method, count in (+self._num_missing).items():
             console.print(f"{method}: {count} retrieved documents had no adapter and were left out")
         console.print(f"predictions and scores are in {root}")
+
+    def _gather(self, trainer: Trainer, root: Path) -> list[Prediction]:
+        """Return the predictions of all processes; they meet in files, for nothing else joins them.
+
+        Raises:
+            LostProcessError: If another process ended before it wrote its own.
+        """
+        if trainer.world_size == 1:
+            return self._predictions
+        write_records(root / f"predictions.{trainer.global_rank}.jsonl", self._predictions)
+        if not trainer.is_global_zero:
+            return []
+        files = [root / f"predictions.{rank}.jsonl" for rank in range(trainer.world_size)]
+        while not all(file.exists() for file in files):
+            cast(PerDocumentStrategy, trainer.strategy).check_processes()
+            time.sleep(0.1)
+        predictions = [row for file in files for row in read_records(file, Prediction)]
+        for file in files:
+            file.unlink()
+        order = [str(name) for name in METHODS]
+        return sorted(predictions, key=lambda prediction: order.index(prediction.method))
 
     def _choose(self, batch: QuestionBatch) -> list[tuple[list[RetrievedDocument], MergeWeights]]:
         """Return for each row the documents that have adapters, and how they are weighted."""

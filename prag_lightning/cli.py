@@ -5,16 +5,17 @@ import sys
 from collections.abc import Sequence
 
 from prag_lightning import __version__
-
-# Exit statuses (sysexits.h names 75; 128 + n is a shell's for signal n).
-DONE, USAGE, SOME_FAILED, TRY_AGAIN, INTERRUPTED, TERMINATED = 0, 2, 3, 75, 130, 143
+from prag_lightning.exit_status import DONE, USAGE
 
 TRAINER_COMMANDS = {
     "fit": "encode documents into adapters",
     "test": "answer questions with every method, and score the answers",
 }
 # Command: the function that runs it, and what it does.
-COMMANDS: dict[str, tuple[str, str]] = {}
+COMMANDS: dict[str, tuple[str, str]] = {
+    "index": ("prag_lightning.retrieval.commands:INDEX_COMMANDS", "make a corpus searchable"),
+    "store": ("prag_lightning.store_commands:STORE_COMMANDS", "look after a store of adapters"),
+}
 
 
 def main(args: Sequence[str] | None = None) -> int:

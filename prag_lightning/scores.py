@@ -1,6 +1,7 @@
 """What an evaluation leaves: a prediction for every question, and a score for every method."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Sequence
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -42,7 +43,8 @@ class Prediction(Record):
     f1: float
     precision: float
     recall: float
-    answer_nll: float
+    answer_nll: float | None
+    seconds: float
     passages: list[Evidence]
     adapters: list[Evidence]
 
@@ -59,8 +61,8 @@ class Score(BaseModel):
     f1: float
     precision: float
     recall: float
-    answer_nll: float
-    questions_per_second: float | None = None
+    answer_nll: float | None
+    questions_per_second: float
 
 
 def predict(
@@ -68,11 +70,12 @@ def predict(
     question: Question,
     text: str,
     answer_nll: float,
+    seconds: float,
     scoring: Scoring,
     passages: list[Evidence],
     adapters: list[Evidence],
 ) -> Prediction:
-    """Return what a method said to a question, scored."""
+    """Return what a method said to a question, scored; it took ``seconds`` of the run's time."""
     prediction = extract_answer(text, scoring)
     f1 = token_f1(prediction, question.answers)
     return Prediction(
@@ -87,47 +90,39 @@ def predict(
         f1=f1.f1,
         precision=f1.precision,
         recall=f1.recall,
-        answer_nll=answer_nll,
+        answer_nll=None if math.isnan(answer_nll) else answer_nll,
+        seconds=seconds,
         passages=passages,
         adapters=adapters,
     )
 
 
-def summarize(predictions: Iterable[Prediction], seconds: Mapping[str, float]) -> list[Score]:
-    """Return the score of every method over all questions, and over each type of them.
-
-    Args:
-        predictions: Of all methods.
-        seconds: How long each method took.
-    """
+def summarize(predictions: Iterable[Prediction]) -> list[Score]:
+    """Return the score of every method over all questions, and over each type of them."""
     groups: dict[tuple[str, str], list[Prediction]] = {}
     for prediction in predictions:
         groups.setdefault((prediction.method, ALL_TYPES), []).append(prediction)
-        if prediction.type is not None:
+        if prediction.type not in (None, ALL_TYPES):
             groups.setdefault((prediction.method, prediction.type), []).append(prediction)
-    return [
-        _score(method, kind, group, seconds[method] if kind == ALL_TYPES else None)
-        for (method, kind), group in groups.items()
-    ]
+    return [_score(method, kind, group) for (method, kind), group in groups.items()]
 
 
-def _score(
-    method: str, kind: str, predictions: Sequence[Prediction], seconds: float | None
-) -> Score:
+def _score(method: str, kind: str, predictions: Sequence[Prediction]) -> Score:
     em, f1, nll = ExactMatch(), TokenF1(), AnswerNLL()
     texts = [prediction.prediction for prediction in predictions]
     answers = [prediction.answers for prediction in predictions]
     em.update(texts, answers)
     f1.update(texts, answers)
-    nll.update(torch.tensor([prediction.answer_nll for prediction in predictions]))
+    known = [p.answer_nll for p in predictions if p.answer_nll is not None]
+    nll.update(torch.tensor(known))
     return Score(
         method=method,
         type=kind,
         num_questions=len(predictions),
         em=em.compute().item(),
         **{name: value.item() for name, value in f1.compute().items()},
-        answer_nll=nll.compute().item(),
-        questions_per_second=None if seconds is None else len(predictions) / seconds,
+        answer_nll=nll.compute().item() if known else None,
+        questions_per_second=len(predictions) / sum(p.seconds for p in predictions),
     )
 
 
@@ -142,14 +137,15 @@ def score_table(scores: Sequence[Score]) -> Table:
     for score in scores:
         if score.method != last:
             table.add_section()
-        values = (score.em, score.f1, score.precision, score.recall, score.answer_nll)
-        speed = score.questions_per_second
+        values = (score.em, score.f1, score.precision, score.recall)
+        nll = score.answer_nll
         table.add_row(
             score.method if score.method != last else "",
             score.type,
             str(score.num_questions),
             *(f"{value:.3f}" for value in values),
-            "" if speed is None else f"{speed:.0f}",
+            "" if nll is None else f"{nll:.3f}",
+            f"{score.questions_per_second:.0f}",
         )
         last = score.method
     return table

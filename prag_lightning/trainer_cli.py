@@ -12,13 +12,15 @@ from typing import Any, NoReturn, cast
 import transformers
 from jsonargparse._deprecated import JsonargparseDeprecationWarning
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.strategies import ParallelStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from prag_lightning.callbacks import AdapterWriter, MergedEvaluation, WarmStart
-from prag_lightning.cli import DONE, INTERRUPTED, SOME_FAILED, TERMINATED
 from prag_lightning.data.datamodule import DocumentDataModule
+from prag_lightning.exit_status import DONE, INTERRUPTED, SOME_FAILED, TERMINATED, TRY_AGAIN
 from prag_lightning.module import ParametricRAG
 from prag_lightning.progress import UnitProgressBar
+from prag_lightning.strategies import PER_DOCUMENT, LostProcessError, PerDocumentStrategy
 
 _FORCED = {
     "warm_start": WarmStart,
@@ -32,7 +34,8 @@ class OneLineParser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the message and end with status 2."""
-        print(f"{self.prog}: {' '.join(message.split())}", file=sys.stderr)
+        command = self.prog.replace(" [options]", "")
+        print(f"{command}: {' '.join(message.split())}", file=sys.stderr)
         raise SystemExit(2)
 
 
@@ -100,6 +103,16 @@ class PragCLI(LightningCLI):
                         f"give its settings under the key '{key}'"
                     )
 
+    def after_instantiate_classes(self) -> None:
+        """Refuse strategies that would mix the gradients of different documents."""
+        strategy = self.trainer.strategy
+        exchanges = isinstance(strategy, ParallelStrategy)
+        if self._command == "fit" and exchanges and not isinstance(strategy, PerDocumentStrategy):
+            raise ValueError(
+                f"{type(strategy).__name__} averages gradients, and so would make one adapter of "
+                f"different documents; use --trainer.strategy {PER_DOCUMENT}"
+            )
+
 
 def run_trainer_command(args: Sequence[str]) -> int:
     """Run ``fit`` or ``test`` and return the exit status."""
@@ -116,12 +129,17 @@ def run_trainer_command(args: Sequence[str]) -> int:
         cli = PragCLI(args)
     except SIGTERMException:
         return TERMINATED
+    except LostProcessError as error:
+        print(f"prag: {error}", file=sys.stderr)
+        return TRY_AGAIN
     except SystemExit as stop:
         # Lightning ends an interrupted run with status 1.
         return INTERRUPTED if interrupted else int(stop.code or 0)
     callbacks = cast(Any, cli.trainer).callbacks
     writer = next(c for c in callbacks if isinstance(c, AdapterWriter))
-    return SOME_FAILED if writer.failures else DONE
+    strategy = cli.trainer.strategy
+    others_failed = isinstance(strategy, PerDocumentStrategy) and strategy.some_failed
+    return SOME_FAILED if writer.failures or others_failed else DONE
 
 
 def _quiet() -> None:
@@ -136,6 +154,8 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.")
     # The matrices of a bank are views; their gradients, too.
     warnings.filterwarnings("ignore", "grad and param do not obey the gradient layout contract")
+    # Nothing is left to encode: the run says so itself.
+    warnings.filterwarnings("ignore", "Total length of .* across ranks is zero")
     # The base is frozen, without dropout, on purpose.
     warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
     warnings.filterwarnings("ignore", category=JsonargparseDeprecationWarning)

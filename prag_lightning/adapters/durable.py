@@ -89,6 +89,17 @@ def write_at(descriptor: int, content: memoryview, offset: int) -> None:
         content, offset = content[written:], offset + written
 
 
+def overwrite_start(path: Path, content: bytes) -> None:
+    """Put ``content`` in the place of a file's first bytes, and flush it to the disk."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        with needs_room(path, len(content)):
+            write_at(descriptor, memoryview(content), 0)
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def sync_folder(folder: Path) -> None:
     """Flush a folder's list of names to the disk, so that what was renamed in it stays so."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import fsspec  # type: ignore[import-untyped]
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
@@ -43,6 +44,20 @@ class StoreFiles:
         return sorted(
             entry.rstrip("/").rpartition("/")[2] for entry in self._fs.ls(path, detail=False)
         )
+
+    def all_names(self) -> list[str]:
+        """Return the names of all files, in folders of any depth."""
+        return [path[len(self._root) + 1 :] for path in self._fs.find(self._root)]
+
+    def make(self) -> tuple[fsspec.AbstractFileSystem, str]:
+        """Make the folder, and return its file system and its path there, to write into it."""
+        self._fs.makedirs(self._root, exist_ok=True)
+        return self._fs, self._root
+
+    def open(self, name: str) -> BinaryIO:
+        """Open a file to read it."""
+        file: BinaryIO = self._fs.open(f"{self._root}/{name}", "rb")
+        return file
 
     def exists(self, name: str) -> bool:
         """Say whether there is such a file."""

@@ -56,8 +56,9 @@ class RunLock:
         os.pwrite(self._descriptor, json.dumps(self._content).encode(), 0)
 
     def release(self) -> None:
-        """Give the lock back."""
-        os.ftruncate(self._descriptor, 0)
+        """Give the lock back. A rank that comes late still finds its run here."""
+        self._content = {"run_id": self._content["run_id"]}
+        self.announce()
         _held.discard(self._descriptor)
         os.close(self._descriptor)
 
@@ -92,8 +93,8 @@ def _holder(path: Path) -> dict[str, str | int]:
 
 
 def _is_alive(holder: dict[str, str | int]) -> bool:
-    if not holder or holder.get("host") != socket.gethostname():
-        return bool(holder)
+    if "pid" not in holder or holder.get("host") != socket.gethostname():
+        return "pid" in holder
     try:
         os.kill(int(holder["pid"]), 0)
     except ProcessLookupError:

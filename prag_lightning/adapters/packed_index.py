@@ -76,10 +76,16 @@ def read_line(line: bytes, shard: int, row: int) -> tuple[str, Entry] | None:
 
 
 class Index:
-    """A read-only SQLite file of entries by document id. Its name holds the digest of its bytes."""
+    """A read-only SQLite file of entries by document id. Its name holds the digest of its bytes.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged; so does every method.
+    """
 
     def __init__(self, file: Path) -> None:
         # Immutable: no locks, no journal; so it also works on network and read-only disks.
+        file.stat()
         uri = f"{file.absolute().as_uri()}?mode=ro&immutable=1"
         self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
         self.file = file

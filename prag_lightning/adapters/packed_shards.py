@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from prag_lightning.adapters.packed_index import Covered, Entry, Index, read_lin
 from prag_lightning.adapters.rows import RowCodec
 
 HEADER_BYTES = 4096
+_ATTEMPTS = 3
 
 
 def shard_header(codec: RowCodec, num_rows: int) -> bytes:
@@ -56,15 +58,25 @@ def journal_name(folder: str, shard: int) -> str:
     return f"{folder}/{shard:06d}.jsonl"
 
 
-def open_index(files: StoreFiles, name: str) -> Index:
-    """Open an index of the store, or a copy of it where the store is not on this machine."""
-    if files.local:
-        return Index(files.local / name)
-    with tempfile.TemporaryDirectory(prefix="prag-index-") as folder:
-        copy = Path(folder) / "index.sqlite"
-        files.download(name, copy)
-        # It stays open, and readable, after its name is gone.
-        return Index(copy)
+def open_index(files: StoreFiles, folder: str) -> Index | None:
+    """Open the index of a writer, or a copy of it where the store is not on this machine."""
+    for attempt in range(_ATTEMPTS):
+        # Two of them: a process died before it took the old one away. Either is right.
+        name = next((name for name in files.names(folder) if name.startswith("index-")), None)
+        if name is None:
+            return None
+        try:
+            if files.local:
+                return Index(files.local / folder / name)
+            with tempfile.TemporaryDirectory(prefix="prag-index-") as copies:
+                files.download(f"{folder}/{name}", Path(copies) / name)
+                # It stays open, and readable, after its name is gone.
+                return Index(Path(copies) / name)
+        except FileNotFoundError:
+            # Its writer has put a newer one in its place.
+            if attempt == _ATTEMPTS - 1:
+                raise
+    return None
 
 
 class WriterFiles:
@@ -81,12 +93,12 @@ class WriterFiles:
     def __init__(self, files: StoreFiles, folder: str) -> None:
         self.files = files
         self.folder = folder
+        # One thread may write while another asks what there is.
+        self._swapping = threading.Lock()
         files.refuse_pickles(folder)
+        self.index = open_index(files, folder)
         names = files.names(folder)
         self.shards = sorted({int(n.partition(".")[0]) for n in names if n.endswith(".jsonl")})
-        # Two of them: a process died before it took the old one away. Either is right.
-        index = next((name for name in names if name.startswith("index-")), None)
-        self.index = open_index(files, f"{folder}/{index}") if index else None
         self.recent: dict[str, Entry] = {}
         self.end = self.index.covered if self.index else Covered()
         for shard in self.shards:
@@ -95,8 +107,9 @@ class WriterFiles:
 
     def find(self, document_ids: Sequence[str]) -> dict[str, Entry]:
         """Return the entries of those documents that are here."""
-        found = self.index.find(document_ids) if self.index else {}
-        found.update({i: self.recent[i] for i in document_ids if i in self.recent})
+        with self._swapping:
+            found = self.index.find(document_ids) if self.index else {}
+            found.update({i: self.recent[i] for i in document_ids if i in self.recent})
         return found
 
     def ids(self) -> Iterator[str]:

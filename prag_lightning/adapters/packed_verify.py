@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from prag_lightning.adapters.durable import write_at, write_whole
+from prag_lightning.adapters.durable import overwrite_start, write_whole
 from prag_lightning.adapters.files import PICKLE_SUFFIXES, StoreFiles
 from prag_lightning.adapters.packed_index import (
     Index,
@@ -24,6 +24,7 @@ from prag_lightning.adapters.packed_shards import (
     whole_lines,
     writer_folders,
 )
+from prag_lightning.adapters.packed_writer import ShardWriter
 from prag_lightning.adapters.recipe import Manifest
 from prag_lightning.adapters.rows import RowCodec
 from prag_lightning.adapters.store_base import Damage
@@ -57,8 +58,7 @@ def verify_packed(files: StoreFiles, manifest: Manifest) -> Iterator[Damage]:
 def repair_packed(files: StoreFiles, root: Path, manifest: Manifest) -> None:
     """Take damaged adapters out of the journals, mend the headers, and drop damaged indexes.
 
-    What was taken out is no longer in the store, so that the next run encodes it again. The next
-    run also makes the index anew.
+    What was taken out is no longer in the store, so that the next run encodes it again.
     """
     codec = RowCodec(manifest.recipe.layout, manifest.dtype)
     for folder in writer_folders(files):
@@ -75,6 +75,8 @@ def repair_packed(files: StoreFiles, root: Path, manifest: Manifest) -> None:
                 file.unlink()
         for shard, report in damaged.items():
             _rewrite(root / folder, shard, report, codec)
+        # Makes a new index.
+        ShardWriter(files, folder, root, codec).close()
 
 
 def _shards(files: StoreFiles, folder: str, index: Index | None) -> range:
@@ -96,7 +98,7 @@ def _check_index(files: StoreFiles, folder: str) -> tuple[Index | None, list[Dam
             file = f"{folder}/{name}"
             content = files.read(file)
             if index_name(hashlib.sha256(content).hexdigest()) == name:
-                index = index or open_index(files, file)
+                index = index or open_index(files, folder)
             else:
                 damages.append(Damage(None, file, "is damaged; its adapters are not"))
     return index, damages
@@ -109,6 +111,8 @@ def _check_shard(
     name, journal = shard_name(folder, shard), journal_name(folder, shard)
     lines = whole_lines(files.read(journal)) if files.exists(journal) else []
     report = ShardReport(lines)
+    if _has_just_begun(files, name, journal):
+        return report
     report.damages += [
         Damage(None, file, "is missing") for file in (name, journal) if not files.exists(file)
     ]
@@ -130,6 +134,11 @@ def _check_shard(
             begin = (row - first) * codec.num_bytes
             _check_row(report, (folder, shard, row), data[begin : begin + codec.num_bytes], index)
     return report
+
+
+def _has_just_begun(files: StoreFiles, name: str, journal: str) -> bool:
+    """Say whether a process died when it had made a shard, but not yet its journal."""
+    return files.exists(name) and not files.exists(journal) and files.size(name) <= HEADER_BYTES
 
 
 def _check_row(
@@ -155,10 +164,6 @@ def _rewrite(folder: Path, shard: int, report: ShardReport, codec: RowCodec) -> 
     """Put ``null`` in place of the damaged lines, and make the shard as long as its journal."""
     lines = [b"null" if row in report.bad_rows else line for row, line in enumerate(report.lines)]
     write_whole(folder / f"{shard:06d}.jsonl", b"".join(line + b"\n" for line in lines))
-    descriptor = os.open(folder / f"{shard:06d}.safetensors", os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        os.ftruncate(descriptor, HEADER_BYTES + len(lines) * codec.num_bytes)
-        write_at(descriptor, memoryview(shard_header(codec, len(lines))), 0)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    shard_file = folder / f"{shard:06d}.safetensors"
+    overwrite_start(shard_file, shard_header(codec, len(lines)))
+    os.truncate(shard_file, HEADER_BYTES + len(lines) * codec.num_bytes)

@@ -4,7 +4,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from prag_lightning.adapters.durable import needs_room, sync_folder, write_at, write_synced
+from prag_lightning.adapters.durable import (
+    needs_room,
+    overwrite_start,
+    sync_folder,
+    write_at,
+    write_synced,
+)
 from prag_lightning.adapters.files import StoreFiles
 from prag_lightning.adapters.packed_index import (
     Covered,
@@ -93,10 +99,10 @@ class ShardWriter(WriterFiles):
         """Take all entries into the index."""
         if self.recent:
             file = write_index(self._root / self.folder, self.index, self.recent, self.end)
-            if self.index:
-                self.index.close()
-            self.index = Index(file)
-            self.recent = {}
+            with self._swapping:
+                if self.index:
+                    self.index.close()
+                self.index, self.recent = Index(file), {}
 
     def close(self) -> None:
         """Seal the open shard and bring the index up to date."""
@@ -108,6 +114,8 @@ class ShardWriter(WriterFiles):
         shard, journal = self._descriptors or self._open_shard()
         offset = self._row_offset()
         try:
+            # A line may stand there that an interrupted call wrote.
+            os.ftruncate(journal, self.end.num_bytes)
             with needs_room(
                 self._root / shard_name(self.folder, self.end.shard), len(rows) + len(lines)
             ):
@@ -180,12 +188,8 @@ class ShardWriter(WriterFiles):
         return adapter_checksum(document_id, digest, data) == checksum
 
     def _write_header(self) -> None:
-        descriptor = os.open(self._root / shard_name(self.folder, self.end.shard), os.O_RDWR)
-        try:
-            write_at(descriptor, memoryview(shard_header(self._codec, self.end.lines)), 0)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        path = self._root / shard_name(self.folder, self.end.shard)
+        overwrite_start(path, shard_header(self._codec, self.end.lines))
 
 
 def _sweep(folder: Path) -> None:

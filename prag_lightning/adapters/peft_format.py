@@ -1,6 +1,7 @@
 """Adapters in PEFT's form: ``adapter_model.safetensors`` and ``adapter_config.json``."""
 
 import json
+import os
 from collections.abc import Mapping
 from typing import Literal
 
@@ -111,21 +112,39 @@ def adapter_bytes(row: Tensor, layout: AdapterLayout) -> bytes:
     return safetensors.torch.save(layout.split(row.contiguous()), metadata={"format": "pt"})
 
 
-def read_adapter(files: StoreFiles, folder: str, layout: AdapterLayout) -> Tensor:
+def read_adapter(
+    path_or_url: str | os.PathLike[str], layout: AdapterLayout, lora: LoraConfig
+) -> Tensor:
     """Return the adapter in a PEFT folder, shape ``(num_params,)``, float32.
 
     The doubled prefix that PEFT writes for a model which was wrapped twice is taken away.
 
+    Args:
+        path_or_url: The folder, or any fsspec URL of one.
+        layout: The adapter's modules and their order.
+        lora: The settings that it must have.
+
     Raises:
-        FileNotFoundError: If it holds no ``adapter_model.safetensors``.
-        ValueError: If that is damaged, too large, or not of this layout.
+        FileNotFoundError: If one of its two files is not there.
+        ValueError: If they are damaged, too large, or of another model or other settings.
     """
-    name = f"{folder}/{WEIGHTS_FILE}" if folder else WEIGHTS_FILE
-    if not files.exists(name):
-        files.refuse_pickles(folder)
-        raise FileNotFoundError(f"{files.path(folder)}: holds no {WEIGHTS_FILE}")
-    check_sizes(files, name, layout)
-    return adapter_row(files.read(name), layout, files.path(name))
+    files = StoreFiles(path_or_url)
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if not files.exists(name):
+            files.refuse_pickles()
+            raise FileNotFoundError(
+                f"{files.path(name)}: no such file; PEFT's save_pretrained writes it"
+            )
+    found = read_config(files.read(CONFIG_FILE, stop=_CONFIG_LIMIT), files.path(CONFIG_FILE)).lora
+    for setting in ("rank", "alpha"):
+        ours, theirs = getattr(lora, setting), getattr(found, setting)
+        if ours != theirs:
+            raise ValueError(
+                f"{files.path(CONFIG_FILE)}: has {setting} {theirs}, expected {ours}; set the "
+                f"LoRA {setting} to {theirs}, or use another adapter"
+            )
+    check_sizes(files, WEIGHTS_FILE, layout)
+    return adapter_row(files.read(WEIGHTS_FILE), layout, files.path(WEIGHTS_FILE))
 
 
 def adapter_row(content: bytes, layout: AdapterLayout, source: str) -> Tensor:

@@ -13,6 +13,8 @@ from prag_lightning.adapters.layout import AdapterLayout, LoraConfig
 
 StoreLayout = Literal["packed", "peft"]
 StoreDtype = Literal["float32", "bfloat16", "float16", "int8"]
+# The fields that must agree for an adapter to do anything sensible in a base model.
+FITTING_FIELDS = ("base_digest", "lora", "modules")
 Scalar = str | int | float | bool | None
 
 
@@ -31,6 +33,8 @@ class Recipe(_Frozen):
         warm_start: Digest of the warm start, or ``random:SEED``.
         training: The training settings by name.
         prompt_version: Version of the prompt's wording.
+        imported_from: Where the adapters were trained, if not here: then nothing is known of how,
+            and the last three say so.
     """
 
     base_model: str
@@ -40,6 +44,7 @@ class Recipe(_Frozen):
     warm_start: str
     training: dict[str, Scalar]
     prompt_version: str
+    imported_from: str | None = None
 
     @property
     def layout(self) -> AdapterLayout:

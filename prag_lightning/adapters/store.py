@@ -9,6 +9,7 @@ from prag_lightning.adapters.files import StoreFiles
 from prag_lightning.adapters.packed import PackedStore
 from prag_lightning.adapters.peft_folders import PeftFolderStore
 from prag_lightning.adapters.recipe import (
+    FITTING_FIELDS,
     Manifest,
     Recipe,
     StoreDtype,
@@ -151,7 +152,9 @@ def _create(files: StoreFiles, folder: Path, manifest: Manifest) -> None:
         raise ValueError(
             "PEFT reads no int8: choose dtype float32, bfloat16 or float16, or layout 'packed'"
         )
-    strangers = [name for name in files.names() if not name.startswith(".") and name != "run.lock"]
+    strangers = [
+        name for name in files.names() if not name.startswith(".") and not name.endswith(".lock")
+    ]
     if strangers:
         raise ValueError(
             f"{folder}: holds '{strangers[0]}' but no {MANIFEST}, so it is no store; give --store "
@@ -168,7 +171,11 @@ def _check(
 ) -> None:
     """Refuse a store with a pickle in it, or of another recipe or form."""
     files.refuse_pickles()
-    differences = recipe_differences(manifest.recipe, recipe) if recipe else []
+    differences: list[str] = []
+    if recipe:
+        # To read them, it is enough that the adapters fit the base model.
+        known = FITTING_FIELDS if manifest.recipe.imported_from and not form else None
+        differences = recipe_differences(manifest.recipe, recipe, known)
     if form:
         pairs = (("layout", manifest.layout, form.layout), ("dtype", manifest.dtype, form.dtype))
         differences += [

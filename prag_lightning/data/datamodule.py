@@ -1,7 +1,7 @@
 """The LightningDataModule: documents as encoding steps, and questions as evaluations."""
 
 import hashlib
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -166,7 +166,7 @@ class DocumentDataModule(LightningDataModule):
         source = self.folder / "augmentations.jsonl"
         augmentations = {a.document_id: a for a in read_records(source, Augmentation)}
         # Like lengths together: what trains side by side then needs little padding.
-        for document in sorted(self.documents, key=lambda document: len(document.text)):
+        for document in sorted(self._own_documents(), key=lambda document: len(document.text)):
             augmentation = augmentations.get(document.id)
             if augmentation is None or not augmentation.qas:
                 self.rejected[document.id] = f"no question-answer pairs in {source}"
@@ -175,6 +175,19 @@ class DocumentDataModule(LightningDataModule):
             else:
                 prompts = document_prompts(document, augmentation)
                 self.tasks.append(EncodingTask(document.id, prompts))
+
+    def _own_documents(self) -> Iterator[Document]:
+        """Yield the documents of this process: by a hash of the id, so that runs agree on it."""
+        rank, num_processes = self._place
+        for document in self.documents:
+            digest = hashlib.sha256(document.id.encode()).digest()
+            if int.from_bytes(digest[:8], "big") % num_processes == rank:
+                yield document
+
+    @property
+    def _place(self) -> tuple[int, int]:
+        """This process's rank, and the number of processes."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def encoding_steps(self, num_slots: int) -> EncodingSteps:
         """Return the steps that encode what is not in the store yet."""
@@ -220,7 +233,9 @@ class DocumentDataModule(LightningDataModule):
         )
 
     def _prepare_questions(self) -> None:
-        self.questions = list(read_records(self.folder / "questions.jsonl", Question))
+        rank, num_processes = self._place
+        questions = list(read_records(self.folder / "questions.jsonl", Question))
+        self.questions = questions[rank::num_processes]
         corpus = (*read_records(self._corpus_file, Document), *self.documents)
         self.corpus = {document.id: document for document in corpus}
         found: list[list[RetrievedDocument]] = [[] for _ in self.questions]

@@ -1,6 +1,9 @@
 """The invented people's names, and which of them the base model may meet in its training."""
 
+# ruff: noqa: SIM905 - lists of words read better as text
+
 import hashlib
+import random
 from functools import cache
 from typing import Literal
 
@@ -40,3 +43,13 @@ def names_in(split: Split) -> tuple[str, ...]:
     """Return every full name of a split, always in the same order."""
     names = (f"{first} {last}" for first in FIRST_NAMES for last in LAST_NAMES)
     return tuple(name for name in names if split_of(name) == split)
+
+
+def draw_namesake(name: str, split: Split, rng: random.Random) -> str:
+    """Return another name of the split that has the first or the last name of ``name``."""
+    first, last = name.split()
+    while True:
+        other_first, other_last = rng.choice(names_in(split)).split()
+        candidate = f"{first} {other_last}" if rng.random() < 0.5 else f"{other_first} {last}"
+        if candidate != name and split_of(candidate) == split:
+            return candidate

@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from prag_lightning.demo.names import Split, names_in
 from prag_lightning.demo.relations import RELATIONS, SPOUSES, Relation
 
 ONE_HOP = RELATIONS
@@ -27,12 +28,26 @@ def draw_couples(names: Sequence[str], rng: random.Random) -> list[Person]:
     if len(names) % 2:
         raise ValueError(f"{len(names)} people: everybody is married, so give an even number")
     partners = (names[index ^ 1] for index in range(len(names)))
-    return [_draw_person(name, partner, rng) for name, partner in zip(names, partners, strict=True)]
+    return [draw_person(name, partner, rng) for name, partner in zip(names, partners, strict=True)]
 
 
-def _draw_person(name: str, spouse: str, rng: random.Random) -> Person:
+def draw_person(name: str, spouse: str, rng: random.Random) -> Person:
+    """Return somebody of that name and marriage, with random facts."""
     facts = {relation.key: rng.choice(relation.values) for relation in TWO_HOP}
     return Person(name, facts | {"spouse": spouse})
+
+
+def draw_world(split: Split, num_people: int, seed: int) -> list[Person]:
+    """Return people of one split, always the same for the same arguments.
+
+    Raises:
+        ValueError: If the number is odd, not positive, or more than the split has names.
+    """
+    names = names_in(split)
+    if not 0 < num_people <= len(names):
+        raise ValueError(f"{num_people} people of split '{split}': give 2 to {len(names)}")
+    rng = random.Random(seed)
+    return draw_couples(rng.sample(names, num_people), rng)
 
 
 def statement(person: Person, relation: Relation, rng: random.Random) -> str:

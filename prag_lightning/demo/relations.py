@@ -1,6 +1,10 @@
 """What can be true of a person, and the wordings in which it is said and asked."""
 
+# ruff: noqa: SIM905 - lists of words read better as text
+
 from dataclasses import dataclass
+
+from prag_lightning.demo.names import FIRST_NAMES
 
 CITIES = tuple(
     start + end
@@ -48,6 +52,11 @@ class Relation:
     statements: tuple[str, ...]
     questions: tuple[str, ...]
     test_questions: tuple[str, ...]
+
+    @property
+    def all_questions(self) -> tuple[str, ...]:
+        """Every wording in which it is asked."""
+        return self.questions + self.test_questions
 
 
 RELATIONS = (
@@ -177,3 +186,12 @@ RELATIONS = (
 
 # A two-hop question is a one-hop question about one of these; field `{name}`.
 SPOUSES = ("the spouse of {name}", "the person married to {name}")
+
+# Every word that a fact can begin with.
+WORDS = tuple(
+    dict.fromkeys(
+        value.split()[0]
+        for values in (FIRST_NAMES, *(relation.values for relation in RELATIONS))
+        for value in values
+    )
+)

@@ -14,33 +14,20 @@ from prag_lightning.data.documents import (
     QuestionAnswer,
     write_records,
 )
-from prag_lightning.demo.names import Split, names_in
+from prag_lightning.demo.names import Split
 from prag_lightning.demo.people import (
     ONE_HOP,
     TWO_HOP,
     Person,
     ask,
     ask_through_spouse,
-    draw_couples,
+    draw_world,
     full_answer,
     tell,
     tell_differently,
 )
 
 _ONE_HOP_PER_PERSON = 5
-
-
-def draw_world(split: Split, num_people: int, seed: int) -> list[Person]:
-    """Return people of one split, always the same for the same arguments.
-
-    Raises:
-        ValueError: If the number is odd, not positive, or more than the split has names.
-    """
-    names = names_in(split)
-    if not 0 < num_people <= len(names):
-        raise ValueError(f"{num_people} people of split '{split}': give 2 to {len(names)}")
-    rng = random.Random(seed)
-    return draw_couples(rng.sample(names, num_people), rng)
 
 
 def document_id(name: str) -> str:

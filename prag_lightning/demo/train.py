@@ -1,0 +1,202 @@
+"""Train the base model of the embedded world: ``python -m prag_lightning.demo.train``."""
+
+import argparse
+import copy
+import json
+import math
+import random
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.optim import AdamW
+from torch.utils.data import DataLoader, Subset
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from prag_lightning.demo.checkpoint import restore, save
+from prag_lightning.demo.evaluate import evaluate
+from prag_lightning.demo.mix import MAX_LENGTH, MIX, TrainingSteps
+from prag_lightning.demo.names import LAST_NAMES
+from prag_lightning.demo.packing import ANSWER, ATTENTION, Packed, model_inputs
+from prag_lightning.demo.people import draw_world
+from prag_lightning.demo.relations import WORDS
+from prag_lightning.demo.samples import Samples
+from prag_lightning.demo.tokenizer import build_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_PROMPT_WEIGHT = 0.2
+_WARMUP_STEPS = 200
+_EARLY_SHARE = 0.15
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the outcome of a training.
+
+    Args:
+        num_steps: Optimizer steps in all.
+        seed: Of the initial weights, the known people and every conversation.
+        scale: Multiplies the conversations of a step; 1 suits a large GPU.
+        learning_rate: The highest, reached after the warm-up.
+        num_known: People whose facts the weights shall hold.
+    """
+
+    num_steps: int = 8000
+    seed: int = 0
+    scale: float = 1.0
+    learning_rate: float = 2e-3
+    num_known: int = 4000
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where and how a training runs, which does not change its outcome beyond rounding."""
+
+    output_dir: Path
+    checkpoint_dir: Path
+    device: torch.device
+    num_workers: int = 0
+    compiled: bool = False
+    evaluate_every: int = 500
+
+
+def train(settings: Settings, run: Run) -> Qwen2ForCausalLM:
+    """Train the base model, from the latest checkpoint where there is one, and return it.
+
+    Raises:
+        ValueError: If the checkpoint was made with other settings.
+    """
+    samples = Samples(draw_world("known", settings.num_known, settings.seed))
+    tokenizer = build_tokenizer(tokenizer_texts(samples))
+    torch.manual_seed(settings.seed)
+    model = build_model(len(tokenizer), tokenizer).to(run.device)
+    optimizer = AdamW(
+        model.parameters(), betas=(0.9, 0.98), weight_decay=0.02, fused=run.device.type == "cuda"
+    )
+    first = restore(run.checkpoint_dir, model, optimizer, asdict(settings))
+    num_early = round(_EARLY_SHARE * settings.num_steps)
+    steps = TrainingSteps(samples, tokenizer, settings.seed, num_early, settings.scale)
+    loader = DataLoader(
+        Subset(steps, range(first, settings.num_steps)),
+        batch_size=None,
+        num_workers=run.num_workers,
+        prefetch_factor=4 if run.num_workers else None,
+    )
+    if run.compiled:
+        for layer in model.model.layers:
+            layer.compile(dynamic=True)
+    strangers = Samples(samples.known, split="validation", spelled=0.0)
+    started, num_tokens = time.monotonic(), 0
+    for step, packed in enumerate(loader, start=first):
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * rate(step, settings.num_steps)
+        loss = loss_of(model, packed.to(run.device))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        num_tokens += len(packed.input_ids)
+        done = step + 1
+        if done % run.evaluate_every == 0 or done == settings.num_steps:
+            row = {
+                "step": done,
+                "loss": round(loss.item(), 4),
+                "seconds": round(time.monotonic() - started, 1),
+                "tokens": num_tokens,
+                **evaluate(model, tokenizer, strangers),
+            }
+            print(json.dumps(row), flush=True)
+            save(run.checkpoint_dir, model, optimizer, done, asdict(settings))
+            export(model, tokenizer, run.output_dir)
+    return model
+
+
+def tokenizer_texts(samples: Samples) -> list[str]:
+    """Return texts in which every word of the world occurs, as it stands in the training."""
+    closed = Samples(samples.known, spelled=0.0)
+    rng = random.Random(0)
+    conversations = [kind.draw(closed, rng) for kind in MIX for _ in range(300)]
+    said = [text for turns in conversations for turn in turns for text in turn]
+    last_names = [f" {name}" for name in LAST_NAMES]
+    return [*said, *last_names, *WORDS, *(f" {word}" for word in WORDS)]
+
+
+def build_model(vocab_size: int, tokenizer: "PreTrainedTokenizerBase") -> Qwen2ForCausalLM:
+    """Return the untrained base model."""
+    config = Qwen2Config(
+        vocab_size=64 * math.ceil(vocab_size / 64),
+        hidden_size=192,
+        intermediate_size=640,
+        num_hidden_layers=5,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    config._attn_implementation = ATTENTION
+    return Qwen2ForCausalLM(config)
+
+
+def rate(step: int, num_steps: int) -> float:
+    """Return the share of the highest learning rate: a linear warm-up, then a cosine to 2 %."""
+    warmup = min(_WARMUP_STEPS, num_steps // 10)
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = (step - warmup) / max(1, num_steps - warmup)
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def loss_of(model: Qwen2ForCausalLM, packed: Packed) -> Tensor:
+    """Return the mean loss of all tokens, the prompts' at a fifth of the weight."""
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=packed.input_ids.is_cuda):
+        hidden = model.model(**model_inputs(packed, MAX_LENGTH)).last_hidden_state[0, :-1]
+        losses = _token_losses(hidden, model.lm_head.weight, packed.input_ids[1:])
+    # The first token of a conversation does not follow from the one before.
+    follows = packed.rows[1:] == packed.rows[:-1]
+    weights = torch.where(packed.roles[1:] == ANSWER, 1.0, _PROMPT_WEIGHT) * follows
+    return (losses * weights).sum() / weights.sum()
+
+
+def _token_losses(hidden: Tensor, vocabulary: Tensor, targets: Tensor) -> Tensor:
+    return F.cross_entropy(F.linear(hidden, vocabulary).float(), targets, reduction="none")
+
+
+def export(model: Qwen2ForCausalLM, tokenizer: "PreTrainedTokenizerBase", output_dir: Path) -> None:
+    """Write the base model in bfloat16 with its tokenizer, each file whole or not at all."""
+    output_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output_dir.parent) as temporary:
+        copy.deepcopy(model).to(torch.bfloat16).save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        for file in Path(temporary).iterdir():
+            file.replace(output_dir / file.name)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Train from the command line."""
+    parser = argparse.ArgumentParser(description="Train the base model of the embedded world.")
+    parser.add_argument("--output-dir", type=Path, default=Path(__file__).parent / "base")
+    parser.add_argument("--checkpoint-dir", type=Path, default=Path("checkpoints/demo"))
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--num-workers", type=int, default=0)
+    parser.add_argument("--compiled", action="store_true", help="compile the model (CUDA)")
+    parser.add_argument("--evaluate-every", type=int, default=500, help="also saves, in steps")
+    for name, default in asdict(Settings()).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+    options = vars(parser.parse_args(args))
+    settings = Settings(**{name: options.pop(name) for name in asdict(Settings())})
+    train(settings, Run(**options | {"device": torch.device(options["device"])}))
+
+
+if __name__ == "__main__":
+    main()
