@@ -1,11 +1,13 @@
 """The command ``prag augment``: rewrites of documents, and questions with answers about them."""
 
+import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from prag_lightning.augmentation.settings import Order, Sampling
-from prag_lightning.cli import DONE, SOME_FAILED, TRY_AGAIN
+from prag_lightning.exit_status import SOME_FAILED, TRY_AGAIN
 
 if TYPE_CHECKING:
     from prag_lightning.augmentation.runner import Generator
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 def augment_with_template(
     documents: Path, output: Path | None = None, num_rewrites: int = 1, num_qas: int = 3
-) -> int:
+) -> None:
     """Augment documents from their own sentences, without a language model: a baseline.
 
     Args:
@@ -25,7 +27,7 @@ def augment_with_template(
     """
     from prag_lightning.augmentation.template import TemplateGenerator
 
-    return _augment(documents, output, TemplateGenerator(num_rewrites, num_qas))
+    _augment(documents, output, TemplateGenerator(num_rewrites, num_qas))
 
 
 def augment_with_transformers(
@@ -40,7 +42,7 @@ def augment_with_transformers(
     batch_size: int = 16,
     devices: int = 1,
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
-) -> int:
+) -> None:
     """Augment documents with a language model on this machine.
 
     Args:
@@ -65,7 +67,7 @@ def augment_with_transformers(
     order = Order(num_rewrites, num_qas, max_attempts, seed)
     generator = TransformersGenerator(model, order, sampling, batch_size, devices, dtype)
     rank: int = rank_zero_only.rank  # type: ignore[attr-defined]
-    return _augment(documents, output, generator, rank)
+    _augment(documents, output, generator, rank)
 
 
 def augment_with_endpoint(
@@ -81,7 +83,7 @@ def augment_with_endpoint(
     concurrency: int = 32,
     timeout_s: float = 120.0,
     api_key_env: str = "OPENAI_API_KEY",
-) -> int:
+) -> None:
     """Augment documents with a language model behind an OpenAI-compatible server, as vLLM's.
 
     Needs prag-lightning[endpoint].
@@ -102,6 +104,7 @@ def augment_with_endpoint(
         timeout_s: Seconds to wait for an answer.
         api_key_env: Name of the environment variable that holds the API key, if one is needed.
     """
+    _require_httpx()
     from prag_lightning.augmentation.endpoint import Endpoint, find_model
     from prag_lightning.augmentation.endpoint_generator import EndpointGenerator
 
@@ -109,11 +112,19 @@ def augment_with_endpoint(
     endpoint = Endpoint(url, api_key_env, timeout_s)
     name = find_model(endpoint, model)
     generator = EndpointGenerator(endpoint, name, order, sampling, concurrency)
-    return _augment(documents, output, generator)
+    _augment(documents, output, generator)
 
 
-def _augment(documents: Path, output: Path | None, generator: "Generator", rank: int = 0) -> int:
-    """Run, print what came of it on rank 0, and return the exit status."""
+def _require_httpx() -> None:
+    if find_spec("httpx") is None:
+        raise ValueError(
+            "augmentation by a server needs httpx; "
+            "install it: pip install 'prag-lightning[endpoint]'"
+        )
+
+
+def _augment(documents: Path, output: Path | None, generator: "Generator", rank: int = 0) -> None:
+    """Run, print what came of it on rank 0, and end with another status than 0 if it is not all."""
     from prag_lightning.augmentation.outcome_files import failures_file
     from prag_lightning.augmentation.runner import run_augmentation
     from prag_lightning.data.documents import Document, read_records, unique_by_id
@@ -126,11 +137,12 @@ def _augment(documents: Path, output: Path | None, generator: "Generator", rank:
         if summary.num_failed:
             print(f"the reasons are in {failures_file(output)}")
     if summary.num_missing:
-        return TRY_AGAIN
-    return SOME_FAILED if summary.num_failed else DONE
+        sys.exit(TRY_AGAIN)
+    if summary.num_failed:
+        sys.exit(SOME_FAILED)
 
 
-AUGMENT_COMMANDS: dict[str, Callable[..., int]] = {
+AUGMENT_COMMANDS: dict[str, Callable[..., None]] = {
     "template": augment_with_template,
     "transformers": augment_with_transformers,
     "endpoint": augment_with_endpoint,

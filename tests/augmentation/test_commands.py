@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from jsonargparse import auto_cli
 
+from prag_lightning.augmentation import commands
 from prag_lightning.augmentation.commands import AUGMENT_COMMANDS
 from prag_lightning.data.documents import Augmentation, Document, read_records, write_records
 from tests.augmentation.chat_server_double import ChatServerDouble, Handler, obey, say, send
@@ -25,9 +26,12 @@ _PROGRAM = (
 
 
 def _run(*args: object) -> int:
-    status = auto_cli({**AUGMENT_COMMANDS}, args=[str(arg) for arg in args], prog="prag augment")
-    assert isinstance(status, int)
-    return status
+    """Return the exit status."""
+    try:
+        auto_cli({**AUGMENT_COMMANDS}, args=[str(arg) for arg in args], prog="prag augment")
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
 
 
 @pytest.fixture
@@ -83,6 +87,14 @@ def test_without_a_server_nothing_is_begun(source: Path) -> None:
     assert list(source.parent.iterdir()) == [source]
 
 
+def test_without_httpx_it_is_said_what_to_install(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pip install 'prag-lightning\[endpoint\]'"):
+        _run("endpoint", source)
+
+
 def test_transformers_asks_a_local_model(
     source: Path, base_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,6 +110,10 @@ def test_two_documents_with_one_id_are_refused(source: Path) -> None:
     write_records(source, [Document(id="a", text="One."), Document(id="a", text="Two.")])
     with pytest.raises(ValueError, match="'a' stands for two different documents"):
         _run("template", source)
+
+
+def test_a_word_for_a_number_is_refused(source: Path) -> None:
+    assert _run("template", source, "--num_qas", "some") == 2
 
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
