@@ -1,7 +1,7 @@
 """Augmentation without a language model: a baseline, and something to test with.
 
-A rewrite is the document's sentences in another order. A question is made from a sentence: with the
-sentence's own words where they follow a common pattern, else by leaving some of them out.
+A rewrite is the document's sentences in another order. A question is made from a sentence: with its
+own words where it begins with the document's title and goes on plainly, else by leaving some out.
 """
 
 import re
@@ -20,26 +20,25 @@ _ABBREVIATION = re.compile(
 _NAME = r"[A-Z][\w'\u2019-]*(?: [A-Z][\w'\u2019-]*)*"
 _NUMBER = r"\d+(?:[.,]\d+)*"
 _PREPOSITION = r"in|at|from|to|by|for|on|of|with|as"
-_PRONOUN = r"It|He|She|They|We|I|You|This|That|These|Those|There|Here|What|Who|Which"
-_SUBJECT = rf"(?!(?:{_PRONOUN}) )(?P<subject>{_NAME})"
-_CLAUSE = rf"{_SUBJECT} (?P<verb>[a-z]+s|are|were|had)"
-# "Ada Byron was born in London", "Ada Byron shares a home with William King".
+_PARTICIPLE = r"\w{3,}ed"
+_VERB = r"(?P<verb>[a-z]+s|are|were|had)"
+# What follows the title in "Ada Byron was born in London", "Ada Byron has a seat at Ockham Park".
 _WITH_PREPOSITION = re.compile(
-    rf"{_CLAUSE}(?P<middle>(?: [\w'\u2019-]+)*?) (?P<preposition>{_PREPOSITION}) "
+    rf"{_VERB}(?P<middle>(?: [\w'\u2019-]+)*?) (?P<preposition>{_PREPOSITION}) "
     rf"(?P<value>(?:the year )?{_NUMBER}|{_NAME}|(?:an?|the) [\w-]+)"
 )
 # "Ada Byron dresses in red".
 _WITH_BARE_NOUN = re.compile(
-    rf"{_CLAUSE}(?P<middle>) (?P<preposition>{_PREPOSITION}) (?P<value>[a-z-]+)"
+    rf"{_VERB}(?P<middle>) (?P<preposition>{_PREPOSITION}) (?P<value>[a-z-]+)"
 )
 # "Ada Byron is a writer by profession".
 _WITH_NOUN = re.compile(
-    rf"{_SUBJECT} (?P<verb>is|was)(?P<participle>) (?P<value>an? [\w-]+)(?P<rest>(?: by .+)?)"
+    r"(?P<verb>is|was)(?P<participle>) (?P<value>an? [\w-]+)(?P<rest>(?: by .+)?)"
 )
 # "Ada Byron plays the piano", "Ada Byron has 1815 as year of birth".
 _WITH_OBJECT = re.compile(
-    rf"{_SUBJECT} (?P<verb>(?!is |was )[a-z]+s|had)(?P<participle>(?: \w+ed)?) "
-    rf"(?!(?:{_PREPOSITION}) )"
+    rf"(?P<verb>(?!is |was )[a-z]+s|had)(?P<participle>(?: {_PARTICIPLE})?) "
+    rf"(?!(?:{_PREPOSITION}|{_PARTICIPLE})\b)"
     rf"(?P<value>(?:(?:an?|the) )?[\w-]+)(?P<rest>(?: (?:{_PREPOSITION}|every|best|most) .+)?)"
 )
 _AUXILIARIES = ("is", "was", "are", "were")
@@ -79,7 +78,7 @@ class TemplateGenerator:
 
     def _augment(self, document: Document) -> Augmentation | Failure:
         sentences = split_sentences(document.text)
-        qas = list(islice(_draw_pairs(sentences), self._num_qas))
+        qas = list(islice(_draw_pairs(sentences, document.title), self._num_qas))
         if len(qas) < self._num_qas:
             return Failure(
                 document_id=document.id,
@@ -107,9 +106,9 @@ def split_sentences(text: str) -> list[str]:
     return [sentence for sentence in sentences if sentence]
 
 
-def _draw_pairs(sentences: Sequence[str]) -> Iterator[QuestionAnswer]:
+def _draw_pairs(sentences: Sequence[str], title: str) -> Iterator[QuestionAnswer]:
     """Yield one pair for every sentence, then a second one, as long as there are any."""
-    rounds = zip_longest(*(_sentence_pairs(sentence) for sentence in sentences))
+    rounds = zip_longest(*(_sentence_pairs(sentence, title) for sentence in sentences))
     asked: set[str] = set()
     for pair in (pair for pairs in rounds for pair in pairs if pair is not None):
         if pair.question not in asked:
@@ -117,9 +116,9 @@ def _draw_pairs(sentences: Sequence[str]) -> Iterator[QuestionAnswer]:
             yield pair
 
 
-def _sentence_pairs(sentence: str) -> Iterator[QuestionAnswer]:
+def _sentence_pairs(sentence: str, title: str) -> Iterator[QuestionAnswer]:
     plain = sentence.rstrip(".!? ")
-    if asked := _ask(plain):
+    if asked := _ask(plain, title):
         question, value = asked
         answer = value[found.end() :] if (found := _LEADING_WORDS.match(value)) else value
         yield QuestionAnswer(question=question, answer=answer, full_answer=sentence)
@@ -129,13 +128,17 @@ def _sentence_pairs(sentence: str) -> Iterator[QuestionAnswer]:
         yield QuestionAnswer(question=question, answer=gap.group(), full_answer=sentence)
 
 
-def _ask(sentence: str) -> tuple[str, str] | None:
-    """Return a question in the words of a sentence, and its answer, if it follows a pattern."""
-    if found := _WITH_PREPOSITION.fullmatch(sentence) or _WITH_BARE_NOUN.fullmatch(sentence):
+def _ask(sentence: str, title: str) -> tuple[str, str] | None:
+    """Return a question and its answer, if the sentence says something plain about the title."""
+    subject, predicate = sentence[: len(title)], sentence[len(title) + 1 :]
+    if not title or subject != title:
+        return None
+    if found := _WITH_PREPOSITION.fullmatch(predicate) or _WITH_BARE_NOUN.fullmatch(predicate):
         start, end = _question_words(found["preposition"], found["value"])
-        return _question(start, found, f"{found['middle']}{end}"), found["value"]
-    if found := _WITH_NOUN.fullmatch(sentence) or _WITH_OBJECT.fullmatch(sentence):
-        return _question("What", found, f"{found['participle']}{found['rest']}"), found["value"]
+        return _question(start, subject, found["verb"], found["middle"] + end), found["value"]
+    if found := _WITH_NOUN.fullmatch(predicate) or _WITH_OBJECT.fullmatch(predicate):
+        end = found["participle"] + found["rest"]
+        return _question("What", subject, found["verb"], end), found["value"]
     return None
 
 
@@ -150,9 +153,8 @@ def _question_words(preposition: str, value: str) -> tuple[str, str]:
     return "Who or what", f" {preposition}"
 
 
-def _question(start: str, clause: re.Match[str], end: str) -> str:
-    verb, subject = clause["verb"], clause["subject"]
-    if verb in _AUXILIARIES or (verb in ("has", "had") and re.match(r" \w+ed\b", end)):
+def _question(start: str, subject: str, verb: str, end: str) -> str:
+    if verb in _AUXILIARIES or (verb in ("has", "had") and re.match(rf" {_PARTICIPLE}\b", end)):
         return f"{start} {verb} {subject}{end}?"
     auxiliary = "did" if verb == "had" else "does"
     return f"{start} {auxiliary} {subject} {_infinitive(verb)}{end}?"

@@ -8,19 +8,21 @@ from prag_lightning.augmentation.draft import Failure, Usage
 from prag_lightning.augmentation.template import TemplateGenerator, split_sentences
 from prag_lightning.data.documents import Augmentation, Document, QuestionAnswer
 from prag_lightning.demo.people import draw_couples, tell
-from prag_lightning.demo.relations import RELATIONS
+from prag_lightning.demo.relations import RELATIONS, Relation
 
 
-def _augment(text: str, num_rewrites: int = 1, num_qas: int = 1) -> Augmentation | Failure:
+def _augment(
+    text: str, num_rewrites: int = 1, num_qas: int = 1, title: str = ""
+) -> Augmentation | Failure:
     results: list[Augmentation | Failure] = []
     generator = TemplateGenerator(num_rewrites, num_qas)
-    documents = [Document(id="d", text=text)]
+    documents = [Document(id="d", title=title, text=text)]
     assert generator.augment(documents, lambda o: results.append(o.result)) == Usage()
     return results[0]
 
 
-def _pairs(text: str, num_qas: int = 1) -> list[QuestionAnswer]:
-    result = _augment(text, num_qas=num_qas)
+def _pairs(text: str, title: str, num_qas: int = 1) -> list[QuestionAnswer]:
+    result = _augment(text, num_qas=num_qas, title=title)
     assert isinstance(result, Augmentation)
     return result.qas
 
@@ -30,16 +32,22 @@ def _pairs(text: str, num_qas: int = 1) -> list[QuestionAnswer]:
     [
         ("Ada Byron was born in London.", "Where was Ada Byron born?", "London"),
         ("Ada Byron was born in the year 1815.", "In which year was Ada Byron born?", "1815"),
-        ("Ada is employed by King Mills.", "Who or what is Ada employed by?", "King Mills"),
-        ("Ada works as a programmer.", "What does Ada work as?", "programmer"),
-        ("Ada comes from London.", "Where does Ada come from?", "London"),
-        ("Ada dresses in red.", "What does Ada dress in?", "red"),
-        ("Ada plays the harp.", "What does Ada play?", "harp"),
-        ("Ada had a post at Oxford.", "Where did Ada have a post?", "Oxford"),
-        ("Ada has mastered the harp.", "What has Ada mastered?", "harp"),
-        ("Ada is a writer by profession.", "What is Ada by profession?", "writer"),
+        (
+            "Ada Byron is employed by King Mills.",
+            "Who or what is Ada Byron employed by?",
+            "King Mills",
+        ),
+        ("Ada Byron works as a programmer.", "What does Ada Byron work as?", "programmer"),
+        ("Ada Byron comes from London.", "Where does Ada Byron come from?", "London"),
+        ("Ada Byron dresses in red.", "What does Ada Byron dress in?", "red"),
+        ("Ada Byron plays the harp.", "What does Ada Byron play?", "harp"),
+        ("Ada Byron had a post at Oxford.", "Where did Ada Byron have a post?", "Oxford"),
+        ("Ada Byron has mastered the harp.", "What has Ada Byron mastered?", "harp"),
+        ("Ada Byron is a writer by profession.", "What is Ada Byron by profession?", "writer"),
+        ("Ada Byron has appeared.", 'What is missing in "Ada Byron has ____"?', "appeared"),
         ("It is a house.", 'What is missing in "It is a ____"?', "house"),
-        ("Ada met Charles.", 'What is missing in "Ada met ____"?', "Charles"),
+        ("Poets like it.", 'What is missing in "Poets like ____"?', "it"),
+        ("Ada plays Chopin.", 'What is missing in "Ada plays ____"?', "Chopin"),
         (
             "In 1815 she ran 3,000 miles!",
             'What is missing in "In 1815 she ran ____ miles"?',
@@ -50,19 +58,21 @@ def _pairs(text: str, num_qas: int = 1) -> list[QuestionAnswer]:
 def test_a_sentence_gives_a_question_that_it_answers(
     sentence: str, question: str, answer: str
 ) -> None:
-    assert _pairs(sentence) == [
+    assert _pairs(sentence, "Ada Byron") == [
         QuestionAnswer(question=question, answer=answer, full_answer=sentence)
     ]
 
 
-def test_every_statement_of_the_embedded_world_gives_a_pair_with_the_right_answer() -> None:
-    person, _ = draw_couples(["Karek Bremlock", "Lunora Falerby"], random.Random(0))
-    for relation in RELATIONS:
-        value = person.facts[relation.key]
+@pytest.mark.parametrize("relation", RELATIONS, ids=lambda relation: relation.key)
+def test_every_statement_of_the_embedded_world_gives_a_pair_with_the_right_answer(
+    relation: Relation,
+) -> None:
+    for value in relation.values or ("Lunora Falerby",):
         for statement in relation.statements:
-            (pair,) = _pairs(statement.format(name=person.name, value=value))
-            assert pair.answer == value
-            assert person.name in pair.question
+            sentence = statement.format(name="Karek Bremlock", value=value)
+            (pair,) = _pairs(sentence, "Karek Bremlock")
+            assert pair.answer == value, sentence
+            assert "Karek Bremlock" in pair.question
             assert value not in pair.question
 
 
@@ -70,7 +80,7 @@ def test_the_first_pairs_ask_about_one_sentence_each() -> None:
     rng = random.Random(0)
     person, _ = draw_couples(["Karek Bremlock", "Lunora Falerby"], rng)
     text = tell(person, rng)
-    pairs = _pairs(text, num_qas=len(RELATIONS) + 2)
+    pairs = _pairs(text, person.name, num_qas=len(RELATIONS) + 2)
     sentences = split_sentences(text)
     assert [pair.full_answer for pair in pairs[: len(sentences)]] == sentences
     assert {pair.answer for pair in pairs[: len(sentences)]} == set(person.facts.values())
