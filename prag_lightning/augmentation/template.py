@@ -130,15 +130,15 @@ def _sentence_pairs(sentence: str, title: str) -> Iterator[QuestionAnswer]:
 
 def _ask(sentence: str, title: str) -> tuple[str, str] | None:
     """Return a question and its answer, if the sentence says something plain about the title."""
-    subject, predicate = sentence[: len(title)], sentence[len(title) + 1 :]
-    if not title or subject != title:
+    if not title or not sentence.startswith(f"{title} "):
         return None
+    predicate = sentence[len(title) + 1 :]
     if found := _WITH_PREPOSITION.fullmatch(predicate) or _WITH_BARE_NOUN.fullmatch(predicate):
         start, end = _question_words(found["preposition"], found["value"])
-        return _question(start, subject, found["verb"], found["middle"] + end), found["value"]
+        return _question(start, title, found["verb"], found["middle"] + end), found["value"]
     if found := _WITH_NOUN.fullmatch(predicate) or _WITH_OBJECT.fullmatch(predicate):
         end = found["participle"] + found["rest"]
-        return _question("What", subject, found["verb"], end), found["value"]
+        return _question("What", title, found["verb"], end), found["value"]
     return None
 
 

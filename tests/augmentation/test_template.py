@@ -45,6 +45,7 @@ def _pairs(text: str, title: str, num_qas: int = 1) -> list[QuestionAnswer]:
         ("Ada Byron has mastered the harp.", "What has Ada Byron mastered?", "harp"),
         ("Ada Byron is a writer by profession.", "What is Ada Byron by profession?", "writer"),
         ("Ada Byron has appeared.", 'What is missing in "Ada Byron has ____"?', "appeared"),
+        ("Ada Byron's is red.", 'What is missing in "Ada Byron\'s is ____"?', "red"),
         ("It is a house.", 'What is missing in "It is a ____"?', "house"),
         ("Poets like it.", 'What is missing in "Poets like ____"?', "it"),
         ("Ada plays Chopin.", 'What is missing in "Ada plays ____"?', "Chopin"),
