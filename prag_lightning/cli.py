@@ -12,7 +12,10 @@ TRAINER_COMMANDS = {
     "test": "answer questions with every method, and score the answers",
 }
 # Command: the function that runs it, and what it does.
-COMMANDS: dict[str, tuple[str, str]] = {}
+COMMANDS: dict[str, tuple[str, str]] = {
+    "index": ("prag_lightning.retrieval.commands:INDEX_COMMANDS", "make a corpus searchable"),
+    "store": ("prag_lightning.store_commands:STORE_COMMANDS", "look after a store of adapters"),
+}
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -65,6 +65,8 @@ class ParametricRAG(LightningModule):
         max_grad_norm: Clip each document's gradient to this norm; none is clipped by default.
         dtype: Of the base model's weights.
         quantization: Load the base in 4 or 8 bits with bitsandbytes.
+        compile: Train with the base compiled by ``torch.compile``: a minute or two at the start,
+            and then faster steps on a GPU.
         max_new_tokens: Longest answer, in tokens.
         store: Folder of the adapters; by default ``adapters`` under the run's root folder.
         trust_remote_code: Run Python code that comes with the base model.
@@ -82,6 +84,7 @@ class ParametricRAG(LightningModule):
         max_grad_norm: float | None = None,
         dtype: Dtype = "auto",
         quantization: Quantization | None = None,
+        compile: bool = False,
         max_new_tokens: int = 20,
         store: str | None = None,
         trust_remote_code: bool = False,
@@ -95,6 +98,10 @@ class ParametricRAG(LightningModule):
         self.max_grad_norm = max_grad_norm
         self.dtype_name = dtype
         self.quantization = quantization
+        self.compile_base = compile
+        self._read_prompts = last_hidden_states
+        if compile:
+            self._read_prompts = torch.compile(last_hidden_states, dynamic=True)
         self.max_new_tokens = max_new_tokens
         self.store = store
         self.trust_remote_code = trust_remote_code
@@ -199,7 +206,8 @@ class ParametricRAG(LightningModule):
         losses = self._backward(batch)
         if self.max_grad_norm is not None:
             clip_rows_(self.bank.grad, self.max_grad_norm)
-        self._finite[list(batch.slots)] &= torch.isfinite(losses)
+        slots = torch.tensor(batch.slots).to(self.device, non_blocking=True)
+        self._finite[slots] &= torch.isfinite(losses)
         optimizer.step(slots=batch.slots)
         return losses
 
@@ -270,15 +278,14 @@ class ParametricRAG(LightningModule):
         assert self.base is not None
         lengths = tuple(len(row.ids) for row in batch.rows) if batch.packed else None
         slots = torch.tensor([[row.slot] for row in batch.rows])
-        route = Route(slots if batch.packed else slots.to(self.device), lengths=lengths)
+        route = Route(slots.to(self.device, non_blocking=True), lengths=lengths)
         with self.bank.routed(route):
-            hidden = last_hidden_states(self.base, batch.input_ids, batch.position_ids, lengths)
+            hidden = self._read_prompts(self.base, batch.input_ids, batch.position_ids, lengths)
         flat = hidden.flatten(0, 1).index_select(0, batch.loss_positions)
-        nll = token_nll(flat, self.base.get_output_embeddings(), batch.targets)
-        sums = nll.new_zeros(self.bank.num_slots).index_add(0, batch.loss_slots, nll)
-        counts = torch.bincount(batch.loss_slots, minlength=self.bank.num_slots)
-        busy = list(batch.slots)
-        return sums[busy] / counts[busy]
+        head = self.base.get_output_embeddings()
+        nll = token_nll(flat, head, batch.targets, compile=self.compile_base)
+        sums = nll.new_zeros(len(batch.loss_counts)).index_add(0, batch.loss_documents, nll)
+        return sums / batch.loss_counts
 
     def is_finite(self, slot: int) -> bool:
         """Whether all losses of the document in ``slot``, and its adapter, are finite numbers."""

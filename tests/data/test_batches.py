@@ -35,12 +35,12 @@ def test_a_target_is_the_next_token_of_the_same_prompt(packed: bool) -> None:
     assert torch.equal(flat[one.loss_positions + 1], one.targets)
     # A prompt's number stands in its tokens' tens: no target is another prompt's.
     assert torch.equal(flat[one.loss_positions] // 10, one.targets // 10)
-    assert one.loss_slots.tolist() == [0, 0, 1, 1, 1, 1]
+    assert one.loss_documents.tolist() == [0, 0, 1, 1, 1, 1]
 
 
 def test_packed_and_padded_hold_the_same_predictions() -> None:
     packed, padded = batch(True), batch(False)
-    for name in ("targets", "loss_slots"):
+    for name in ("targets", "loss_documents"):
         assert torch.equal(getattr(packed, name), getattr(padded, name))
     for tokens in ("input_ids", "position_ids"):
         first, second = (getattr(b, tokens).flatten()[b.loss_positions] for b in (packed, padded))
@@ -59,7 +59,7 @@ def test_slots_and_tokens_are_counted_without_padding(packed: bool) -> None:
 def test_a_part_of_a_batch_is_the_batch_of_those_slots_alone(packed: bool) -> None:
     part = batch(packed).of_slots([1])
     alone = batch(packed, ROWS[1:])
-    for name in ("input_ids", "position_ids", "loss_positions", "targets", "loss_slots"):
+    for name in ("input_ids", "position_ids", "loss_positions", "targets", "loss_documents"):
         assert torch.equal(getattr(part, name), getattr(alone, name))
     assert (part.slots, part.rows, part.packed) == ((1,), ROWS[1:], packed)
     assert (part.begins, part.ends, part.documents) == ({1: "b"}, {}, {1: "b"})
@@ -77,7 +77,7 @@ def test_the_parts_of_a_batch_hold_all_of_it_once(packed: bool) -> None:
 def test_a_batch_moves_with_its_tensors_and_keeps_the_rest() -> None:
     one = batch(True)
     moved = one.to(torch.device("meta"))
-    for name in ("input_ids", "position_ids", "loss_positions", "targets", "loss_slots"):
+    for name in ("input_ids", "position_ids", "loss_positions", "targets", "loss_documents"):
         assert getattr(moved, name).device.type == "meta"
         assert getattr(one, name).device.type == "cpu"
     assert (moved.rows, moved.begins, moved.ends) == (one.rows, one.begins, one.ends)
@@ -86,4 +86,4 @@ def test_a_batch_moves_with_its_tensors_and_keeps_the_rest() -> None:
 def test_a_prompt_of_one_token_predicts_nothing() -> None:
     one = batch(True, [Row(0, [10], 0), Row(1, [20, 21], 0)])
     assert one.targets.tolist() == [21]
-    assert one.loss_slots.tolist() == [1]
+    assert one.loss_documents.tolist() == [1]
