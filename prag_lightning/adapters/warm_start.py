@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from prag_lightning.adapters.files import StoreFiles
 from prag_lightning.adapters.layout import AdapterLayout, LoraConfig
-from prag_lightning.adapters.peft_format import CONFIG_FILE, read_adapter, read_config
+from prag_lightning.adapters.peft_format import read_adapter
 
 RANDOM = "random"
 
@@ -34,18 +33,7 @@ class WarmStartSource:
         """
         if self.path == RANDOM:
             return random_adapter(layout, self.seed)
-        files = StoreFiles(self.path)
-        if not files.exists(CONFIG_FILE):
-            raise FileNotFoundError(
-                f"{self.path}: holds no {CONFIG_FILE}; give an adapter's folder, or 'random'"
-            )
-        config = read_config(files.read(CONFIG_FILE), files.path(CONFIG_FILE))
-        if (config.r, config.lora_alpha) != (lora.rank, lora.alpha):
-            raise ValueError(
-                f"{self.path}: the warm start has rank {config.r} and alpha {config.lora_alpha}, "
-                f"this run has {lora.rank} and {lora.alpha}; they must be the same"
-            )
-        return read_adapter(files, "", layout)
+        return read_adapter(self.path, layout, lora)
 
 
 def random_adapter(layout: AdapterLayout, seed: int) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 import tantivy
 
 from prag_lightning.data.documents import Document, Question
-from prag_lightning.retrieval.base import RetrievedDocument
+from prag_lightning.retrieval.base import RetrievedDocument, Retriever
 from prag_lightning.retrieval.index_folder import (
     CorpusStamp,
     IndexManifest,
@@ -126,7 +126,7 @@ def _require_unique(id_hashes: "array[int]") -> None:
         )
 
 
-class BM25Retriever:
+class BM25Retriever(Retriever):
     """Finds documents by BM25 over titles and texts (k1 1.2, b 0.75).
 
     A document's score is its better field's plus half of the other's, as in the published query.

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from prag_lightning.data.documents import Document, Question
-from prag_lightning.retrieval.base import RetrievedDocument
+from prag_lightning.retrieval.base import RetrievedDocument, Retriever
 from prag_lightning.retrieval.index_folder import (
     CorpusStamp,
     IndexManifest,
@@ -75,7 +75,7 @@ def build_index(
     return num_documents
 
 
-class DenseRetriever:
+class DenseRetriever(Retriever):
     """Finds the documents whose embeddings are nearest to the question's, by cosine.
 
     The model is the one that the index was built with.
