@@ -1,4 +1,4 @@
-"""Encoding documents: the published procedure, a careful loop, and the bank, in turn in one process.
+"""Encoding documents: the published procedure, a careful loop and the bank, in turn.
 
 python benchmarks/encode.py --size tiny --output encode.json
 """

@@ -27,7 +27,7 @@ _ENVIRONMENT = {
 
 
 def restart_tuned() -> None:
-    """Start this program again in an environment that serves every method alike, unless it is in it."""
+    """Start this program again in the environment above, unless it is in it already."""
     if any(name not in os.environ for name in _ENVIRONMENT):
         os.environ.update(_ENVIRONMENT)
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
@@ -62,9 +62,7 @@ def describe(device: torch.device) -> dict[str, Any]:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
         name = f"{next(models, platform.machine())}, {torch.get_num_threads()} thread"
-    versions = {
-        package: metadata.version(package) for package in ("torch", "transformers", "peft")
-    }
+    versions = {package: metadata.version(package) for package in ("torch", "transformers", "peft")}
     return {"device": name, **versions}
 
 

@@ -113,7 +113,9 @@ def write_documents(size: Size, num_documents: int, folder: Path) -> None:
         name = f"document-{number:05d}"
         documents.append(Document(id=name, text=_text(draw, words)))
         qas = [
-            QuestionAnswer(question=_text(draw, 8), answer=_text(draw, 2), full_answer=_text(draw, 9))
+            QuestionAnswer(
+                question=_text(draw, 8), answer=_text(draw, 2), full_answer=_text(draw, 9)
+            )
             for _ in range(3)
         ]
         rewrites = [_text(draw, words)]

@@ -1,6 +1,7 @@
 """The LightningModule: a frozen base model, and a bank of adapters over it."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
@@ -287,10 +288,14 @@ class ParametricRAG(LightningModule):
         sums = nll.new_zeros(len(batch.loss_counts)).index_add(0, batch.loss_documents, nll)
         return sums / batch.loss_counts
 
-    def is_finite(self, slot: int) -> bool:
-        """Whether all losses of the document in ``slot``, and its adapter, are finite numbers."""
-        finite = self._finite[slot] & torch.isfinite(self.bank.weight[slot]).all()
-        return bool(finite)
+    def finished_rows(self, slots: Sequence[int]) -> Tensor:
+        """Return copies of the adapters in ``slots``, shape ``(len(slots), num_params)``, float32.
+
+        That of a document whose losses were not all finite numbers is NaN throughout.
+        """
+        places = torch.tensor(slots).to(self.device, non_blocking=True)
+        rows = self.bank.weight.detach().index_select(0, places).float()
+        return rows.masked_fill_(~self._finite.index_select(0, places)[:, None], float("nan"))
 
     @torch.no_grad()
     def test_step(  # type: ignore[override]
@@ -336,12 +341,11 @@ class ParametricRAG(LightningModule):
 
     def _log_progress(self, batch: EncodingBatch, losses: Tensor) -> None:
         seconds = time.monotonic() - self._start
-        self.log_dict(
-            {
-                "loss": losses.mean(),
-                "documents": float(self._num_encoded),
-                "documents_per_second": self._num_encoded / seconds,
-                "padding": 1 - batch.num_tokens / batch.input_ids.numel(),
-            },
-            batch_size=1,
-        )
+        numbers = {
+            "documents": self._num_encoded,
+            "documents_per_second": self._num_encoded / seconds,
+            "padding": 1 - batch.num_tokens / batch.input_ids.numel(),
+        }
+        # On the CPU: a number that goes to the device waits for it.
+        tensors = {name: torch.tensor(float(number)) for name, number in numbers.items()}
+        self.log_dict({"loss": losses.mean(), **tensors}, batch_size=1)

@@ -148,9 +148,7 @@ class AdapterBank(nn.Module):
         sizes = [matrix.stop - matrix.start for matrix in self.layout.matrices]
         parts = [
             part.view(rows, k, *matrix.shape)
-            for part, matrix in zip(
-                adapters.split(sizes, dim=1), self.layout.matrices, strict=True
-            )
+            for part, matrix in zip(adapters.split(sizes, dim=1), self.layout.matrices, strict=True)
         ]
         pairs = []
         for lora_A, lora_B in zip(parts[::2], parts[1::2], strict=True):

@@ -1,4 +1,4 @@
-"""Low-rank updates of a linear layer's output: another adapter for each row, or each segment, of it."""
+"""Low-rank updates of a linear layer's output: another adapter for each row or segment."""
 
 from itertools import accumulate, pairwise
 from typing import Any
