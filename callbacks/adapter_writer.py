@@ -65,7 +65,7 @@ class AdapterWriter(Callback):
     ) -> None:
         """Hand the adapters of finished documents to the writer."""
         if batch.ends:
-            rows = cast(ParametricRAG, pl_module).finished_rows(list(batch.ends))
+            rows = cast(ParametricRAG, pl_module).slots.finished_rows(list(batch.ends))
             ids = list(batch.ends.values())
             self._pending.append(self._writer.submit(self._save, ids, _begin_copy(rows)))
         while self._pending and (self._pending[0].done() or len(self._pending) > _MAX_PENDING):

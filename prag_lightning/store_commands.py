@@ -63,7 +63,7 @@ def store_verify(store: str, repair: bool = False) -> None:
         return
     print(
         f"{len(damages)} damaged; "
-        + ("taken out" if repair else "`prag store verify --repair true` takes them out")
+        + ("taken out" if repair else "`prag store verify STORE --repair true` takes them out")
         + ", and `prag fit` encodes the documents again"
     )
     sys.exit(_SOME_DAMAGED)
@@ -179,8 +179,8 @@ def _warm_start(store: "AdapterStore", path: str, seed: int) -> "Tensor":
     if digest != store.recipe.warm_start:
         raise ValueError(
             f"warm start '{path}' (seed {seed}, digest {digest}) is not what the adapters in "
-            f"{store.files.url} started from (digest {store.recipe.warm_start}); give the folder of "
-            "that one with --warm_start, or merge with --merge sum"
+            f"{store.files.url} started from (digest {store.recipe.warm_start}); give the folder "
+            "of that one with --warm_start, or merge with --merge sum"
         )
     return row
 

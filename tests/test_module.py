@@ -60,7 +60,7 @@ class Collect(Callback):
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         for slot, document_id in batch.ends.items():
-            row = pl_module.finished_rows([slot])[0]
+            row = pl_module.slots.finished_rows([slot])[0]
             if row.isfinite().all():
                 self.rows[document_id] = row
 

@@ -102,8 +102,9 @@ def export_store(files: StoreFiles, path_or_url: str | os.PathLike[str]) -> int:
     names = sorted(files.all_names(), key=lambda name: (name == MANIFEST, _is_shard(name), name))
     names = [name for name in names if not name.endswith(".lock")]
     for name in names:
-        fs.makedirs(f"{root}/{PurePosixPath(name).parent}", exist_ok=True)
-        with files.open(name) as source, fs.open(f"{root}/{name}", "wb") as target:
+        path = PurePosixPath(root) / name
+        fs.makedirs(str(path.parent), exist_ok=True)
+        with files.open(name) as source, fs.open(str(path), "wb") as target:
             shutil.copyfileobj(source, target, length=2**24)
     return len(names)
 
@@ -120,7 +121,5 @@ def _empty_target(path_or_url: str | os.PathLike[str]) -> tuple[fsspec.AbstractF
     """
     target = StoreFiles(path_or_url)
     if names := target.names():
-        raise ValueError(
-            f"{target.url}: holds '{names[0]}' already; give --to an empty or new folder"
-        )
+        raise ValueError(f"{target.url}: holds '{names[0]}' already; give an empty or new folder")
     return target.make()

@@ -108,7 +108,7 @@ def _refusal(folder: Path, holder: dict[str, str | int]) -> str:
     who = f"process {holder.get('pid', 'unknown')} on host {holder.get('host', 'unknown')}"
     return (
         f"{folder}: {who} is writing into this store; wait until it is done, or use another "
-        f"--store folder (if that process is gone, delete the *.lock files in {folder})"
+        f"store folder (if that process is gone, delete the *.lock files in {folder})"
     )
 
 

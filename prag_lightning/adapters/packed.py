@@ -84,7 +84,7 @@ class PackedStore(AdapterStore):
             if adapter_checksum(document_id, entry.text_digest, data) != entry.checksum:
                 raise ValueError(
                     f"{self.files.path(name)}: the adapter of document {document_id!r} is damaged; "
-                    "run `prag store verify --repair true`, and encode it again"
+                    "run `prag store verify STORE --repair true`, and encode it again"
                 )
             rows.append(self._codec.decode(data))
         return torch.stack(rows)

@@ -16,7 +16,7 @@ CREATE TABLE IF NOT EXISTS adapters (
     id TEXT PRIMARY KEY, shard INTEGER, row INTEGER, text_digest TEXT, checksum TEXT
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS covered (
-    shard INTEGER, lines INTEGER, num_bytes INTEGER, num_entries INTEGER
+    shard INTEGER, rows INTEGER, num_bytes INTEGER, num_entries INTEGER
 );
 """
 _SqlRow = tuple[str | int | None, ...]
@@ -32,10 +32,10 @@ class Entry(NamedTuple):
 
 
 class Covered(NamedTuple):
-    """How far an index knows the journals: up to this line, at this byte, of this shard's."""
+    """How far an index knows the journals: up to this row, at this byte, of this shard's."""
 
     shard: int = 0
-    lines: int = 0
+    rows: int = 0
     num_bytes: int = 0
 
 
@@ -48,31 +48,46 @@ def adapter_checksum(document_id: str, text_digest: str, *contents: bytes | memo
     return digest.hexdigest()[:32]
 
 
-def journal_line(document_id: str, text_digest: str, checksum: str) -> bytes:
-    """Return the line that makes an adapter part of the store."""
-    fields = {"id": document_id, "text": text_digest, "checksum": checksum}
-    return json.dumps(fields, ensure_ascii=False).encode() + b"\n"
+class Line(NamedTuple):
+    """One line of a journal; without a document id, its row's adapter was taken out."""
+
+    row: int
+    document_id: str | None = None
+    text_digest: str = ""
+    checksum: str = ""
 
 
-def read_line(line: bytes, shard: int, row: int) -> tuple[str, Entry] | None:
-    """Return the document id and entry of a journal line, without its line break.
+def journal_line(line: Line) -> bytes:
+    """Return a line as its journal holds it, line break included."""
+    fields: dict[str, str | int] = {"row": line.row}
+    if line.document_id is not None:
+        fields |= {"id": line.document_id, "text": line.text_digest, "checksum": line.checksum}
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
-    None if its adapter was taken out (``null``).
+
+def read_line(content: bytes) -> Line:
+    """Return a line of a journal, given without its line break.
 
     Raises:
         ValueError: If it is not exactly as `journal_line` writes it.
     """
-    fields = json.loads(line)
-    if fields is None and line == b"null":
-        return None
     try:
-        document_id, text_digest, checksum = fields["id"], fields["text"], fields["checksum"]
-        intact = journal_line(document_id, text_digest, checksum) == line + b"\n"
-    except (KeyError, TypeError, RecursionError) as error:
+        fields = json.loads(content)
+        names = fields.get("id"), fields.get("text", ""), fields.get("checksum", "")
+        line = Line(fields["row"], *names)
+        intact = journal_line(line) == content + b"\n"
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError("not a journal line") from error
     if not intact:
         raise ValueError("not as it was written")
-    return document_id, Entry(shard, row, text_digest, checksum)
+    return line
+
+
+def is_intact(line: Line, *contents: bytes | memoryview) -> bool:
+    """Say whether an adapter is the one that its line speaks of."""
+    if line.document_id is None:
+        return True
+    return adapter_checksum(line.document_id, line.text_digest, *contents) == line.checksum
 
 
 class Index:
@@ -89,7 +104,7 @@ class Index:
         uri = f"{file.absolute().as_uri()}?mode=ro&immutable=1"
         self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
         self.file = file
-        rows = self._query("SELECT shard, lines, num_bytes, num_entries FROM covered")
+        rows = self._query("SELECT shard, rows, num_bytes, num_entries FROM covered")
         numbers = [number for row in rows for number in row if isinstance(number, int)]
         if len(numbers) != 4:
             raise _damaged(file, "it does not say what it covers")
@@ -120,10 +135,10 @@ class Index:
         except sqlite3.DatabaseError as error:
             raise _damaged(self.file, error) from error
 
-    def id_at(self, shard: int, row: int) -> str | None:
-        """Return the document whose adapter lies at a place; slow, for what is damaged."""
-        found = self._query("SELECT id FROM adapters WHERE shard = ? AND row = ?", (shard, row))
-        return str(found[0][0]) if found else None
+    def ids_in(self, shard: int) -> dict[int, str]:
+        """Return the document ids of a shard by row."""
+        found = self._query("SELECT row, id FROM adapters WHERE shard = ?", (shard,))
+        return {row: str(document_id) for row, document_id in found if isinstance(row, int)}
 
     def close(self) -> None:
         """Close the file."""
@@ -189,6 +204,6 @@ def _insert(file: Path, entries: Mapping[str, Entry], covered: Covered) -> None:
 
 def _damaged(file: Path, problem: object) -> ValueError:
     return ValueError(
-        f"{file}: this index is damaged ({problem}); `prag store verify --repair true` makes it "
-        "anew, no adapter is lost by that"
+        f"{file}: this index is damaged ({problem}); `prag store verify STORE --repair true` "
+        "makes it anew, and no adapter is lost by that"
     )

@@ -82,8 +82,8 @@ def open_index(files: StoreFiles, folder: str) -> Index | None:
 class WriterFiles:
     """What one writer wrote, as it is now: which documents, and where their adapters lie.
 
-    Row ``i`` of ``000000.safetensors`` belongs to line ``i`` of ``000000.jsonl``; an adapter is in
-    the store from the moment its line is whole. The index knows most of the lines by id.
+    Each line of ``000000.jsonl`` names the document of one row of ``000000.safetensors``; an
+    adapter is in the store from the moment its line is whole. The index knows most lines by id.
 
     Args:
         files: The store.
@@ -131,14 +131,15 @@ class WriterFiles:
     def _read_journal(self, shard: int) -> None:
         """Take in the lines after `end`. Those that cannot be read are `verify`'s business."""
         known = self.end if shard == self.end.shard else Covered(shard)
-        content = self.files.read(journal_name(self.folder, shard), start=known.num_bytes)
-        lines = whole_lines(content)
-        for row, line in enumerate(lines, start=known.lines):
+        journal = self.files.read(journal_name(self.folder, shard), start=known.num_bytes)
+        lines = whole_lines(journal)
+        for content in lines:
             try:
-                entry = read_line(line, shard, row)
+                line = read_line(content)
             except ValueError:
                 continue
-            if entry:
-                self.recent[entry[0]] = entry[1]
+            if line.document_id is not None:
+                entry = Entry(shard, line.row, line.text_digest, line.checksum)
+                self.recent[line.document_id] = entry
         num_bytes = known.num_bytes + sum(len(line) + 1 for line in lines)
-        self.end = Covered(shard, known.lines + len(lines), num_bytes)
+        self.end = Covered(shard, known.rows + len(lines), num_bytes)

@@ -10,8 +10,10 @@ from prag_lightning.adapters.durable import overwrite_start, write_whole
 from prag_lightning.adapters.files import PICKLE_SUFFIXES, StoreFiles
 from prag_lightning.adapters.packed_index import (
     Index,
-    adapter_checksum,
+    Line,
     index_name,
+    is_intact,
+    journal_line,
     read_line,
 )
 from prag_lightning.adapters.packed_shards import (
@@ -35,10 +37,10 @@ _READ_BYTES = 2**26
 
 @dataclass
 class ShardReport:
-    """What a check of one shard and its journal found."""
+    """What a check of one shard and its journal found: good lines by row, and damage."""
 
-    lines: list[bytes]
-    bad_rows: set[int] = field(default_factory=set)
+    num_rows: int = 0
+    lines: dict[int, bytes] = field(default_factory=dict)
     damages: list[Damage] = field(default_factory=list)
 
 
@@ -62,19 +64,15 @@ def repair_packed(files: StoreFiles, root: Path, manifest: Manifest) -> None:
     """
     codec = RowCodec(manifest.recipe.layout, manifest.dtype)
     for folder in writer_folders(files):
-        index, damages = _check_index(files, folder)
-        reports = {
-            shard: _check_shard(files, codec, folder, shard, index)
-            for shard in _shards(files, folder, index)
-        }
+        index, _ = _check_index(files, folder)
+        for file in (root / folder).glob("index-*.sqlite"):
+            file.unlink()
+        for shard in _shards(files, folder, index):
+            report = _check_shard(files, codec, folder, shard, index)
+            if report.damages:
+                _rewrite(root / folder, shard, report, codec)
         if index:
             index.close()
-        damaged = {shard: report for shard, report in reports.items() if report.damages}
-        if damages or damaged:
-            for file in (root / folder).glob("index-*.sqlite"):
-                file.unlink()
-        for shard, report in damaged.items():
-            _rewrite(root / folder, shard, report, codec)
         # Makes a new index.
         ShardWriter(files, folder, root, codec).close()
 
@@ -109,31 +107,53 @@ def _check_shard(
 ) -> ShardReport:
     """Check a shard's header, its journal's lines, and every adapter."""
     name, journal = shard_name(folder, shard), journal_name(folder, shard)
-    lines = whole_lines(files.read(journal)) if files.exists(journal) else []
-    report = ShardReport(lines)
+    report = ShardReport()
     if _has_just_begun(files, name, journal):
         return report
-    report.damages += [
-        Damage(None, file, "is missing") for file in (name, journal) if not files.exists(file)
-    ]
-    header = files.read(name, stop=HEADER_BYTES) if files.exists(name) else b""
+    missing = [file for file in (name, journal) if not files.exists(file)]
+    report.damages += [Damage(None, file, "is missing") for file in missing]
+    header = b"" if name in missing else files.read(name, stop=HEADER_BYTES)
+    contents = [] if journal in missing else whole_lines(files.read(journal))
     sealed_rows = rows_in_header(codec, header)
     if header and sealed_rows is None:
         report.damages.append(Damage(None, name, "its header is damaged"))
-    covered = index.covered.lines if index and index.covered.shard == shard else 0
-    expected = max(sealed_rows or 0, covered)
-    if len(lines) < expected:
-        what = f"ends after line {len(lines)} of {expected}"
-        report.damages.append(Damage(None, journal, what))
+    covered = index.covered.rows if index and index.covered.shard == shard else 0
+    report.num_rows = max(sealed_rows or 0, covered, len(contents))
+    lines = _by_row(contents, report.num_rows)
     per_read = max(1, _READ_BYTES // codec.num_bytes)
-    for first in range(0, len(lines), per_read):
-        stop = min(first + per_read, len(lines))
-        start, end = (HEADER_BYTES + row * codec.num_bytes for row in (first, stop))
-        data = memoryview(files.read(name, start, end) if header else b"")
-        for row in range(first, stop):
+    for first in range(0, report.num_rows, per_read):
+        rows = range(first, min(first + per_read, report.num_rows))
+        start, stop = (HEADER_BYTES + row * codec.num_bytes for row in (rows.start, rows.stop))
+        data = memoryview(b"" if name in missing else files.read(name, start, stop))
+        for row in rows:
             begin = (row - first) * codec.num_bytes
-            _check_row(report, (folder, shard, row), data[begin : begin + codec.num_bytes], index)
+            adapter = data[begin : begin + codec.num_bytes]
+            for line in lines.get(row, []):
+                if is_intact(line, adapter):
+                    report.lines[row] = journal_line(line)
+                else:
+                    what = f"adapter {row} is damaged"
+                    report.damages.append(Damage(line.document_id, name, what))
+    names = index.ids_in(shard) if index and len(lines) < report.num_rows else {}
+    report.damages += [
+        Damage(names.get(row), journal, f"holds no line of adapter {row} that can be read")
+        for row in range(report.num_rows)
+        if row not in lines
+    ]
     return report
+
+
+def _by_row(contents: list[bytes], num_rows: int) -> dict[int, list[Line]]:
+    """Return the lines that can be read by their row; more than one only if one is damaged."""
+    lines: dict[int, list[Line]] = {}
+    for content in contents:
+        try:
+            line = read_line(content)
+        except ValueError:
+            continue
+        if 0 <= line.row < num_rows:
+            lines.setdefault(line.row, []).append(line)
+    return lines
 
 
 def _has_just_begun(files: StoreFiles, name: str, journal: str) -> bool:
@@ -141,29 +161,11 @@ def _has_just_begun(files: StoreFiles, name: str, journal: str) -> bool:
     return files.exists(name) and not files.exists(journal) and files.size(name) <= HEADER_BYTES
 
 
-def _check_row(
-    report: ShardReport, place: tuple[str, int, int], data: memoryview, index: Index | None
-) -> None:
-    """Check one adapter, and the line that names it."""
-    folder, shard, row = place
-    try:
-        named = read_line(report.lines[row], shard, row)
-    except ValueError:
-        document_id = index.id_at(shard, row) if index else None
-        what = f"line {row + 1} is damaged"
-        report.damages.append(Damage(document_id, journal_name(folder, shard), what))
-        report.bad_rows.add(row)
-        return
-    if named and adapter_checksum(named[0], named[1].text_digest, data) != named[1].checksum:
-        what = f"adapter {row} is damaged"
-        report.damages.append(Damage(named[0], shard_name(folder, shard), what))
-        report.bad_rows.add(row)
-
-
 def _rewrite(folder: Path, shard: int, report: ShardReport, codec: RowCodec) -> None:
-    """Put ``null`` in place of the damaged lines, and make the shard as long as its journal."""
-    lines = [b"null" if row in report.bad_rows else line for row, line in enumerate(report.lines)]
-    write_whole(folder / f"{shard:06d}.jsonl", b"".join(line + b"\n" for line in lines))
+    """Keep the good lines, and say of all other rows that they were taken out."""
+    rows = range(report.num_rows)
+    lines = [report.lines.get(row) or journal_line(Line(row)) for row in rows]
+    write_whole(folder / f"{shard:06d}.jsonl", b"".join(lines))
     shard_file = folder / f"{shard:06d}.safetensors"
-    overwrite_start(shard_file, shard_header(codec, len(lines)))
-    os.truncate(shard_file, HEADER_BYTES + len(lines) * codec.num_bytes)
+    overwrite_start(shard_file, shard_header(codec, report.num_rows))
+    os.truncate(shard_file, HEADER_BYTES + report.num_rows * codec.num_bytes)

@@ -16,7 +16,9 @@ from prag_lightning.adapters.packed_index import (
     Covered,
     Entry,
     Index,
+    Line,
     adapter_checksum,
+    is_intact,
     journal_line,
     read_line,
     write_index,
@@ -59,6 +61,7 @@ class ShardWriter(WriterFiles):
         sync_folder(root)
         _sweep(root / folder)
         super().__init__(files, folder)
+        self._refuse_lost_journals()
         if self.shards:
             self._cut_torn_tail(self.shards[-1])
 
@@ -75,13 +78,16 @@ class ShardWriter(WriterFiles):
             adapter_checksum(document_id, digest, rows[i * size : (i + 1) * size])
             for i, (document_id, digest) in enumerate(zip(document_ids, text_digests, strict=True))
         ]
-        lines = b"".join(map(journal_line, document_ids, text_digests, checksums))
-        self._append(rows, lines)
-        for i, document_id in enumerate(document_ids):
-            entry = Entry(self.end.shard, self.end.lines + i, text_digests[i], checksums[i])
-            self.recent[document_id] = entry
-        shard, num_lines, num_bytes = self.end
-        self.end = Covered(shard, num_lines + len(document_ids), num_bytes + len(lines))
+        if not self._descriptors:
+            self._open_shard()
+        shard, first, num_bytes = self.end
+        numbers = range(first, first + len(checksums))
+        lines = list(map(Line, numbers, document_ids, text_digests, checksums))
+        journal = b"".join(map(journal_line, lines))
+        self._append(rows, journal)
+        for document_id, line in zip(document_ids, lines, strict=True):
+            self.recent[document_id] = Entry(shard, line.row, line.text_digest, line.checksum)
+        self.end = Covered(shard, numbers.stop, num_bytes + len(journal))
         if self._row_offset() >= SHARD_BYTES:
             self.seal()
         if len(self.recent) >= FOLD_EVERY:
@@ -111,7 +117,8 @@ class ShardWriter(WriterFiles):
         super().close()
 
     def _append(self, rows: memoryview, lines: bytes) -> None:
-        shard, journal = self._descriptors or self._open_shard()
+        assert self._descriptors is not None
+        shard, journal = self._descriptors
         offset = self._row_offset()
         try:
             # A line may stand there that an interrupted call wrote.
@@ -129,7 +136,7 @@ class ShardWriter(WriterFiles):
             os.ftruncate(shard, offset)
             raise
 
-    def _open_shard(self) -> tuple[int, int]:
+    def _open_shard(self) -> None:
         if not self.shards or self._row_offset() >= SHARD_BYTES:
             number = self.shards[-1] + 1 if self.shards else 0
             header = shard_header(self._codec, 0)
@@ -142,10 +149,20 @@ class ShardWriter(WriterFiles):
         names = shard_name(self.folder, self.end.shard), journal_name(self.folder, self.end.shard)
         shard, journal = (os.open(self._root / name, os.O_RDWR) for name in names)
         self._descriptors = shard, journal
-        return self._descriptors
 
     def _row_offset(self) -> int:
-        return HEADER_BYTES + self.end.lines * self._codec.num_bytes
+        return HEADER_BYTES + self.end.rows * self._codec.num_bytes
+
+    def _refuse_lost_journals(self) -> None:
+        """Refuse to write where the place of a shard that lost its journal would be taken."""
+        covered = {self.index.covered.shard} if self.index else set()
+        begun = {
+            int(path.stem)
+            for path in (self._root / self.folder).glob("*.safetensors")
+            if int(path.stem) not in self.shards and path.stat().st_size > HEADER_BYTES
+        }
+        if lost := (covered | begun) - set(self.shards):
+            raise _lost(self._root / journal_name(self.folder, min(lost)), "is missing")
 
     def _cut_torn_tail(self, shard: int) -> None:
         """Cut what a killed process left behind the last whole adapter, and seal the shard."""
@@ -153,12 +170,10 @@ class ShardWriter(WriterFiles):
         lines = whole_lines(journal.read_bytes())
         header = self.files.read(shard_name(self.folder, shard), stop=HEADER_BYTES)
         sealed_rows = rows_in_header(self._codec, header) or 0
-        if len(lines) < max(sealed_rows, self.end.lines):
-            raise ValueError(
-                f"{journal}: holds {len(lines)} lines of {max(sealed_rows, self.end.lines)}; run "
-                "`prag store verify --repair true`, and encode the lost documents again"
-            )
-        while len(lines) > sealed_rows and not self._is_whole(shard, lines):
+        if len(lines) < max(sealed_rows, self.end.rows):
+            expected = max(sealed_rows, self.end.rows)
+            raise _lost(journal, f"holds {len(lines)} lines of {expected}")
+        while len(lines) > sealed_rows and not self._is_whole(shard, lines[-1]):
             lines.pop()
         num_bytes = sum(len(line) + 1 for line in lines)
         self.end = Covered(shard, len(lines), num_bytes)
@@ -174,22 +189,19 @@ class ShardWriter(WriterFiles):
         if len(lines) > sealed_rows:
             self._write_header()
 
-    def _is_whole(self, shard: int, lines: list[bytes]) -> bool:
-        """Say whether the last of these lines, and its adapter, are as they were written."""
-        start = HEADER_BYTES + (len(lines) - 1) * self._codec.num_bytes
-        data = self.files.read(shard_name(self.folder, shard), start, start + self._codec.num_bytes)
+    def _is_whole(self, shard: int, content: bytes) -> bool:
+        """Say whether a line, and its adapter, are as they were written."""
         try:
-            entry = read_line(lines[-1], shard, len(lines) - 1)
+            line = read_line(content)
         except ValueError:
             return False
-        if entry is None:
-            return True
-        document_id, (_, _, digest, checksum) = entry
-        return adapter_checksum(document_id, digest, data) == checksum
+        start = HEADER_BYTES + line.row * self._codec.num_bytes
+        name = shard_name(self.folder, shard)
+        return is_intact(line, self.files.read(name, start, start + self._codec.num_bytes))
 
     def _write_header(self) -> None:
         path = self._root / shard_name(self.folder, self.end.shard)
-        overwrite_start(path, shard_header(self._codec, self.end.lines))
+        overwrite_start(path, shard_header(self._codec, self.end.rows))
 
 
 def _sweep(folder: Path) -> None:
@@ -197,3 +209,10 @@ def _sweep(folder: Path) -> None:
     (folder / ".index.tmp").unlink(missing_ok=True)
     for superfluous in sorted(folder.glob("index-*.sqlite"))[1:]:
         superfluous.unlink()
+
+
+def _lost(journal: Path, what: str) -> ValueError:
+    return ValueError(
+        f"{journal}: {what}; run `prag store verify STORE --repair true`, and encode the lost "
+        "documents again"
+    )

@@ -11,7 +11,13 @@ from torch import Tensor
 from prag_lightning.adapters.durable import needs_room, sync_folder, write_synced
 from prag_lightning.adapters.files import StoreFiles
 from prag_lightning.adapters.layout import AdapterLayout
-from prag_lightning.adapters.packed_index import Entry, adapter_checksum, journal_line, read_line
+from prag_lightning.adapters.packed_index import (
+    Line,
+    adapter_checksum,
+    is_intact,
+    journal_line,
+    read_line,
+)
 from prag_lightning.adapters.peft_format import (
     CONFIG_FILE,
     WEIGHTS_FILE,
@@ -53,7 +59,9 @@ class PeftFolderStore(AdapterStore):
     def ids(self) -> Iterator[str]:
         """Yield the ids of all documents."""
         for folder in document_folders(self.files):
-            yield _read_document(self.files, folder)[0]
+            document_id = _read_document(self.files, folder).document_id
+            assert document_id is not None
+            yield document_id
 
     def __len__(self) -> int:
         """Return the number of documents."""
@@ -85,7 +93,7 @@ class PeftFolderStore(AdapterStore):
             files = {
                 WEIGHTS_FILE: weights,
                 CONFIG_FILE: self._config,
-                DOCUMENT_FILE: journal_line(document_id, digest, checksum),
+                DOCUMENT_FILE: journal_line(Line(0, document_id, digest, checksum)),
             }
             self._write_folder(self._root / folder_of(document_id), files)
 
@@ -101,6 +109,8 @@ class PeftFolderStore(AdapterStore):
         except BaseException:
             shutil.rmtree(self._temporary, ignore_errors=True)
             raise
+        # What is there already is damaged, or the document would count as stored.
+        shutil.rmtree(folder, ignore_errors=True)
         self._temporary.replace(folder)
         sync_folder(folder.parent)
         sync_folder(folder.parent.parent)
@@ -112,18 +122,17 @@ class PeftFolderStore(AdapterStore):
         rows: list[Tensor] = []
         for document_id in document_ids:
             folder = folder_of(document_id)
-            document = document_id, documents[document_id]
-            weights = _read_weights(self.files, folder, self.layout, document)
+            weights = _read_weights(self.files, folder, self.layout, documents[document_id])
             rows.append(adapter_row(weights, self.layout, self.files.path(folder)))
         return torch.stack(rows)
 
     def _text_digests(self, document_ids: Sequence[str]) -> Mapping[str, str]:
-        return {i: entry.text_digest for i, entry in self._documents(document_ids).items()}
+        return {i: document.text_digest for i, document in self._documents(document_ids).items()}
 
-    def _documents(self, document_ids: Sequence[str]) -> dict[str, Entry]:
+    def _documents(self, document_ids: Sequence[str]) -> dict[str, Line]:
         folders = {document_id: folder_of(document_id) for document_id in document_ids}
         return {
-            document_id: _read_document(self.files, folder)[1]
+            document_id: _read_document(self.files, folder)
             for document_id, folder in folders.items()
             if self.files.exists(f"{folder}/{DOCUMENT_FILE}")
         }
@@ -145,40 +154,41 @@ def document_folders(files: StoreFiles) -> Iterator[str]:
             yield f"documents/{part}/{name}"
 
 
-def _read_document(files: StoreFiles, folder: str) -> tuple[str, Entry]:
-    """Return the document id of a folder, and what is known of its adapter.
+def _read_document(files: StoreFiles, folder: str) -> Line:
+    """Return which document a folder is of, and what is known of its adapter.
 
     Raises:
         ValueError: If the folder is damaged.
     """
     name = f"{folder}/{DOCUMENT_FILE}"
     try:
-        document = read_line(files.read(name).removesuffix(b"\n"), 0, 0)
+        content = files.read(name)
+        document = read_line(content[:-1])
     except (ValueError, FileNotFoundError) as error:
         raise _damaged(files, name, "cannot be read") from error
-    if document is None or folder_of(document[0]) != folder:
+    named = document.document_id is not None and folder_of(document.document_id) == folder
+    if not named or not content.endswith(b"\n"):
         raise _damaged(files, name, "is not that of its folder")
     return document
 
 
-def _read_weights(
-    files: StoreFiles, folder: str, layout: AdapterLayout, document: tuple[str, Entry]
-) -> bytes:
+def _read_weights(files: StoreFiles, folder: str, layout: AdapterLayout, document: Line) -> bytes:
     """Return the safetensors file of a folder, whose checksum is right.
 
     Raises:
         ValueError: If the folder is damaged, or holds a pickle.
     """
     files.refuse_pickles(folder)
-    document_id, entry = document
     name = f"{folder}/{WEIGHTS_FILE}"
     try:
         check_sizes(files, name, layout)
         weights, config = files.read(name), files.read(f"{folder}/{CONFIG_FILE}")
     except FileNotFoundError as error:
         raise _damaged(files, folder, "lacks a file") from error
-    if adapter_checksum(document_id, entry.text_digest, weights, config) != entry.checksum:
-        raise _damaged(files, folder, f"the adapter of document {document_id!r} is damaged")
+    if not is_intact(document, weights, config):
+        raise _damaged(
+            files, folder, f"the adapter of document {document.document_id!r} is damaged"
+        )
     return weights
 
 
@@ -187,7 +197,7 @@ def _check_folder(files: StoreFiles, folder: str, layout: AdapterLayout) -> Dama
     document_id: str | None = None
     try:
         document = _read_document(files, folder)
-        document_id = document[0]
+        document_id = document.document_id
         _read_weights(files, folder, layout, document)
     except ValueError as error:
         return Damage(document_id, folder, str(error))
@@ -196,6 +206,6 @@ def _check_folder(files: StoreFiles, folder: str, layout: AdapterLayout) -> Dama
 
 def _damaged(files: StoreFiles, name: str, what: str) -> ValueError:
     return ValueError(
-        f"{files.path(name)}: {what}; run `prag store verify --repair true`, and encode the "
+        f"{files.path(name)}: {what}; run `prag store verify STORE --repair true`, and encode the "
         "document again"
     )

@@ -106,7 +106,7 @@ def import_adapters(
         progress: Called with the number of adapters that were stored since the last call.
 
     Raises:
-        ValueError: If one is damaged, or fits another base model; those before it are stored.
+        ValueError: If one is damaged, or fits another base model; names its folder.
     """
     for start in range(0, len(adapters), _AT_ONCE):
         chunk = adapters[start : start + _AT_ONCE]

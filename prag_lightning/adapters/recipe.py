@@ -19,7 +19,14 @@ Scalar = str | int | float | bool | None
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True,
+        strict=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        # So that an alpha of 32 is 32.0 here and after it was written and read.
+        revalidate_instances="always",
+    )
 
 
 class Recipe(_Frozen):
@@ -84,12 +91,12 @@ def read_manifest(content: bytes, source: str) -> Manifest:
             problem = f"field '{'.'.join(map(str, first['loc']))}': {first['msg']}"
         raise ValueError(
             f"{source}: not a manifest that this version can read ({problem}); it is damaged or "
-            "from a newer version: restore it from a copy, or use another --store folder"
+            "from a newer version: restore it from a copy, or use another store folder"
         ) from error
     if manifest.to_json() != content:
         raise ValueError(
             f"{source}: its checksum is wrong, so it is damaged or was edited; restore it from a "
-            "copy, or use another --store folder"
+            "copy, or use another store folder"
         )
     return manifest
 

@@ -16,6 +16,7 @@ from prag_lightning.adapters.recipe import (
     StoreLayout,
     recipe_differences,
 )
+from prag_lightning.adapters.rows import RowCodec
 from prag_lightning.adapters.store_base import (
     MANIFEST,
     AdapterStore,
@@ -32,11 +33,16 @@ __all__ = [
     "Damage",
     "Recipe",
     "StoreStats",
+    "forecast_bytes",
     "open_store",
     "repair_store",
     "verify_store",
 ]
 
+# Of a document's journal line and its index entry, at an id of some 20 letters.
+_NAMING_BYTES = 260
+# Of the usual file systems.
+_BLOCK_BYTES = 4096
 _STORE_TYPES = {"packed": PackedStore, "peft": PeftFolderStore}
 
 
@@ -88,6 +94,22 @@ def open_store(
     return store
 
 
+def forecast_bytes(
+    recipe: Recipe, layout: StoreLayout, dtype: StoreDtype, num_documents: int
+) -> int:
+    """Return the bytes that so many adapters will take on a disk, to a few per cent.
+
+    Compare them with `free_bytes` of the folder.
+    """
+    adapter = RowCodec(recipe.layout, dtype).num_bytes
+    if layout == "packed":
+        return num_documents * (adapter + _NAMING_BYTES)
+    header = 100 * len(recipe.layout.matrices)
+    # Two small files and two folders beside it, a block each; few documents share a folder.
+    blocks = -(-(adapter + header) // _BLOCK_BYTES) + 4
+    return num_documents * blocks * _BLOCK_BYTES
+
+
 def verify_store(path_or_url: str | os.PathLike[str]) -> list[Damage]:
     """Return what is wrong in a store, even if it is too damaged to be opened.
 
@@ -128,7 +150,7 @@ def _local(files: StoreFiles) -> Path:
     if files.local is None:
         raise ValueError(
             f"{files.url}: adapters are written to a local folder only; write there, then copy "
-            "the store with `prag store export --to URL`"
+            "the store with `prag store export STORE URL`"
         )
     return files.local
 
@@ -142,7 +164,7 @@ def _lock(folder: Path, rank: int, run_id: str | None) -> "RunLock":
         return RunLock(folder, rank, current_run_id() if run_id is None else run_id)
     except OSError as error:
         raise ValueError(
-            f"{folder}: cannot be written ({error.strerror}); give --store a folder that can, or "
+            f"{folder}: cannot be written ({error.strerror}); give a folder that can, or "
             "use this one for reading only"
         ) from error
 
@@ -157,8 +179,8 @@ def _create(files: StoreFiles, folder: Path, manifest: Manifest) -> None:
     ]
     if strangers:
         raise ValueError(
-            f"{folder}: holds '{strangers[0]}' but no {MANIFEST}, so it is no store; give --store "
-            "an empty or new folder"
+            f"{folder}: holds '{strangers[0]}' but no {MANIFEST}, so it is no store; give an "
+            "empty or new folder"
         )
     write_whole(folder / MANIFEST, manifest.to_json())
 
@@ -190,5 +212,5 @@ def _check(
         raise ValueError(
             f"{files.url}: holds adapters of another recipe:\n  "
             + "\n  ".join(shown)
-            + "\nuse another --store folder for these settings, or change the settings back"
+            + "\nuse another store folder for these settings, or change the settings back"
         )

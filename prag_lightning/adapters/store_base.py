@@ -219,7 +219,7 @@ class AdapterStore(ABC):
                 raise ValueError(
                     f"{self.files.url}: document {document_id!r} is stored with another text "
                     f"(digest {known[document_id]}, now {digest}); give the new text its own id, "
-                    "or use another --store folder"
+                    "or use another store folder"
                 )
         return new
 

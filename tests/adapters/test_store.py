@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import fsspec  # type: ignore[import-untyped]
 import pytest
@@ -14,9 +15,10 @@ from torch import Tensor
 
 from prag_lightning.adapters.layout import LoraConfig
 from prag_lightning.adapters.recipe import Recipe, StoreDtype, StoreLayout
-from prag_lightning.adapters.store import open_store, verify_store
+from prag_lightning.adapters.store import forecast_bytes, open_store, verify_store
 from tests.adapters.store_world import FORMS, LAYOUTS, RECIPE, adapters, fill, names
 
+TARGETS = RECIPE.lora.target_modules
 # The same letter in one and in two code points; PATH tricks; reserved names; no letters at all.
 STRANGE_IDS = [
     "../../etc/passwd",
@@ -151,30 +153,51 @@ def test_the_same_text_is_stored_once_and_another_text_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "name", "stored", "asked"),
     [
-        ({"base_model": "other"}, "base_model: the store has 'tiny/llama', this run asks for 'other'"),
-        ({"base_digest": "4567"}, "base_digest: the store has '0123', this run asks for '4567'"),
-        ({"lora": LoraConfig(rank=4, target_modules=RECIPE.lora.target_modules)}, "lora.rank: .* 2, .* 4"),
-        ({"lora": LoraConfig(alpha=8, target_modules=RECIPE.lora.target_modules)}, "lora.alpha: .* 32.0, .* 8"),
-        ({"lora": LoraConfig()}, "lora.target_modules: .*'down_proj, gate_proj', .* up_proj'"),
-        ({"modules": RECIPE.modules[:1]}, "modules.model.layers.0.mlp.down_proj: .*'10 to 6', .*'nothing'"),
-        ({"warm_start": "89ab"}, "warm_start: the store has 'random:0', this run asks for '89ab'"),
-        ({"training": {**RECIPE.training, "lr": 1e-3}}, "training.lr: .* 0.0003, .* 0.001"),
-        ({"training": {**RECIPE.training, "passes": 2}}, "training.passes: .* 1, .* 2"),
-        ({"training": {**RECIPE.training, "quantization": "nf4"}}, "quantization: .* None, .* 'nf4'"),
-        ({"prompt_version": "2"}, "prompt_version: the store has '1', this run asks for '2'"),
+        ({"base_model": "other"}, "base_model", "'tiny/llama'", "'other'"),
+        ({"base_digest": "4567"}, "base_digest", "'0123'", "'4567'"),
+        ({"lora": LoraConfig(4, 32.0, TARGETS)}, "lora.rank", "2", "4"),
+        ({"lora": LoraConfig(2, 8.0, TARGETS)}, "lora.alpha", "32.0", "8.0"),
+        (
+            {"lora": LoraConfig()},
+            "lora.target_modules",
+            "'down_proj, gate_proj'",
+            "'down_proj, gate_proj, up_proj'",
+        ),
+        (
+            {"modules": RECIPE.modules[:1]},
+            "modules.model.layers.0.mlp.down_proj",
+            "'10 to 6'",
+            "'nothing'",
+        ),
+        ({"warm_start": "89ab"}, "warm_start", "'random:0'", "'89ab'"),
+        ({"training": {**RECIPE.training, "lr": 1e-3}}, "training.lr", "0.0003", "0.001"),
+        ({"training": {**RECIPE.training, "passes": 2}}, "training.passes", "1", "2"),
+        (
+            {"training": {**RECIPE.training, "quantization": "nf4"}},
+            "training.quantization",
+            "None",
+            "'nf4'",
+        ),
+        ({"prompt_version": "2"}, "prompt_version", "'1'", "'2'"),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("mode", ["read", "write"])
 def test_another_recipe_is_refused_with_both_values_and_both_ways_out(
-    tmp_path: Path, mode: str, change: dict[str, object], message: str
+    tmp_path: Path,
+    mode: Literal["read", "write"],
+    change: dict[str, object],
+    name: str,
+    stored: str,
+    asked: str,
 ) -> None:
     fill(tmp_path, 1)
-    asked = RECIPE.model_copy(update=change)
-    with pytest.raises(ValueError, match=rf"another recipe:(?s:.*){message}") as refused:
-        open_store(tmp_path, asked, mode=mode)  # type: ignore[arg-type]
-    assert "use another --store folder" in str(refused.value)
+    with pytest.raises(ValueError, match="holds adapters of another recipe:") as refused:
+        open_store(tmp_path, RECIPE.model_copy(update=change), mode=mode)
+    line = f"\n  {name}: the store has {stored}, this run asks for {asked}\n"
+    assert line in str(refused.value)
+    assert "use another store folder" in str(refused.value)
     assert "change the settings back" in str(refused.value)
 
 
@@ -184,7 +207,7 @@ def test_another_layout_or_type_of_numbers_is_refused_by_a_writer_only(tmp_path:
         ValueError, match="layout: the store has 'packed', this run asks for 'peft'"
     ):
         open_store(tmp_path, RECIPE, layout="peft", mode="write")
-    with pytest.raises(ValueError, match="dtype: the store has 'float32', .*'int8'"):
+    with pytest.raises(ValueError, match=r"dtype: the store has 'float32', .*'int8'"):
         open_store(tmp_path, RECIPE, dtype="int8", mode="write")
     open_store(tmp_path, RECIPE, layout="peft", dtype="int8", mode="read").close()
 
@@ -249,10 +272,10 @@ def test_a_store_that_is_open_for_reading_takes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_store_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no store here; `prag fit` makes one"):
+    with pytest.raises(FileNotFoundError, match=r"no store here; `prag fit` makes one"):
         open_store(tmp_path, mode="read")
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(ValueError, match="holds 'thesis.txt' but no manifest.json"):
+    with pytest.raises(ValueError, match=r"holds 'thesis.txt' but no manifest\.json"):
         open_store(tmp_path, RECIPE, mode="write")
 
 
@@ -279,14 +302,29 @@ def test_a_store_is_read_through_any_url(tmp_path: Path, layout: StoreLayout, sc
 
 
 def test_adapters_are_written_to_local_folders_only() -> None:
-    with pytest.raises(ValueError, match="memory://store: .* local folder only; .* --to URL"):
+    with pytest.raises(ValueError, match=r"memory://store: .* local folder only; .* STORE URL"):
         open_store("memory://store", RECIPE, mode="write")
 
 
 def test_a_disk_that_cannot_be_written_is_refused_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match=r"cannot be written \(Not a directory\); give --store"):
+    with pytest.raises(ValueError, match=r"cannot be written \(Not a directory\); give a folder"):
         open_store(tmp_path / "file" / "store", RECIPE, mode="write")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_reading_and_verifying_write_nothing(tmp_path: Path, layout: StoreLayout) -> None:
+    fill(tmp_path, 3, layout)
+
+    def state() -> list[tuple[Path, int]]:
+        return sorted((path, path.stat().st_mtime_ns) for path in [tmp_path, *tmp_path.rglob("*")])
+
+    before = state()
+    with open_store(tmp_path, RECIPE, mode="read") as store:
+        store.get_many(names(3))
+        assert store.verify() == []
+        store.stats()
+    assert state() == before
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -300,15 +338,43 @@ def test_stats_count_documents_and_bytes(tmp_path: Path, layout: StoreLayout) ->
     assert stats.manifest.recipe == RECIPE
 
 
+@pytest.mark.parametrize(("layout", "dtype"), FORMS)
+def test_the_forecast_is_what_the_disk_then_holds(
+    tmp_path: Path, layout: StoreLayout, dtype: StoreDtype
+) -> None:
+    modules = (("model.layers.0.mlp.down_proj", 20_000, 20_000),)
+    lora = LoraConfig(target_modules=("down_proj",))
+    recipe = RECIPE.model_copy(update={"modules": modules, "lora": lora})
+    rows = torch.zeros(50, recipe.layout.num_params)
+    ids = [f"a document's id {number:05d}" for number in range(50)]
+    with open_store(tmp_path, recipe, layout=layout, dtype=dtype, mode="write") as store:
+        store.put_many(ids, rows, ["0" * 32] * 50)
+    blocks = sum(path.lstat().st_blocks * 512 for path in tmp_path.rglob("*"))
+    forecast = forecast_bytes(recipe, layout, dtype, 50)
+    assert forecast == pytest.approx(blocks, rel=0.03)
+
+
 def test_a_finished_shard_is_a_safetensors_file(tmp_path: Path) -> None:
     rows = fill(tmp_path, 4)
     (shard,) = tmp_path.glob("writer-*/*.safetensors")
     assert torch.equal(safetensors.torch.load_file(shard)["adapters"], rows)
 
 
-def test_the_recipe_survives_its_file(tmp_path: Path) -> None:
-    fill(tmp_path, 1)
-    with open_store(tmp_path, mode="read") as store:
-        assert store.recipe == RECIPE
-        assert isinstance(store.recipe, Recipe)
-        assert store.layout == RECIPE.layout
+@pytest.mark.parametrize("alpha", [32, 32.0, 0.1])
+def test_the_recipe_survives_its_file(tmp_path: Path, alpha: float) -> None:
+    recipe = Recipe(
+        base_model="a/ü",
+        base_digest="0123",
+        lora=LoraConfig(2, alpha, TARGETS),
+        modules=RECIPE.modules,
+        warm_start="random:0",
+        training={"lr": 1e-07, "passes": 1, "masked": False, "quantization": None, "on": "all"},
+        prompt_version="1",
+    )
+    open_store(tmp_path, recipe, mode="write").close()
+    with open_store(tmp_path, recipe, mode="read") as store:
+        assert store.recipe == recipe
+        assert [type(value) for value in store.recipe.training.values()] == [
+            float, int, bool, type(None), str,
+        ]  # fmt: skip
+        assert store.layout == recipe.layout
