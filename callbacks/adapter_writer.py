@@ -1,18 +1,21 @@
 """After a document's last step: its adapter into the store, while training goes on."""
 
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, cast
 
+import torch
 from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
 
 from prag_lightning.adapters.recipe import StoreDtype, StoreLayout
 from prag_lightning.adapters.store import AdapterStore, open_store
 from prag_lightning.data.datamodule import DocumentDataModule
 from prag_lightning.module import ParametricRAG
 
-# Adapters that wait for the disk at most; training then waits for the writer.
-_MAX_PENDING = 64
+# Steps whose finished adapters wait for the disk at most; training then waits for the writer.
+_MAX_PENDING = 8
 
 
 class AdapterWriter(Callback):
@@ -61,14 +64,10 @@ class AdapterWriter(Callback):
         batch_idx: int,
     ) -> None:
         """Hand the adapters of finished documents to the writer."""
-        module = cast(ParametricRAG, pl_module)
-        assert self._store is not None
-        for slot, document_id in batch.ends.items():
-            if not module.is_finite(slot):
-                self.failures[document_id] = "its loss or its adapter is not a finite number"
-                continue
-            row, digest = module.bank.export(slot), self._data.text_digest(document_id)
-            self._pending.append(self._writer.submit(self._store.put, document_id, row, digest))
+        if batch.ends:
+            rows = cast(ParametricRAG, pl_module).slots.finished_rows(list(batch.ends))
+            ids = list(batch.ends.values())
+            self._pending.append(self._writer.submit(self._save, ids, _begin_copy(rows)))
         while self._pending and (self._pending[0].done() or len(self._pending) > _MAX_PENDING):
             # Raises here what went wrong there.
             self._pending.popleft().result()
@@ -94,6 +93,17 @@ class AdapterWriter(Callback):
             self._finish()
             self._store.close()
 
+    def _save(self, document_ids: list[str], copied: Callable[[], Tensor]) -> None:
+        assert self._store is not None
+        rows = copied()
+        finite = torch.isfinite(rows).all(dim=1)
+        whole = [name for name, ok in zip(document_ids, finite.tolist(), strict=True) if ok]
+        for document_id in set(document_ids).difference(whole):
+            self.failures[document_id] = "its loss or its adapter is not a finite number"
+        if whole:
+            digests = [self._data.text_digest(document_id) for document_id in whole]
+            self._store.put_many(whole, rows[finite], digests)
+
     def _finish(self) -> None:
         self._writer.shutdown(wait=True)
         while self._pending:
@@ -107,3 +117,19 @@ class AdapterWriter(Callback):
                     f"document '{document.id}' has another text than the one that its adapter in "
                     "the store was made from; give it another id, or use another store"
                 )
+
+
+def _begin_copy(rows: Tensor) -> Callable[[], Tensor]:
+    """Begin to copy ``rows`` to the CPU while the GPU goes on; return what waits for the copy."""
+    if not rows.is_cuda:
+        return lambda: rows
+    copy = torch.empty(rows.shape, dtype=rows.dtype, pin_memory=True)
+    copy.copy_(rows, non_blocking=True)
+    done = torch.cuda.Event()
+    done.record()
+
+    def wait() -> Tensor:
+        done.synchronize()
+        return copy
+
+    return wait

@@ -15,12 +15,13 @@ from prag_lightning.adapters.bank import Route
 from prag_lightning.adapters.layout import AdapterLayout
 from prag_lightning.adapters.merge import MergeRule, MergeWeights, merge_weights
 from prag_lightning.adapters.store import AdapterStore, open_store
+from prag_lightning.answering import Answers
 from prag_lightning.data.batches import QuestionBatch
 from prag_lightning.data.datamodule import DocumentDataModule
 from prag_lightning.data.documents import read_records, write_records
 from prag_lightning.data.questions import METHODS
 from prag_lightning.metrics import Scoring
-from prag_lightning.module import Answers, ParametricRAG
+from prag_lightning.module import ParametricRAG
 from prag_lightning.retrieval.base import RetrievedDocument
 from prag_lightning.scores import Evidence, Prediction, predict, score_table, summarize
 from prag_lightning.strategies import PerDocumentStrategy

@@ -1,18 +1,23 @@
 """The command ``prag``: a thin dispatcher, so that help comes at once."""
 
 import difflib
+import errno
 import sys
 from collections.abc import Sequence
 
 from prag_lightning import __version__
-from prag_lightning.exit_status import DONE, USAGE
+from prag_lightning.exit_status import DONE, TRY_AGAIN, USAGE
 
 TRAINER_COMMANDS = {
     "fit": "encode documents into adapters",
     "test": "answer questions with every method, and score the answers",
 }
 # Command: the function that runs it, and what it does.
-COMMANDS: dict[str, tuple[str, str]] = {}
+COMMANDS: dict[str, tuple[str, str]] = {
+    "index": ("prag_lightning.retrieval.commands:INDEX_COMMANDS", "make a corpus searchable"),
+    "data": ("prag_lightning.data.commands:DATA_COMMANDS", "bring data sets into our form"),
+    "store": ("prag_lightning.store_commands:STORE_COMMANDS", "look after a store of adapters"),
+}
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -34,6 +39,11 @@ def main(args: Sequence[str] | None = None) -> int:
             return _run_function(command, words[1:])
     except (ValueError, FileNotFoundError) as error:
         return _fail(str(error), USAGE)
+    except OSError as error:
+        # A server that is away and a disk that is full may be back later.
+        if isinstance(error, ConnectionError) or error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _fail(str(error), TRY_AGAIN)
+        raise
     known = [*TRAINER_COMMANDS, *COMMANDS]
     near = difflib.get_close_matches(command, known, n=1)
     hint = f"did you mean '{near[0]}'?" if near else "`prag --help` lists the commands"

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from lightning import LightningModule
@@ -10,44 +10,27 @@ from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from prag_lightning.adapters.bank import AdapterBank, Route
+from prag_lightning.adapters.bank import AdapterBank
 from prag_lightning.adapters.layout import LoraConfig
-from prag_lightning.adapters.optimizer import StackedAdamW, clip_rows_
+from prag_lightning.adapters.optimizer import StackedAdamW
 from prag_lightning.adapters.recipe import Recipe, digest_tensors, digest_text
 from prag_lightning.adapters.warm_start import WarmStartSource
+from prag_lightning.answering import Answers, answer_nll, generate
 from prag_lightning.attention import SEGMENTED
 from prag_lightning.base_model import (
     Dtype,
     Quantization,
     check_base,
-    last_hidden_states,
     load_base,
     load_tokenizer,
     weights_digest,
 )
 from prag_lightning.data.batches import EncodingBatch, QuestionBatch
-from prag_lightning.loss import token_nll
-from prag_lightning.tuning import time_slots
+from prag_lightning.slots import SlotTrainer
+from prag_lightning.tuning import choose_num_slots
 
 if TYPE_CHECKING:
     from prag_lightning.data.datamodule import DocumentDataModule
-
-
-# Where the loss scale of 16-bit training begins, as in torch's GradScaler, and where it gives up.
-FIRST_LOSS_SCALE, LAST_LOSS_SCALE = 2.0**16, 2.0**-16
-
-
-class Answers(NamedTuple):
-    """What the model says to the questions of a batch.
-
-    Args:
-        texts: What was generated, without the prompt.
-        nll: Mean negative log-likelihood of each accepted answer's tokens, shape ``(rows,)``;
-            NaN where a question has no accepted answer.
-    """
-
-    texts: list[str]
-    nll: Tensor
 
 
 class ParametricRAG(LightningModule):
@@ -65,6 +48,8 @@ class ParametricRAG(LightningModule):
         max_grad_norm: Clip each document's gradient to this norm; none is clipped by default.
         dtype: Of the base model's weights.
         quantization: Load the base in 4 or 8 bits with bitsandbytes.
+        compile: Train with the base compiled by ``torch.compile``: a minute or two at the start,
+            and then faster steps on a GPU.
         max_new_tokens: Longest answer, in tokens.
         store: Folder of the adapters; by default ``adapters`` under the run's root folder.
         trust_remote_code: Run Python code that comes with the base model.
@@ -82,6 +67,7 @@ class ParametricRAG(LightningModule):
         max_grad_norm: float | None = None,
         dtype: Dtype = "auto",
         quantization: Quantization | None = None,
+        compile: bool = False,
         max_new_tokens: int = 20,
         store: str | None = None,
         trust_remote_code: bool = False,
@@ -95,6 +81,7 @@ class ParametricRAG(LightningModule):
         self.max_grad_norm = max_grad_norm
         self.dtype_name = dtype
         self.quantization = quantization
+        self.compile_base = compile
         self.max_new_tokens = max_new_tokens
         self.store = store
         self.trust_remote_code = trust_remote_code
@@ -103,8 +90,6 @@ class ParametricRAG(LightningModule):
         # Checkpoints hold no base model; the store is what a run leaves.
         self.strict_loading = False
         self.base: PreTrainedModel | None = None
-        # After a full memory: how many documents fit.
-        self._slots_at_once: int | None = None
         self.tokenizer = load_tokenizer(base, trust_remote_code)
         # Answers are generated behind the prompt's end, so that is where rows are aligned.
         self.tokenizer.padding_side = "left"
@@ -165,169 +150,27 @@ class ParametricRAG(LightningModule):
         self.base.set_attn_implementation(SEGMENTED)
         plugin = self.trainer.precision_plugin
         if isinstance(plugin, MixedPrecision):
-            # One scale for all would let a document's overflow skip its neighbours' steps.
+            # Every document has a loss scale of its own.
             plugin.scaler = None
-        half = str(self.trainer.precision) in ("16-mixed", "16-true")
-        self._loss_scale = FIRST_LOSS_SCALE if half else None
+        self.slots = self._slot_trainer()
         if self.num_slots == "auto":
-            self._choose_num_slots()
-        self._reset_slots()
+            data = cast("DocumentDataModule", cast(Any, self.trainer).datamodule)
+            choose_num_slots(self, data.encoding_steps)
         self._num_encoded = 0
         self._start = time.monotonic()
-
-    def on_test_start(self) -> None:
-        """Check that the base is one that we know how to score."""
-        assert self.base is not None
-        check_base(self.base)
-
-    def training_step(self, batch: EncodingBatch, batch_idx: int) -> None:
-        """Train every busy slot on its document's next prompts."""
-        losses = self.encoding_step(batch, cast(Any, self.optimizers()))
-        self._num_encoded += len(batch.ends)
-        self._log_progress(batch, losses)
-
-    def encoding_step(self, batch: EncodingBatch, optimizer: StackedAdamW) -> Tensor:
-        """Take one optimizer step in every busy slot.
-
-        Returns:
-            Each document's mean loss before the step, shape ``(len(batch.slots),)``.
-        """
-        for slot in batch.begins:
-            self._finite[slot] = True
-            self._loss_scales[slot] = self._loss_scale or 1.0
-        self.bank.zero_grad()
-        losses = self._backward(batch)
-        if self.max_grad_norm is not None:
-            clip_rows_(self.bank.grad, self.max_grad_norm)
-        self._finite[list(batch.slots)] &= torch.isfinite(losses)
-        optimizer.step(slots=batch.slots)
-        return losses
-
-    def _backward(self, batch: EncodingBatch) -> Tensor:
-        """Accumulate gradients, in as many parts as the memory wants, and return the losses."""
-        while True:
-            width = self._slots_at_once or len(batch.slots)
-            groups = [batch.slots[i : i + width] for i in range(0, len(batch.slots), width)]
-            try:
-                parts = [
-                    self._backward_part(batch if len(groups) == 1 else batch.of_slots(group))
-                    for group in groups
-                ]
-                return torch.cat(parts)
-            except torch.OutOfMemoryError:
-                if width == 1:
-                    raise
-            # Out of the except block, for its traceback holds the tensors that were too many.
-            self._slots_at_once = width // 2
-            self.bank.zero_grad()
-            print(f"out of memory: going on with {self._slots_at_once} documents at once")
-
-    def _backward_part(self, batch: EncodingBatch) -> Tensor:
-        losses = self.document_losses(batch)
-        if self._loss_scale is None:
-            self.manual_backward(losses.sum())
-            return losses.detach()
-        slots = list(batch.slots)
-        scales = self._loss_scales[slots]
-        self.manual_backward((losses * scales).sum())
-        self.bank.grad[slots] /= scales[:, None]
-        finite = torch.isfinite(self.bank.grad[slots]).all(dim=1)
-        again = [slot for slot, ok in zip(slots, finite.tolist(), strict=True) if not ok]
-        # Below this no overflow is to blame; the document is not finite, and reported as such.
-        again = [slot for slot in again if self._loss_scales[slot] > LAST_LOSS_SCALE]
-        if again:
-            self.bank.grad[again] = 0.0
-            self._loss_scales[again] /= 2
-            self._backward_part(batch.of_slots(again))
-        return losses.detach()
-
-    def _reset_slots(self) -> None:
-        """Forget what the slots held."""
-        num_slots = self.bank.num_slots
-        self._finite = torch.ones(num_slots, dtype=torch.bool, device=self.device)
-        self._loss_scales = torch.ones(num_slots, device=self.device)
-        self._slots_at_once = None
-
-    def _choose_num_slots(self) -> None:
-        data = cast("DocumentDataModule", cast(Any, self.trainer).datamodule)
-        trials = time_slots(self, data.encoding_steps)
-        best = max(trials, key=lambda trial: trial.tokens_per_second, default=None)
-        self.set_num_slots(best.num_slots if best else 1)
-        if best:
-            speeds = ", ".join(f"{t.num_slots}: {t.tokens_per_second:,.0f}" for t in trials)
-            print(f"num_slots {best.num_slots}: the fastest, in tokens a second of {speeds}")
 
     def set_num_slots(self, num_slots: int) -> StackedAdamW:
         """Empty the bank, with another number of slots, and return the optimizer of these."""
         self.bank.resize(num_slots)
         optimizer = self.configure_optimizers()
         self.trainer.strategy.optimizers = [optimizer]
-        self._reset_slots()
+        self.slots = self._slot_trainer()
         return optimizer
 
-    def document_losses(self, batch: EncodingBatch) -> Tensor:
-        """Return each document's mean negative log-likelihood, shape ``(len(batch.slots),)``."""
-        assert self.base is not None
-        lengths = tuple(len(row.ids) for row in batch.rows) if batch.packed else None
-        slots = torch.tensor([[row.slot] for row in batch.rows])
-        route = Route(slots if batch.packed else slots.to(self.device), lengths=lengths)
-        with self.bank.routed(route):
-            hidden = last_hidden_states(self.base, batch.input_ids, batch.position_ids, lengths)
-        flat = hidden.flatten(0, 1).index_select(0, batch.loss_positions)
-        nll = token_nll(flat, self.base.get_output_embeddings(), batch.targets)
-        sums = nll.new_zeros(self.bank.num_slots).index_add(0, batch.loss_slots, nll)
-        counts = torch.bincount(batch.loss_slots, minlength=self.bank.num_slots)
-        busy = list(batch.slots)
-        return sums[busy] / counts[busy]
-
-    def is_finite(self, slot: int) -> bool:
-        """Whether all losses of the document in ``slot``, and its adapter, are finite numbers."""
-        finite = self._finite[slot] & torch.isfinite(self.bank.weight[slot]).all()
-        return bool(finite)
-
-    @torch.no_grad()
-    def test_step(  # type: ignore[override]
-        self, batch: QuestionBatch, batch_idx: int, dataloader_idx: int = 0
-    ) -> Answers:
-        """Answer a batch of questions with the adapters that the bank is routed to."""
-        return Answers(self.generate(batch), self.answer_nll(batch))
-
-    def generate(self, batch: QuestionBatch) -> list[str]:
-        """Return the greedy answers, cut where the model ends them."""
-        assert self.base is not None
-        ids = cast(Any, self.base).generate(
-            input_ids=batch.input_ids,
-            attention_mask=batch.attention_mask,
-            max_new_tokens=self.max_new_tokens,
-            do_sample=False,
-            num_beams=1,
-            pad_token_id=self.tokenizer.pad_token_id,
-            eos_token_id=self.tokenizer.eos_token_id,
-        )
-        new = ids[:, batch.input_ids.shape[1] :]
-        return self.tokenizer.batch_decode(new, skip_special_tokens=True)
-
-    def answer_nll(self, batch: QuestionBatch) -> Tensor:
-        """Return the mean negative log-likelihood of each first accepted answer's tokens."""
-        assert self.base is not None
-        ids = batch.answered_ids
-        positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
-        # The token before predicts.
-        first, stop = batch.answer_spans[:, :1] - 1, batch.answer_spans[:, 1:] - 1
-        inside = (positions >= first) & (positions < stop)
-        predicting = inside.flatten().nonzero()[:, 0]
-        hidden = last_hidden_states(self.base, ids, positions).flatten(0, 1)
-        targets = ids.roll(-1, dims=1).flatten()[predicting]
-        nll = token_nll(hidden[predicting], self.base.get_output_embeddings(), targets)
-        rows = predicting // ids.shape[1]
-        return nll.new_zeros(len(ids)).index_add(0, rows, nll) / inside.sum(1)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave the base model out."""
-        state = checkpoint["state_dict"]
-        checkpoint["state_dict"] = {k: v for k, v in state.items() if not k.startswith("base.")}
-
-    def _log_progress(self, batch: EncodingBatch, losses: Tensor) -> None:
+    def training_step(self, batch: EncodingBatch, batch_idx: int) -> None:
+        """Train every busy slot on its document's next prompts."""
+        losses = self.slots.step(batch, cast(Any, self.optimizers()))
+        self._num_encoded += len(batch.ends)
         seconds = time.monotonic() - self._start
         self.log_dict(
             {
@@ -337,4 +180,34 @@ class ParametricRAG(LightningModule):
                 "padding": 1 - batch.num_tokens / batch.input_ids.numel(),
             },
             batch_size=1,
+        )
+
+    def on_test_start(self) -> None:
+        """Check that the base is one that we know how to score."""
+        assert self.base is not None
+        check_base(self.base)
+
+    @torch.no_grad()
+    def test_step(  # type: ignore[override]
+        self, batch: QuestionBatch, batch_idx: int, dataloader_idx: int = 0
+    ) -> Answers:
+        """Answer a batch of questions with the adapters that the bank is routed to."""
+        assert self.base is not None
+        texts = generate(self.base, self.tokenizer, batch, self.max_new_tokens)
+        return Answers(texts, answer_nll(self.base, batch))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave the base model out."""
+        state = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {k: v for k, v in state.items() if not k.startswith("base.")}
+
+    def _slot_trainer(self) -> SlotTrainer:
+        assert self.base is not None
+        return SlotTrainer(
+            self.base,
+            self.bank,
+            self.manual_backward,
+            max_grad_norm=self.max_grad_norm,
+            loss_scaling=str(self.trainer.precision) in ("16-mixed", "16-true"),
+            compile=self.compile_base,
         )

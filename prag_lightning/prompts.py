@@ -45,10 +45,13 @@ class PromptTemplate:
 def clean_question(question: str) -> str:
     """Return the question stripped, ending in exactly one question mark.
 
-    >>> clean_question(" who ? ")
+    >>> clean_question(" who ? ?")
     'who?'
     """
-    return question.strip().rstrip("?").rstrip() + "?"
+    words = question.strip()
+    while words.endswith("?"):
+        words = words.rstrip("?").rstrip()
+    return words + "?"
 
 
 def clean_answer(answer: str) -> str:
@@ -59,6 +62,11 @@ def clean_answer(answer: str) -> str:
     """
     answer = answer.strip()
     return answer if answer.endswith(".") else answer + "."
+
+
+def _room(max_tokens: int | None, turn: Sequence[int]) -> int | None:
+    """Return how many tokens are left before ``turn``."""
+    return None if max_tokens is None else max(0, max_tokens - len(turn))
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,7 @@ class PromptEncoder:
         turn = self._encode_text(self.template.assistant_text(answer))
         if self.tokenizer.eos_token_id is not None:
             turn = [*turn, self.tokenizer.eos_token_id]
-        user = self._encode_user(question, passages, max_tokens and max_tokens - len(turn))
+        user = self._encode_user(question, passages, _room(max_tokens, turn))
         return user + turn, len(user)
 
     def encode_generation(
@@ -89,7 +97,7 @@ class PromptEncoder:
     ) -> list[int]:
         """Return the token ids after which a model goes on with the answer."""
         start = self._encode_text(self.template.assistant_start)
-        return self._encode_user(question, passages, max_tokens and max_tokens - len(start)) + start
+        return self._encode_user(question, passages, _room(max_tokens, start)) + start
 
     def encode_answered(
         self, question: str, passages: Sequence[str], answer: str, max_tokens: int | None = None
@@ -129,7 +137,7 @@ class PromptEncoder:
         rendered = str(
             self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         )
-        head, found, tail = rendered.partition(mark)
+        head, found, tail = str(rendered).partition(mark)
         if not found:
             raise ValueError(
                 f"the chat template of {self.tokenizer.name_or_path} leaves the user's words out; "

@@ -102,7 +102,7 @@ def summarize(predictions: Iterable[Prediction]) -> list[Score]:
     groups: dict[tuple[str, str], list[Prediction]] = {}
     for prediction in predictions:
         groups.setdefault((prediction.method, ALL_TYPES), []).append(prediction)
-        if prediction.type is not None:
+        if prediction.type not in (None, ALL_TYPES):
             groups.setdefault((prediction.method, prediction.type), []).append(prediction)
     return [_score(method, kind, group) for (method, kind), group in groups.items()]
 

@@ -24,8 +24,8 @@ class Trial(NamedTuple):
     tokens_per_second: float
 
 
-def time_slots(module: "ParametricRAG", make_steps: Callable[[int], EncodingSteps]) -> list[Trial]:
-    """Return the trials of 1, 2, 4, ... slots, up to where more are no faster or do not fit.
+def choose_num_slots(module: "ParametricRAG", make_steps: Callable[[int], EncodingSteps]) -> None:
+    """Give the module's bank the fastest of 1, 2, 4, ... slots, and say which that is.
 
     Args:
         module: A module whose base is on its device; its bank is empty afterwards.
@@ -42,18 +42,22 @@ def time_slots(module: "ParametricRAG", make_steps: Callable[[int], EncodingStep
             break
         trials.append(Trial(num_slots, speed))
         num_slots *= 2
-    return trials
+    best = max(trials, key=lambda trial: trial.tokens_per_second, default=Trial(1, 0.0))
+    module.set_num_slots(best.num_slots)
+    if trials:
+        speeds = ", ".join(f"{trial.num_slots}: {trial.tokens_per_second:,.0f}" for trial in trials)
+        print(f"num_slots {best.num_slots}, the fastest in tokens a second ({speeds})")
 
 
 def _tokens_per_second(module: "ParametricRAG", steps: EncodingSteps, num_slots: int) -> float:
     optimizer = module.set_num_slots(num_slots)
     batches = [steps[i].to(module.device) for i in range(min(_NUM_STEPS, len(steps)))]
     # The first step pays for what is allocated or compiled once.
-    module.encoding_step(batches[0], optimizer)
+    module.slots.step(batches[0], optimizer)
     _wait(module.device)
     start = time.perf_counter()
     for batch in batches:
-        module.encoding_step(batch, optimizer)
+        module.slots.step(batch, optimizer)
     _wait(module.device)
     return sum(batch.num_tokens for batch in batches) / (time.perf_counter() - start)
 

@@ -60,8 +60,9 @@ class Collect(Callback):
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         for slot, document_id in batch.ends.items():
-            if pl_module.is_finite(slot):
-                self.rows[document_id] = pl_module.bank.weight.detach()[slot].cpu().clone()
+            row = pl_module.slots.finished_rows([slot])[0]
+            if row.isfinite().all():
+                self.rows[document_id] = row
 
 
 def encode(

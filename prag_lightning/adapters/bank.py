@@ -44,15 +44,13 @@ class AdapterBank(nn.Module):
 
     Attributes:
         weight: All adapters, shape ``(num_slots, num_params)``; one row is one adapter, in the
-            order of ``layout``. The matrices that train are views of it.
-        grad: Its gradient, likewise.
+            order of ``layout``.
 
     Raises:
         ValueError: If the base has no linear layer of one of the target names.
     """
 
     weight: nn.Parameter
-    grad: Tensor
 
     def __init__(
         self,
@@ -68,13 +66,14 @@ class AdapterBank(nn.Module):
         self.layout = AdapterLayout(
             tuple((name, m.in_features, m.out_features) for name, m in targets), config.rank
         )
-        device = next(base.parameters()).device
+        # In a tuple, for it is no parameter of ours.
+        self._base_parameter = (next(p for p in base.parameters() if p.is_floating_point()),)
+        device = self._base_parameter[0].device
         self.weight = nn.Parameter(
             torch.zeros(num_slots, self.layout.num_params, dtype=dtype, device=device)
         )
-        self._bind()
-        self._route: Route | None = None
-        self._gathered: list[tuple[Tensor, Tensor]] | None = None
+        self._lengths: tuple[int, ...] | None = None
+        self._pairs: list[tuple[Tensor, Tensor]] = []
         self._hooks = [
             module.register_forward_hook(partial(self._add_update, index))
             for index, (_, module) in enumerate(targets)
@@ -85,6 +84,12 @@ class AdapterBank(nn.Module):
         """How many adapters are resident."""
         return len(self.weight)
 
+    @property
+    def grad(self) -> Tensor:
+        """Gradient of ``weight``, after a backward pass."""
+        assert self.weight.grad is not None
+        return self.weight.grad
+
     def remove(self) -> None:
         """Take the bank off its base model, which is then as it was before."""
         for hook in self._hooks:
@@ -94,7 +99,6 @@ class AdapterBank(nn.Module):
     def resize(self, num_slots: int) -> None:
         """Make room for ``num_slots`` adapters; all slots are empty afterwards."""
         self.weight = nn.Parameter(self.weight.new_zeros(num_slots, self.layout.num_params))
-        self._bind()
 
     @torch.no_grad()
     def load(self, slot: int, row: Tensor) -> None:
@@ -105,87 +109,66 @@ class AdapterBank(nn.Module):
         """Return a copy of a slot's adapter, shape ``(num_params,)``, float32 on the CPU."""
         return self.weight.detach()[slot].to("cpu", torch.float32, copy=True)
 
-    def zero_grad(self, set_to_none: bool = False) -> None:
-        """Zero the gradient in place, for the matrices' gradients are views of it."""
-        self.grad.zero_()
-        # Lightning takes gradients off the parameters when a fit begins.
-        self.weight.grad = self.grad
-
     @contextmanager
     def routed(self, route: Route) -> Iterator[None]:
         """Run the base model with adapters: within, a batch must have the route's rows."""
-        self._route = route
-        if not torch.is_grad_enabled():
-            self._gathered = self._gather_all(route)
+        self._pairs, self._lengths = self._gather(route), route.lengths
         try:
             yield
         finally:
-            self._route = self._gathered = None
+            self._pairs, self._lengths = [], None
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "AdapterBank":
         """Follow the base model to another device, but keep the dtype: adapters stay precise."""
         device = fn(self.weight.new_empty(0)).device
         super()._apply(lambda tensor: tensor.to(device), recurse)
-        self._bind()
         return self
 
-    @torch.inference_mode(False)
-    def _bind(self) -> None:
-        """Make the per-module matrices views of the flat weight, and their gradients of its."""
-        weight = self.weight.detach()
-        self.weight.grad = self.grad = grad = torch.zeros_like(weight)
-        self._matrices: list[Tensor] = []
-        for matrix in self.layout.matrices:
-            shape = (len(weight), *matrix.shape)
-            leaf = weight[:, matrix.start : matrix.stop].view(shape).requires_grad_()
-            leaf.grad = grad[:, matrix.start : matrix.stop].view(shape)
-            self._matrices.append(leaf)
+    @property
+    def _compute_dtype(self) -> torch.dtype:
+        """What the target modules give."""
+        device = self.weight.device.type
+        if torch.is_autocast_enabled(device):
+            return torch.get_autocast_dtype(device)
+        return self._base_parameter[0].dtype
+
+    def _gather(self, route: Route) -> list[tuple[Tensor, Tensor]]:
+        """Return each row's adapters side by side, which is their weighted sum.
+
+        All modules are gathered, and cast to what the base computes in, at once; that is a
+        handful of operations a step, and their gradient is gathered likewise.
+
+        Returns:
+            For each target module ``lora_A``, shape ``(rows, k * rank, in_features)``, and
+            ``lora_B``, shape ``(rows, out_features, k * rank)``.
+        """
+        rows, k = route.slots.shape
+        slots = route.slots.reshape(-1)
+        adapters = self.weight.index_select(0, slots).to(self._compute_dtype)
+        sizes = [matrix.stop - matrix.start for matrix in self.layout.matrices]
+        parts = [
+            part.view(rows, k, *matrix.shape)
+            for part, matrix in zip(adapters.split(sizes, dim=1), self.layout.matrices, strict=True)
+        ]
+        pairs = []
+        for lora_A, lora_B in zip(parts[::2], parts[1::2], strict=True):
+            if route.weights is not None:
+                lora_B = lora_B * route.weights[:, :, None, None].to(lora_B)
+            lora_B = lora_B.transpose(1, 2).flatten(2)
+            pairs.append((lora_A.flatten(1, 2), lora_B))
+        return pairs
 
     def _add_update(
         self, index: int, module: nn.Module, inputs: tuple[Any, ...], output: Tensor
     ) -> Tensor | None:
-        if self._route is None:
+        if not self._pairs:
             return None
-        x, route = inputs[0], self._route
-        lora_A, lora_B = self._matrices[2 * index], self._matrices[2 * index + 1]
-        scaling = self.config.scaling
-        if route.lengths is not None:
-            return add_to_segments(output, x, lora_A, lora_B, route.slots, route.lengths, scaling)
-        if self._gathered is not None:
-            lora_A, lora_B = self._gathered[index]
-        else:
-            lora_A, lora_B = gather(lora_A, lora_B, route)
-        return add_to_rows(output, x, lora_A, lora_B, scaling)
-
-    def _gather_all(self, route: Route) -> list[tuple[Tensor, Tensor]] | None:
-        """Gather once for the many forward passes of a generation."""
-        if route.lengths is not None:
-            return None
-        pairs = zip(self._matrices[::2], self._matrices[1::2], strict=True)
-        return [gather(lora_A, lora_B, route) for lora_A, lora_B in pairs]
-
-
-def gather(lora_A: Tensor, lora_B: Tensor, route: Route) -> tuple[Tensor, Tensor]:
-    """Return each row's adapters side by side, which is their weighted sum.
-
-    Args:
-        lora_A: Shape ``(num_slots, rank, in_features)``.
-        lora_B: Shape ``(num_slots, out_features, rank)``.
-        route: Of ``rows`` rows with ``k`` slots each.
-
-    Returns:
-        ``lora_A`` of shape ``(rows, k * rank, in_features)`` and ``lora_B`` of shape
-        ``(rows, out_features, k * rank)``.
-    """
-    rows, k = route.slots.shape
-    flat = route.slots.reshape(-1)
-    if k == 1 and route.weights is None:
-        return lora_A.index_select(0, flat), lora_B.index_select(0, flat)
-    gathered_A = lora_A.index_select(0, flat).view(rows, -1, lora_A.shape[-1])
-    gathered_B = lora_B.index_select(0, flat).view(rows, k, *lora_B.shape[1:])
-    if route.weights is not None:
-        gathered_B = gathered_B * route.weights[:, :, None, None].to(gathered_B.dtype)
-    return gathered_A, gathered_B.transpose(1, 2).reshape(rows, lora_B.shape[1], -1)
+        lora_A, lora_B = self._pairs[index]
+        if self._lengths is not None:
+            return add_to_segments(
+                output, inputs[0], lora_A, lora_B, self._lengths, self.config.scaling
+            )
+        return add_to_rows(output, inputs[0], lora_A, lora_B, self.config.scaling)
 
 
 def find_target_modules(

@@ -1,4 +1,4 @@
-"""Low-rank updates of a linear layer: another adapter for each row, or each segment, of a batch."""
+"""Low-rank updates of a linear layer's output: another adapter for each row or segment."""
 
 from itertools import accumulate, pairwise
 from typing import Any
@@ -10,7 +10,7 @@ from torch import Tensor
 def add_to_rows(
     output: Tensor, x: Tensor, lora_A: Tensor, lora_B: Tensor, scaling: float
 ) -> Tensor:
-    """Return a layer's output with every row's own update added.
+    """Add every row's own update to a layer's output, in place, and return it.
 
     Args:
         output: What the layer gave, shape ``(rows, tokens, out_features)``.
@@ -19,17 +19,17 @@ def add_to_rows(
         lora_B: Shape ``(rows, out_features, rank)``.
         scaling: ``alpha / rank``.
 
-    Returns:
-        Shape and dtype of ``output``; the update is computed in that dtype.
-
     Raises:
         ValueError: If there are not as many adapters as rows.
     """
-    if len(output) != len(lora_A):
-        raise ValueError(f"the batch has {len(output)} rows, but the route {len(lora_A)}")
+    _check_rows(len(output), len(lora_A))
     dtype = output.dtype
     down = torch.bmm(x.to(dtype), lora_A.to(dtype).transpose(1, 2))
-    return torch.baddbmm(output, down, lora_B.to(dtype).transpose(1, 2), alpha=scaling)
+    if torch.compiler.is_compiling():
+        # The compiler adds this in passing, where it has the output in its hands anyway.
+        update = (down.unsqueeze(2) * lora_B.to(dtype).unsqueeze(1)).sum(-1)
+        return output + update * scaling
+    return output.baddbmm_(down, lora_B.to(dtype).transpose(1, 2), alpha=scaling)
 
 
 def add_to_segments(
@@ -37,31 +37,36 @@ def add_to_segments(
     x: Tensor,
     lora_A: Tensor,
     lora_B: Tensor,
-    slots: Tensor,
     lengths: tuple[int, ...],
     scaling: float,
 ) -> Tensor:
-    """Return a layer's output with every segment's own update added.
+    """Add every segment's own update to a layer's output, in place, and return it.
 
     Args:
         output: What the layer gave, shape ``(1, tokens, out_features)``.
         x: What it was given, shape ``(1, tokens, in_features)``.
-        lora_A: Of all slots, shape ``(num_slots, rank, in_features)``.
-        lora_B: Of all slots, shape ``(num_slots, out_features, rank)``.
-        slots: Each segment's slot, shape ``(segments, 1)``, on the CPU.
+        lora_A: Shape ``(segments, rank, in_features)``.
+        lora_B: Shape ``(segments, out_features, rank)``.
         lengths: Tokens of each segment, in their order in ``x``.
         scaling: ``alpha / rank``.
 
-    Returns:
-        Shape and dtype of ``output``; the update is computed in that dtype.
+    Raises:
+        ValueError: If there are not as many adapters as segments, or if the segments are not all
+            of the row's tokens.
     """
-    bounds = tuple(pairwise(accumulate(lengths, initial=0)))
-    segments = tuple(zip(slots[:, 0].tolist(), bounds, strict=True))
-    result: Tensor = _SegmentedLora.apply(output[0], x[0], lora_A, lora_B, segments, scaling)
-    return result.unsqueeze(0)
+    _check_rows(len(lengths), len(lora_A))
+    if output.shape[1] != sum(lengths):
+        raise ValueError(f"the batch has {output.shape[1]} tokens, but the route {sum(lengths)}")
+    dtype = output.dtype
+    result: Tensor = _SegmentedLora.apply(
+        output, x.to(dtype), lora_A.to(dtype), lora_B.to(dtype), lengths, scaling
+    )
+    return result
 
 
-Segments = tuple[tuple[int, tuple[int, int]], ...]
+def _check_rows(rows: int, adapters: int) -> None:
+    if rows != adapters:
+        raise ValueError(f"the batch has {rows} rows, but the route {adapters}")
 
 
 class _SegmentedLora(torch.autograd.Function):
@@ -74,39 +79,35 @@ class _SegmentedLora(torch.autograd.Function):
         x: Tensor,
         lora_A: Tensor,
         lora_B: Tensor,
-        segments: Segments,
+        lengths: tuple[int, ...],
         scaling: float,
     ) -> Tensor:
-        dtype = output.dtype
-        x, cast_A, cast_B = x.to(dtype), lora_A.to(dtype), lora_B.to(dtype)
-        down = output.new_empty(len(x), lora_A.shape[1])
-        result = torch.empty_like(output)
-        for slot, (start, stop) in segments:
-            torch.mm(x[start:stop], cast_A[slot].T, out=down[start:stop])
-            torch.addmm(
-                output[start:stop],
-                down[start:stop],
-                cast_B[slot].T,
-                alpha=scaling,
-                out=result[start:stop],
-            )
+        down = output.new_empty(x.shape[1], lora_A.shape[1])
+        for row, (start, stop) in enumerate(_bounds(lengths)):
+            torch.mm(x[0, start:stop], lora_A[row].T, out=down[start:stop])
+            output[0, start:stop].addmm_(down[start:stop], lora_B[row].T, alpha=scaling)
+        ctx.mark_dirty(output)
         ctx.save_for_backward(x, down, lora_A, lora_B)
-        ctx.segments, ctx.scaling = segments, scaling
-        return result
+        ctx.lengths, ctx.scaling = lengths, scaling
+        return output
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
         x, down, lora_A, lora_B = ctx.saved_tensors
-        dtype = grad.dtype
-        cast_A, cast_B = lora_A.to(dtype), lora_B.to(dtype)
-        grad_A, grad_B = torch.zeros_like(lora_A), torch.zeros_like(lora_B)
+        grad_A, grad_B, grad_down = map(torch.empty_like, (lora_A, lora_B, down))
         grad_x = torch.empty_like(x) if ctx.needs_input_grad[1] else None
-        for slot, (start, stop) in ctx.segments:
-            scaled = grad[start:stop] * ctx.scaling
-            grad_down = scaled @ cast_B[slot]
-            grad_B[slot] += scaled.T @ down[start:stop]
-            grad_A[slot] += grad_down.T @ x[start:stop]
+        for row, (start, stop) in enumerate(_bounds(ctx.lengths)):
+            part, part_down = grad[0, start:stop], grad_down[start:stop]
+            torch.mm(part.T, down[start:stop], out=grad_B[row])
+            # The narrow factor is scaled, not the wide one.
+            torch.mm(part, lora_B[row], out=part_down).mul_(ctx.scaling)
+            torch.mm(part_down.T, x[0, start:stop], out=grad_A[row])
             if grad_x is not None:
-                torch.mm(grad_down, cast_A[slot], out=grad_x[start:stop])
+                torch.mm(part_down, lora_A[row], out=grad_x[0, start:stop])
+        grad_B.mul_(ctx.scaling)
         return grad, grad_x, grad_A, grad_B, None, None
+
+
+def _bounds(lengths: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    return tuple(pairwise(accumulate(lengths, initial=0)))

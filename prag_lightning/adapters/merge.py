@@ -29,6 +29,9 @@ def merge_weights(
         scores: Retrieval scores of the documents, best first; empty where nothing was retrieved.
         temperature: Of ``score``, in units of the scores.
 
+    Raises:
+        ValueError: If the temperature is not above 0.
+
     >>> merge_weights("anchored", [9.0, 8.0, 7.0])
     MergeWeights(documents=(1.0, 1.0, 1.0), warm_start=-2.0)
     >>> merge_weights("mean", [9.0, 8.0])
@@ -43,6 +46,8 @@ def merge_weights(
         return MergeWeights((1.0 / count,) * count)
     if rule == "anchored":
         return MergeWeights((1.0,) * count, 1.0 - count)
+    if not temperature > 0:
+        raise ValueError(f"the merge rule's temperature is {temperature}, but must be above 0")
     best = max(scores)
     weights = tuple(math.exp((score - best) / temperature) for score in scores)
     return MergeWeights(weights, 1.0 - sum(weights))

@@ -56,7 +56,7 @@ class StackedAdamW(torch.optim.Optimizer):
             tensors = (self.weight, self.weight.grad, self.exp_avg, self.exp_avg_sq)
             self._update(slots, *tensors)  # type: ignore[arg-type]
         elif slots:
-            index = torch.tensor(slots, device=self.weight.device)
+            index = torch.tensor(slots).to(self.weight.device, non_blocking=True)
             places = (self.weight, self.exp_avg, self.exp_avg_sq)
             weight, exp_avg, exp_avg_sq = (place[index] for place in places)
             assert self.weight.grad is not None
@@ -80,8 +80,11 @@ class StackedAdamW(torch.optim.Optimizer):
             self.num_steps[slot] += 1
         steps = [self.num_steps[slot] for slot in slots]
         # Corrections are made as Python floats, as torch makes them, and rounded once.
-        step_size = weight.new_tensor([lr / (1 - beta1**step) for step in steps])[:, None]
-        root = weight.new_tensor([(1 - beta2**step) ** 0.5 for step in steps])[:, None]
+        step_sizes = [lr / (1 - beta1**step) for step in steps]
+        roots = [(1 - beta2**step) ** 0.5 for step in steps]
+        corrections = torch.tensor([step_sizes, roots], dtype=weight.dtype)[:, :, None]
+        # Without waiting for the device.
+        step_size, root = corrections.to(weight.device, non_blocking=True)
         weight.mul_(1 - lr * group["weight_decay"])
         exp_avg.lerp_(grad, 1 - beta1)
         exp_avg_sq.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)

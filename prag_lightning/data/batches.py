@@ -34,7 +34,8 @@ class EncodingBatch:
         position_ids: Like ``input_ids``; every prompt counts from 0.
         loss_positions: Places in the flattened ``input_ids`` that predict, shape ``(N,)``.
         targets: The tokens that they predict, shape ``(N,)``.
-        loss_slots: The slots that they belong to, shape ``(N,)``.
+        loss_documents: The documents that they belong to, by place in ``slots``, shape ``(N,)``.
+        loss_counts: How many belong to each document, shape ``(len(slots),)``.
         begins: Documents that begin with this step, by slot.
         ends: Documents that are done after it, by slot.
         documents: All documents of this step, by slot.
@@ -46,7 +47,8 @@ class EncodingBatch:
     position_ids: Tensor
     loss_positions: Tensor
     targets: Tensor
-    loss_slots: Tensor
+    loss_documents: Tensor
+    loss_counts: Tensor
     begins: dict[int, str]
     ends: dict[int, str]
     documents: dict[int, str]
@@ -61,16 +63,27 @@ class EncodingBatch:
         """Tokens of prompts, without padding."""
         return sum(len(row.ids) for row in self.rows)
 
-    def to(self, device: torch.device, non_blocking: bool = False) -> "EncodingBatch":
-        """Return the batch with its tensors on ``device``."""
-        names = ("input_ids", "position_ids", "loss_positions", "targets", "loss_slots")
+    def to(self, device: torch.device, non_blocking: bool = True) -> "EncodingBatch":
+        """Return the batch with its tensors on ``device``; by default without waiting for it."""
+        names = (
+            "input_ids",
+            "position_ids",
+            "loss_positions",
+            "targets",
+            "loss_documents",
+            "loss_counts",
+        )
         moved = {n: getattr(self, n).to(device, non_blocking=non_blocking) for n in names}
         return replace(self, **moved)
 
     def of_slots(self, slots: Sequence[int]) -> "EncodingBatch":
         """Return the part of the batch that trains in ``slots``."""
         rows = [row for row in self.rows if row.slot in slots]
-        part = collate_encoding(rows, self.packed, self.begins, self.ends, self.documents)
+        begins, ends, documents = (
+            {slot: document_id for slot, document_id in by_slot.items() if slot in slots}
+            for by_slot in (self.begins, self.ends, self.documents)
+        )
+        part = collate_encoding(rows, self.packed, begins, ends, documents)
         return part.to(self.input_ids.device)
 
 
@@ -93,13 +106,15 @@ def collate_encoding(
         for number, row in enumerate(rows):
             input_ids[number, : len(row.ids)] = torch.tensor(row.ids)
         position_ids = torch.arange(longest).expand(len(rows), -1)
-    positions, targets, slots = [], [], []
+    slots = sorted({row.slot for row in rows})
+    positions, targets, places = [], [], []
     for start, row in zip(starts, rows, strict=False):
         # The token before predicts; the first of a prompt has none before it.
         first = max(row.loss_start, 1)
         positions.append(torch.arange(start + first - 1, start + len(row.ids) - 1))
         targets.append(torch.tensor(row.ids[first:], dtype=torch.long))
-        slots.append(torch.full((len(row.ids) - first,), row.slot))
+        places.append(torch.full((len(row.ids) - first,), slots.index(row.slot)))
+    loss_documents = torch.cat(places)
     return EncodingBatch(
         rows=rows,
         packed=packed,
@@ -107,7 +122,8 @@ def collate_encoding(
         position_ids=position_ids,
         loss_positions=torch.cat(positions),
         targets=torch.cat(targets),
-        loss_slots=torch.cat(slots),
+        loss_documents=loss_documents,
+        loss_counts=torch.bincount(loss_documents, minlength=len(slots)),
         begins=begins,
         ends=ends,
         documents=documents,

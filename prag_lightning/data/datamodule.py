@@ -1,9 +1,9 @@
 """The LightningDataModule: documents as encoding steps, and questions as evaluations."""
 
 import hashlib
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
@@ -23,12 +23,9 @@ from prag_lightning.demo import DEMO
 from prag_lightning.prompts import PromptEncoder, PromptTemplate
 from prag_lightning.retrieval.base import RetrievedDocument, Retriever
 from prag_lightning.retrieval.bm25 import BM25Retriever, build_index
-from prag_lightning.retrieval.given import GivenRetriever
 
 if TYPE_CHECKING:
     from prag_lightning.module import ParametricRAG
-
-RetrieverName = Literal["bm25", "given"]
 
 
 class DocumentDataModule(LightningDataModule):
@@ -46,9 +43,8 @@ class DocumentDataModule(LightningDataModule):
             own row, which is faster on a GPU.
         max_tokens: Longest prompt; passages are cut to fit, answers never.
         methods: What ``prag test`` compares.
-        index: Folder of the BM25 index; by default ``index`` under the run's root folder, where
-            it is built when it is missing.
-        retriever: How documents are found for a question: ``bm25``, or ``given`` by the question.
+        retriever: How documents are found for a question, a class of ``prag_lightning.retrieval``
+            and what it takes; by default BM25, over an index that is built where it is missing.
         top_k: How many documents are retrieved.
         question_batch_size: Questions that are answered together.
         num_workers: Processes that make prompts ahead of the model.
@@ -65,8 +61,7 @@ class DocumentDataModule(LightningDataModule):
         packed: bool = True,
         max_tokens: int = 3000,
         methods: Sequence[MethodName] = tuple(METHODS),
-        retriever: RetrieverName = "bm25",
-        index: str | None = None,
+        retriever: Callable[[], Retriever] | None = None,
         top_k: int = 3,
         question_batch_size: int = 32,
         num_workers: int = 0,
@@ -81,7 +76,6 @@ class DocumentDataModule(LightningDataModule):
         self.max_tokens = max_tokens
         self.methods = methods
         self.retriever = retriever
-        self.index = index
         self.top_k = top_k
         self.question_batch_size = question_batch_size
         self.num_workers = num_workers
@@ -102,8 +96,7 @@ class DocumentDataModule(LightningDataModule):
     @property
     def index_dir(self) -> Path:
         """Where the BM25 index is."""
-        root = self.trainer.default_root_dir if self.trainer else "."
-        return Path(self.index or Path(root) / "index")
+        return Path(self.trainer.default_root_dir if self.trainer else ".") / "index"
 
     @property
     def _corpus_file(self) -> Path:
@@ -127,14 +120,10 @@ class DocumentDataModule(LightningDataModule):
 
             write_world(self.folder)
         testing = self.trainer is not None and self.trainer.testing
-        if testing and self._needs_retrieval and self.retriever == "bm25":
-            self._build_missing_index()
-
-    def _build_missing_index(self) -> None:
-        if self.index_dir.exists():
-            return
-        source = self._corpus_file
-        build_index(read_records(source, Document), self.index_dir, source)
+        searching = testing and self._needs_retrieval and self.retriever is None
+        if searching and not self.index_dir.exists():
+            corpus = self._corpus_file
+            build_index(read_records(corpus, Document), self.index_dir, corpus)
 
     def setup(self, stage: str) -> None:
         """Read the files that ``fit`` or ``test`` needs."""
@@ -244,6 +233,6 @@ class DocumentDataModule(LightningDataModule):
         self.retrieved = {q.id: row for q, row in zip(self.questions, found, strict=True)}
 
     def _open_retriever(self) -> Retriever:
-        if self.retriever == "given":
-            return GivenRetriever()
+        if self.retriever is not None:
+            return self.retriever()
         return BM25Retriever(self.index_dir, self._corpus_file)

@@ -1,7 +1,8 @@
 """What every retriever does."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from prag_lightning.data.documents import Question
 
@@ -13,9 +14,9 @@ class RetrievedDocument(NamedTuple):
     score: float
 
 
-class Retriever(Protocol):
+class Retriever(ABC):
     """Finds documents for questions."""
 
+    @abstractmethod
     def retrieve(self, questions: Sequence[Question], top_k: int) -> list[list[RetrievedDocument]]:
         """Return up to ``top_k`` documents for each question, best first."""
-        ...

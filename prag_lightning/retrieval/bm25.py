@@ -10,7 +10,7 @@ import numpy as np
 import tantivy
 
 from prag_lightning.data.documents import Document, Question
-from prag_lightning.retrieval.base import RetrievedDocument
+from prag_lightning.retrieval.base import RetrievedDocument, Retriever
 from prag_lightning.retrieval.index_folder import (
     CorpusStamp,
     IndexManifest,
@@ -28,7 +28,7 @@ _ANALYZER = "prag_english"
 # and "15,140" are one word each, every ideograph is one.
 _LETTER = r"[\w--[\p{Han}\p{Hiragana}]]"
 _WORD = rf"[\p{{Han}}\p{{Hiragana}}]|\d+(?:[.,]\d+)+|{_LETTER}+(?:['\u2019.]{_LETTER}+)*"
-_POSSESSIVE = re.compile(r"['\u2019\uff07][sS]\b")
+_POSSESSIVE = re.compile(r"(?<=\w)['\u2019\uff07][sS]\b")
 # Lucene's default stop words of English.
 _STOP_WORDS = [
     *("a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is"),
@@ -75,18 +75,26 @@ def build_index(
     """
     corpus = CorpusStamp.of(Path(corpus_file)) if corpus_file else None
     with index_under_construction(Path(index_dir)) as draft:
-        index = tantivy.Index(_schema(), path=str(draft))
-        index.register_tokenizer(_ANALYZER, english_analyzer())
-        # One thread: the order of the documents, which decides between equal scores, stays.
-        writer = index.writer(heap_size=_WRITER_MEMORY, num_threads=1)
-        id_hashes = array("q")
+        num_documents = _write(documents, draft)
+        IndexManifest(kind="bm25", num_documents=num_documents, corpus=corpus).write(draft)
+    return num_documents
+
+
+def _write(documents: Iterable[Document], folder: Path) -> int:
+    index = tantivy.Index(_schema(), path=str(folder))
+    index.register_tokenizer(_ANALYZER, english_analyzer())
+    # One thread: the order of the documents, which decides between equal scores, stays.
+    writer = index.writer(heap_size=_WRITER_MEMORY, num_threads=1)
+    id_hashes = array("q")
+    try:
         for document in documents:
             writer.add_document(_indexed(document))
             id_hashes.append(hash(document.id))
         _require_unique(id_hashes)
         writer.commit()
+    finally:
+        # Else it goes on writing into a folder that a failed build is removing.
         writer.wait_merging_threads()
-        IndexManifest(kind="bm25", num_documents=len(id_hashes), corpus=corpus).write(draft)
     return len(id_hashes)
 
 
@@ -118,7 +126,7 @@ def _require_unique(id_hashes: "array[int]") -> None:
         )
 
 
-class BM25Retriever:
+class BM25Retriever(Retriever):
     """Finds documents by BM25 over titles and texts (k1 1.2, b 0.75).
 
     A document's score is its better field's plus half of the other's, as in the published query.

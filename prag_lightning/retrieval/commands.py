@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prag_lightning.data.documents import Document
@@ -52,19 +52,13 @@ def index_elasticsearch(corpus: Path, index: str, url: str = "http://localhost:9
 
 
 def _documents(corpus: Path) -> "Iterator[Document]":
-    """Yield the corpus's documents, counting them on a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
-
+    from prag_lightning.counting import counted
     from prag_lightning.data.documents import Document, read_records
 
-    console = Console(stderr=True)
-    columns = SpinnerColumn(), "{task.completed:,.0f} documents", TimeElapsedColumn()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        yield from progress.track(read_records(corpus, Document), total=None)
+    return counted(read_records(corpus, Document), "documents")
 
 
-INDEX_COMMANDS = {
+INDEX_COMMANDS: dict[str, Any] = {
     "bm25": index_bm25,
     "dense": index_dense,
     "elasticsearch": index_elasticsearch,

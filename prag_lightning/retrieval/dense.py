@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from prag_lightning.data.documents import Document, Question
-from prag_lightning.retrieval.base import RetrievedDocument
+from prag_lightning.retrieval.base import RetrievedDocument, Retriever
 from prag_lightning.retrieval.index_folder import (
     CorpusStamp,
     IndexManifest,
@@ -52,27 +52,30 @@ def build_index(
     encoder = SentenceTransformer(model, trust_remote_code=False)
     corpus = CorpusStamp.of(Path(corpus_file)) if corpus_file else None
     with index_under_construction(Path(index_dir)) as draft:
-        index = faiss.IndexFlatIP(encoder.get_sentence_embedding_dimension())
+        index = None
         remaining = iter(documents)
         with (draft / _IDS).open("w", encoding="utf-8") as ids:
             while chunk := list(islice(remaining, _CHUNK)):
-                index.add(
-                    encoder.encode_document(
-                        [f"{document.title}\n{document.text}".strip() for document in chunk],
-                        batch_size=batch_size,
-                        normalize_embeddings=True,
-                        show_progress_bar=False,
-                    )
+                vectors = encoder.encode_document(
+                    [f"{document.title}\n{document.text}".strip() for document in chunk],
+                    batch_size=batch_size,
+                    normalize_embeddings=True,
+                    show_progress_bar=False,
                 )
+                index = index or faiss.IndexFlatIP(vectors.shape[1])
+                index.add(vectors)
                 ids.writelines(json.dumps(document.id) + "\n" for document in chunk)
+        if index is None:
+            raise ValueError("there are no documents to index")
         faiss.write_index(index, str(draft / _VECTORS))
-        IndexManifest(kind="dense", num_documents=index.ntotal, corpus=corpus, model=model).write(
+        num_documents = int(index.ntotal)
+        IndexManifest(kind="dense", num_documents=num_documents, corpus=corpus, model=model).write(
             draft
         )
-    return int(index.ntotal)
+    return num_documents
 
 
-class DenseRetriever:
+class DenseRetriever(Retriever):
     """Finds the documents whose embeddings are nearest to the question's, by cosine.
 
     The model is the one that the index was built with.

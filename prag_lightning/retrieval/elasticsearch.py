@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any
 
 from prag_lightning.data.documents import Document, Question
-from prag_lightning.retrieval.base import RetrievedDocument
+from prag_lightning.retrieval.base import RetrievedDocument, Retriever
 from prag_lightning.retrieval.search_server import SearchServer, error_reason
 
 _DOCUMENTS_A_REQUEST = 500
@@ -79,7 +79,7 @@ def _require_one_index(index: str) -> None:
         )
 
 
-class ElasticsearchRetriever:
+class ElasticsearchRetriever(Retriever):
     """Finds documents with the published query: BM25 over two fields, the better one counts more.
 
     Args:

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from prag_lightning.data.documents import Question
-from prag_lightning.retrieval.base import RetrievedDocument
+from prag_lightning.retrieval.base import RetrievedDocument, Retriever
 
 
-class GivenRetriever:
+class GivenRetriever(Retriever):
     """Finds the documents named in each question's ``document_ids``, in their order, score 1."""
 
     def retrieve(self, questions: Sequence[Question], top_k: int) -> list[list[RetrievedDocument]]:

@@ -36,7 +36,7 @@ class CorpusStamp(_Manifest):
         Raises:
             FileNotFoundError: If there is no such file.
         """
-        status = file.stat()
+        status = _status(file)
         return cls(
             file=str(file),
             num_bytes=status.st_size,
@@ -46,7 +46,7 @@ class CorpusStamp(_Manifest):
 
     def fits(self, file: Path) -> bool:
         """Return whether a file is that corpus; it is read only if its time has changed."""
-        status = file.stat()
+        status = _status(file)
         if status.st_size != self.num_bytes:
             return False
         return status.st_mtime_ns == self.mtime_ns or _sha256(file) == self.sha256
@@ -143,6 +143,12 @@ def _is_replaceable(index_dir: Path) -> bool:
 def _remove(folder: Path) -> None:
     if folder.exists():
         shutil.rmtree(folder)
+
+
+def _status(file: Path) -> os.stat_result:
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: no such corpus file")
+    return file.stat()
 
 
 def _sha256(file: Path) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from prag_lightning.data.documents import Question
-from prag_lightning.retrieval.base import RetrievedDocument
+from prag_lightning.retrieval.base import RetrievedDocument, Retriever
 
 
-class RunFileRetriever:
+class RunFileRetriever(Retriever):
     """Finds what a run file says: lines of ``question Q0 document rank score tag``.
 
     As ``trec_eval`` does, it orders by score and takes the rank only where scores are equal.

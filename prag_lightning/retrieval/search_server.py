@@ -129,10 +129,10 @@ class SearchServer:
                 f"{self.address} answered {request} with something else than a JSON object; "
                 "is it Elasticsearch or OpenSearch?"
             )
-        if answer.status_code in (401, 403):
+        if answer.status_code == 401:
             raise ValueError(
-                f"{self.address} refused {request} with status {answer.status_code}; "
-                "put user and password into the address: https://user:password@host:9200"
+                f"{self.address} refused {request}: it wants to know who asks; put user and "
+                "password into the address: https://user:password@host:9200"
             )
         if answer.status_code >= 400 and answer.status_code != 404:
             raise ValueError(
