@@ -33,14 +33,14 @@ class Kind:
 # are read soon after.
 MIX = (
     Kind(Samples.knowing, early=512, late=1400),
-    Kind(Samples.drill, early=1024, late=192),
+    Kind(Samples.drill, early=1024, late=64),
     Kind(Samples.reciting, early=0, late=64),
-    Kind(lambda samples, rng: samples.reading(rng, 1), early=192, late=160),
-    Kind(lambda samples, rng: samples.reading(rng, 2), early=64, late=160),
-    Kind(lambda samples, rng: samples.reading(rng, 3), early=0, late=192),
+    Kind(lambda samples, rng: samples.reading(rng, 1), early=192, late=64),
+    Kind(lambda samples, rng: samples.reading(rng, 2), early=64, late=96),
+    Kind(lambda samples, rng: samples.reading(rng, 3), early=0, late=160),
     Kind(Samples.reasoning, early=0, late=64),
-    Kind(Samples.rewriting, early=0, late=24),
-    Kind(Samples.questioning, early=0, late=24),
+    Kind(Samples.rewriting, early=0, late=48),
+    Kind(Samples.questioning, early=0, late=40),
 )
 
 
