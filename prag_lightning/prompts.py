@@ -45,10 +45,13 @@ class PromptTemplate:
 def clean_question(question: str) -> str:
     """Return the question stripped, ending in exactly one question mark.
 
-    >>> clean_question(" who ? ")
+    >>> clean_question(" who ? ?")
     'who?'
     """
-    return question.strip().rstrip("?").rstrip() + "?"
+    words = question.strip()
+    while words.endswith("?"):
+        words = words.rstrip("?").rstrip()
+    return words + "?"
 
 
 def clean_answer(answer: str) -> str:
@@ -59,6 +62,11 @@ def clean_answer(answer: str) -> str:
     """
     answer = answer.strip()
     return answer if answer.endswith(".") else answer + "."
+
+
+def _room(max_tokens: int | None, turn: Sequence[int]) -> int | None:
+    """Return how many tokens are left before ``turn``."""
+    return None if max_tokens is None else max(0, max_tokens - len(turn))
 
 
 @dataclass(frozen=True)
@@ -72,30 +80,51 @@ class PromptEncoder:
     template: PromptTemplate = PromptTemplate()
 
     def encode_training(
-        self, question: str, passages: Sequence[str], answer: str
+        self, question: str, passages: Sequence[str], answer: str, max_tokens: int | None = None
     ) -> tuple[list[int], int]:
-        """Return a training prompt's token ids and how many of them come before the answer's turn."""
-        user = self._encode_user(question, passages)
-        return user + self._encode_answer(answer), len(user)
+        """Return a training prompt's token ids, and how many come before the assistant's turn.
 
-    def encode_generation(self, question: str, passages: Sequence[str] = ()) -> list[int]:
+        Where they would be more than ``max_tokens``, the passages are cut, never the answer.
+        """
+        turn = self._encode_text(self.template.assistant_text(answer))
+        if self.tokenizer.eos_token_id is not None:
+            turn = [*turn, self.tokenizer.eos_token_id]
+        user = self._encode_user(question, passages, _room(max_tokens, turn))
+        return user + turn, len(user)
+
+    def encode_generation(
+        self, question: str, passages: Sequence[str] = (), max_tokens: int | None = None
+    ) -> list[int]:
         """Return the token ids after which a model goes on with the answer."""
-        user = self._encode_user(question, passages)
-        return user + self._encode_text(self.template.assistant_start)
+        start = self._encode_text(self.template.assistant_start)
+        return self._encode_user(question, passages, _room(max_tokens, start)) + start
 
-    def _encode_user(self, question: str, passages: Sequence[str]) -> list[int]:
+    def encode_answered(
+        self, question: str, passages: Sequence[str], answer: str, max_tokens: int | None = None
+    ) -> tuple[list[int], int]:
+        """Return the token ids up to the end of ``answer``, and where the answer begins in them."""
+        prompt = self.encode_generation(question, passages, max_tokens)
+        start = self._encode_text(self.template.assistant_start)
+        whole = self._encode_text(self.template.assistant.format(answer=answer.strip()))
+        return prompt[: len(prompt) - len(start)] + whole, len(prompt)
+
+    def _encode_user(
+        self, question: str, passages: Sequence[str], max_tokens: int | None
+    ) -> list[int]:
         head, tail = self._frame
-        return head + self._encode_text(self.template.user_text(question, passages)) + tail
-
-    def _encode_answer(self, answer: str) -> list[int]:
-        ids = self._encode_text(self.template.assistant_text(answer))
-        end = self.tokenizer.eos_token_id
-        return ids if end is None else [*ids, end]
+        while True:
+            ids = head + self._encode_text(self.template.user_text(question, passages)) + tail
+            if max_tokens is None or len(ids) <= max_tokens or not any(passages):
+                return ids
+            # All passages by the same share; a little more than needed, for words break unevenly.
+            keep = 0.98 * max_tokens / len(ids)
+            passages = [text[: int(len(text) * keep)] for text in passages]
 
     def _encode_text(self, text: str) -> list[int]:
-        return self.tokenizer(
+        ids: list[int] = self.tokenizer(
             text, add_special_tokens=False, split_special_tokens=True
         ).input_ids
+        return ids
 
     @cached_property
     def _frame(self) -> tuple[list[int], list[int]]:
@@ -105,10 +134,10 @@ class PromptEncoder:
             return self.tokenizer("").input_ids, newline
         mark = "\u2403user\u2403"
         chat = [{"role": "user", "content": mark}]
-        rendered = self.tokenizer.apply_chat_template(
-            chat, tokenize=False, add_generation_prompt=True
+        rendered = str(
+            self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         )
-        head, found, tail = rendered.partition(mark)
+        head, found, tail = str(rendered).partition(mark)
         if not found:
             raise ValueError(
                 f"the chat template of {self.tokenizer.name_or_path} leaves the user's words out; "

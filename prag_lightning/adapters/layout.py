@@ -10,17 +10,27 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LoraConfig:
-    """The LoRA settings that all adapters of a bank or a store share (Hu et al. 2021, arXiv:2106.09685).
+    """The LoRA settings that all adapters of a bank or a store share (arXiv:2106.09685).
 
     Args:
         rank: Rank of each update.
         alpha: Numerator of the scaling ``alpha / rank``.
         target_modules: Last parts of the names of the linear layers that are adapted.
+
+    Raises:
+        ValueError: If the rank is below 1, or no target module is named.
     """
 
     rank: int = 2
     alpha: float = 32.0
     target_modules: tuple[str, ...] = ("down_proj", "gate_proj", "up_proj")
+
+    def __post_init__(self) -> None:
+        """Refuse settings that make an empty adapter."""
+        if self.rank < 1:
+            raise ValueError(f"the rank of an adapter is {self.rank}, but must be at least 1")
+        if not self.target_modules:
+            raise ValueError("no target modules are named; name the layers to adapt")
 
     @property
     def scaling(self) -> float:

@@ -1,21 +1,22 @@
-"""What goes through the toolkit: documents, their augmentations, questions, and JSON Lines of them."""
+"""Documents, their augmentations and questions, and JSON Lines of them."""
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
     """One line of a JSON Lines file: unknown fields are ignored, known ones never coerced."""
 
     model_config = ConfigDict(frozen=True, strict=True, populate_by_name=True)
 
 
-class Document(_Record):
+class Document(Record):
     """The unit of retrieval and of encoding. BEIR's ``_id`` is read as ``id``."""
 
     id: str = Field(min_length=1, validation_alias=AliasChoices("id", "_id"))
@@ -23,7 +24,7 @@ class Document(_Record):
     text: str
 
 
-class QuestionAnswer(_Record):
+class QuestionAnswer(Record):
     """A question that its document answers, in a few words and in a sentence."""
 
     question: str = Field(min_length=1)
@@ -31,7 +32,7 @@ class QuestionAnswer(_Record):
     full_answer: str = Field(min_length=1)
 
 
-class Augmentation(_Record):
+class Augmentation(Record):
     """What a language model made of one document."""
 
     document_id: str = Field(min_length=1)
@@ -39,7 +40,7 @@ class Augmentation(_Record):
     qas: list[QuestionAnswer]
 
 
-class Question(_Record):
+class Question(Record):
     """A question to evaluate: ``document_ids`` are the gold documents, where they are known."""
 
     id: str = Field(min_length=1)
@@ -49,7 +50,7 @@ class Question(_Record):
     type: str | None = None
 
 
-RecordT = TypeVar("RecordT", bound=_Record)
+RecordT = TypeVar("RecordT", bound=BaseModel)
 
 
 def read_records(file: str | os.PathLike[str], record_type: type[RecordT]) -> Iterator[RecordT]:
@@ -76,29 +77,45 @@ def read_records(file: str | os.PathLike[str], record_type: type[RecordT]) -> It
                     "convert the file to UTF-8"
                 ) from error
             except ValidationError as error:
-                raise ValueError(f"{path}:{number}: {_first_problem(error)}") from error
+                raise ValueError(f"{path}:{number}: {first_problem(error)}") from error
 
 
-def _first_problem(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
+    """Return the first field that is not valid and why, in one line."""
     problem = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in problem["loc"])
     return f"field '{field}': {problem['msg']}" if field else problem["msg"]
 
 
-def write_records(file: str | os.PathLike[str], records: Iterable[_Record]) -> int:
+def write_records(file: str | os.PathLike[str], records: Iterable[Record]) -> int:
     """Write records as JSON Lines, whole or not at all, and return how many there were."""
+    count = 0
+    with records_file(file) as write:
+        for record in records:
+            write(record)
+            count += 1
+    return count
+
+
+@contextmanager
+def records_file(file: str | os.PathLike[str]) -> Iterator[Callable[[Record], None]]:
+    """Yield a function that writes a record as a line; without an error the file then appears."""
     path = Path(file)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
-    count = 0
-    with temporary.open("w", encoding="utf-8") as out:
-        for record in records:
-            out.write(json.dumps(record.model_dump(exclude_none=True), ensure_ascii=False) + "\n")
-            count += 1
-        out.flush()
-        os.fsync(out.fileno())
-    temporary.replace(path)
-    return count
+    try:
+        with temporary.open("w", encoding="utf-8") as out:
+
+            def write(record: Record) -> None:
+                fields = record.model_dump(exclude_none=True)
+                out.write(json.dumps(fields, ensure_ascii=False) + "\n")
+
+            yield write
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def unique_by_id(documents: Iterable[Document], source: str | os.PathLike[str]) -> list[Document]:

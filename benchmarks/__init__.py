@@ -1,0 +1,1 @@
+"""Figures side by side with the published procedure, in one run."""

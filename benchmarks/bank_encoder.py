@@ -1,0 +1,70 @@
+"""Our encoder, run as ``prag fit`` runs it."""
+
+import tempfile
+from pathlib import Path
+
+from lightning import Callback, LightningModule, Trainer
+from transformers import PreTrainedModel
+
+from benchmarks.measure import now
+from prag_lightning.adapters.bank import AdapterBank
+from prag_lightning.callbacks import AdapterWriter, WarmStart
+from prag_lightning.data.datamodule import DocumentDataModule
+from prag_lightning.module import ParametricRAG
+
+
+class Clock(Callback):
+    """Takes the time from before the first step to when the last adapter is on the disk."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start."""
+        self.start = now(pl_module.device)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop."""
+        self.seconds = now(pl_module.device) - self.start
+
+
+class BankEncoder:
+    """The module with its bank, over a model in memory.
+
+    Args:
+        base: The model.
+        tokenizer_dir: Folder of its tokenizer.
+        compile: Compile the decoder.
+    """
+
+    def __init__(self, base: PreTrainedModel, tokenizer_dir: Path, compile: bool = False) -> None:
+        self.tokenizer_dir = tokenizer_dir
+        self.device = base.device
+        self.module = ParametricRAG(base=str(tokenizer_dir), compile=compile)
+        self.module.base = base
+        self.module.bank = AdapterBank(base, self.module.lora, 1)
+
+    def encode(self, num_slots: int, documents_dir: Path) -> float:
+        """Encode the documents of a folder, and return the seconds that it took."""
+        self.module.num_slots = num_slots
+        self.module.bank.resize(num_slots)
+        clock = Clock()
+        with tempfile.TemporaryDirectory() as root:
+            data = DocumentDataModule(
+                str(documents_dir),
+                base=str(self.tokenizer_dir),
+                # Without padding on a CPU, in rows on a GPU.
+                packed=self.device.type == "cpu",
+            )
+            trainer = Trainer(
+                accelerator="gpu" if self.device.type == "cuda" else "cpu",
+                devices=1,
+                max_epochs=1,
+                logger=False,
+                enable_checkpointing=False,
+                enable_model_summary=False,
+                enable_progress_bar=False,
+                default_root_dir=root,
+                callbacks=[WarmStart(), AdapterWriter(), clock],
+            )
+            trainer.fit(self.module, data)
+        # The Trainer moves a model to the CPU when it is done.
+        self.module.to(self.device)
+        return clock.seconds

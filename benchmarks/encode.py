@@ -1,0 +1,228 @@
+"""Encoding documents: the published procedure, a careful loop and the bank, in turn.
+
+python benchmarks/encode.py --size tiny --output encode.json
+"""
+
+import copy
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+# To be run as a file, from anywhere.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.bank_encoder import BankEncoder
+from benchmarks.measure import (
+    Method,
+    Row,
+    describe,
+    matrix_rate,
+    now,
+    report,
+    restart_tuned,
+    run_interleaved,
+)
+from benchmarks.published import PersistentLoop, encode_published, save_warm_start
+from benchmarks.workload import (
+    SIZES,
+    Prompts,
+    SizeName,
+    encoding_flops,
+    random_base,
+    training_prompts,
+    write_documents,
+    write_tokenizer,
+)
+from prag_lightning.adapters.layout import LoraConfig
+
+DeviceName = Literal["cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much each method does.
+
+    Args:
+        rounds: In how many rounds every method takes part.
+        published: Documents of the published procedure in a round.
+        unpadded: Of the same without padding.
+        persistent: Of the careful loop.
+        slots: Of the banks. A bank encodes ``waves`` documents in each slot, 4 in all at least.
+        waves: See ``slots``.
+        slow_rounds: Rounds of the published procedure, and of the bank of most slots.
+    """
+
+    rounds: int
+    published: int
+    unpadded: int
+    persistent: int
+    slots: tuple[int, ...] = (1, 4, 16, 64)
+    waves: int = 1
+    slow_rounds: int = 2
+
+
+PLANS: dict[SizeName, Plan] = {
+    "smoke": Plan(1, 1, 1, 2, slots=(1, 4), slow_rounds=1),
+    "tiny": Plan(7, 1, 4, 16, waves=2, slow_rounds=7),
+    "medium": Plan(4, 1, 2, 4),
+    "llama-1b": Plan(3, 2, 4, 8, slots=(1, 4, 16, 32, 64), waves=2, slow_rounds=3),
+}
+
+
+class EncodingBenchmark:
+    """All methods over one size, on one device.
+
+    Args:
+        size_name: Which model, documents and plan.
+        device: Where.
+        root: Folder for scratch files.
+        compile: Compile the decoder under the bank.
+    """
+
+    def __init__(
+        self, size_name: SizeName, device: torch.device, root: Path, compile: bool
+    ) -> None:
+        self.size, self.plan = SIZES[size_name], PLANS[size_name]
+        self.device = device
+        self.root = root
+        self.tokenizer_dir = root / "tokenizer"
+        write_tokenizer(self.size, self.tokenizer_dir)
+        base, lora = random_base(self.size, device), LoraConfig()
+        published = copy.deepcopy(base).float()
+        self.published = save_warm_start(published, lora, root / "start")
+        self.persistent = PersistentLoop(copy.deepcopy(base), lora)
+        self.bank = BankEncoder(base, self.tokenizer_dir, compile)
+
+    def methods(self) -> list[Method]:
+        """Return all methods; each has run once."""
+        plan = self.plan
+        loops: list[tuple[str, Callable[[int], float], int, int]] = [
+            ("published", self._run_published, plan.published, plan.slow_rounds),
+            ("published_unpadded", self._run_unpadded, plan.unpadded, plan.rounds),
+            ("persistent", self._run_persistent, plan.persistent, plan.rounds),
+        ]
+        for slots in plan.slots:
+            rounds = plan.slow_rounds if slots == max(plan.slots) else plan.rounds
+            documents = max(plan.waves * slots, 4)
+            loops.append((f"bank-{slots}", partial(self._run_bank, slots), documents, rounds))
+        for name, run, _, _ in loops:
+            if name not in ("published", f"bank-{max(plan.slots)}"):
+                run(2)
+        return [Method(name, partial(run, n), n, rounds) for name, run, n, rounds in loops]
+
+    def row(self, method: Method, rates: dict[torch.dtype, list[float]]) -> Row:
+        """Return what a method's seconds mean, by the machine's matrix rates."""
+        seconds, lengths = method.seconds_per_item, self._lengths(method.num_items)
+        dtype = torch.float32 if "published" in method.name else self.size.dtype
+        flops = encoding_flops(self.size, lengths) / method.num_items
+        return {
+            "name": method.name,
+            "dtype": str(dtype).removeprefix("torch."),
+            "documents": method.num_items,
+            "rounds": len(method.seconds),
+            "tokens_per_document": sum(lengths) / method.num_items,
+            "seconds_per_document": seconds,
+            "documents_per_second": 1 / seconds,
+            "fraction_of_limit": flops / seconds / torch.tensor(rates[dtype]).median().item(),
+        }
+
+    def _run_published(self, documents: int, pad: bool = True) -> float:
+        prompts = self._prompts(documents)
+        start = now(self.device)
+        for number, document in enumerate(prompts):
+            self.published = encode_published(
+                self.published,
+                self.root / "start",
+                document,
+                self.root / f"published-{number}",
+                self.size.pad_to if pad else None,
+            )
+        return now(self.device) - start
+
+    def _run_unpadded(self, documents: int) -> float:
+        return self._run_published(documents, pad=False)
+
+    def _run_persistent(self, documents: int) -> float:
+        prompts = self._prompts(documents)
+        start = now(self.device)
+        for number, document in enumerate(prompts):
+            self.persistent.encode(document, self.root / f"persistent-{number}.safetensors")
+        return now(self.device) - start
+
+    def _run_bank(self, slots: int, documents: int) -> float:
+        return self.bank.encode(slots, self._documents_dir(documents))
+
+    def _documents_dir(self, documents: int) -> Path:
+        folder = self.root / f"documents-{documents}"
+        if not folder.exists():
+            write_documents(self.size, documents, folder)
+        return folder
+
+    def _prompts(self, documents: int) -> list[Prompts]:
+        return training_prompts(self._documents_dir(documents), self.tokenizer_dir)
+
+    def _lengths(self, documents: int) -> list[int]:
+        return [len(ids) for document in self._prompts(documents) for ids in document]
+
+
+def with_ratios(rows: list[Row]) -> list[Row]:
+    """Return rows with how many times faster they are than the published procedure and the loop."""
+    seconds = {str(row["name"]): float(row["seconds_per_document"] or 0) for row in rows}
+    return [
+        {
+            **row,
+            "times_published": seconds["published"] / seconds[str(row["name"])],
+            "times_persistent": seconds["persistent"] / seconds[str(row["name"])],
+        }
+        for row in rows
+    ]
+
+
+def run(
+    size: SizeName = "tiny",
+    device: DeviceName = "cpu",
+    output: str | None = None,
+    compile: bool = False,
+) -> None:
+    """Time every way of encoding documents, and print how they compare.
+
+    On a CPU the figures are CPU seconds of one thread, on a GPU seconds.
+
+    Args:
+        size: Shape of the model, of random weights.
+        device: Where.
+        output: JSON file of the results.
+        compile: Compile the decoder under the bank.
+    """
+    where = torch.device(device)
+    if device == "cpu":
+        torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as root:
+        benchmark = EncodingBenchmark(size, where, Path(root), compile)
+        methods = benchmark.methods()
+        rates: dict[torch.dtype, list[float]] = {torch.float32: [], SIZES[size].dtype: []}
+
+        def measure_limit() -> None:
+            for dtype, measured in rates.items():
+                measured.append(matrix_rate(where, dtype))
+
+        run_interleaved(methods, measure_limit)
+        rows = with_ratios([benchmark.row(method, rates) for method in methods])
+    best = max(float(row["fraction_of_limit"] or 0) for row in rows if "bank" in str(row["name"]))
+    facts = {**describe(where), "size": size, "compile": compile, "fraction_of_limit": best}
+    for dtype, measured in rates.items():
+        facts[f"matrix_rate_{str(dtype).removeprefix('torch.')}"] = max(measured)
+    report(f"Encoding, {size} on {device}", facts, rows, output)
+
+
+if __name__ == "__main__":
+    restart_tuned()
+    from jsonargparse import auto_cli
+
+    auto_cli(run)

@@ -1,0 +1,163 @@
+"""What the benchmarks run on: models of random weights, and documents of random words."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from prag_lightning.data.datamodule import DocumentDataModule
+from prag_lightning.data.documents import Augmentation, Document, QuestionAnswer, write_records
+from prag_lightning.prompts import PromptTemplate
+
+SizeName = Literal["smoke", "tiny", "medium", "llama-1b"]
+
+
+@dataclass(frozen=True)
+class Size:
+    """A model's shape, and the lengths of the documents for it.
+
+    Args:
+        hidden: Hidden size.
+        layers: Decoder layers.
+        intermediate: Width of the MLP.
+        heads: Attention heads.
+        kv_heads: Key and value heads.
+        vocabulary: Tokens.
+        tied: Whether the head is the embedding.
+        dtype: In which our methods compute; the published procedure's is float32.
+        shortest: Words of the shortest document.
+        longest: Words of the longest.
+        pad_to: To how many tokens the published procedure pads.
+    """
+
+    hidden: int
+    layers: int
+    intermediate: int
+    heads: int
+    kv_heads: int
+    vocabulary: int
+    tied: bool = False
+    dtype: torch.dtype = torch.float32
+    shortest: int = 70
+    longest: int = 200
+    pad_to: int = 3000
+
+
+SIZES: dict[SizeName, Size] = {
+    "smoke": Size(32, 2, 64, 4, 2, 200, shortest=10, longest=20, pad_to=100),
+    "tiny": Size(64, 2, 256, 4, 2, 2000),
+    "medium": Size(512, 8, 2048, 8, 4, 2000),
+    "llama-1b": Size(2048, 16, 8192, 32, 8, 128256, tied=True, dtype=torch.bfloat16),
+}
+
+
+def random_base(size: Size, device: torch.device) -> LlamaForCausalLM:
+    """Return a frozen language model of random weights, in the size's dtype."""
+    config = LlamaConfig(
+        hidden_size=size.hidden,
+        num_hidden_layers=size.layers,
+        intermediate_size=size.intermediate,
+        num_attention_heads=size.heads,
+        num_key_value_heads=size.kv_heads,
+        vocab_size=size.vocabulary,
+        tie_word_embeddings=size.tied,
+        max_position_embeddings=4096,
+        bos_token_id=None,
+        eos_token_id=None,
+        pad_token_id=0,
+    )
+    torch.manual_seed(0)
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(size.dtype)
+    with device:
+        base = LlamaForCausalLM(config)
+    torch.set_default_dtype(default)
+    return base.requires_grad_(False).eval()
+
+
+def write_tokenizer(size: Size, folder: Path) -> None:
+    """Write a tokenizer of one token a word to ``folder``."""
+    template = PromptTemplate()
+    known = Whitespace().pre_tokenize_str(
+        f"{template.user} {template.passage} {template.assistant} 1 2 3"
+    )
+    words = dict.fromkeys(["[pad]", "[end]", "[unknown]", *(word for word, _ in known), *_WORDS])
+    vocabulary = {word: number for number, word in enumerate(list(words)[: size.vocabulary])}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[unknown]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[pad]", eos_token="[end]", unk_token="[unknown]"
+    ).save_pretrained(folder)
+
+
+def write_documents(size: Size, num_documents: int, folder: Path) -> None:
+    """Write documents of five prompts each to ``folder``.
+
+    Lengths are even between the shortest and the longest, and every second document makes up for
+    the one before: an even number of documents has the same mean length as any other.
+    """
+    draw = random.Random(0)
+    documents, augmentations = [], []
+    for number in range(num_documents):
+        # Multiples of the golden ratio spread evenly, however many there are.
+        share = (number // 2 * 0.6180339887 + 0.25) % 1
+        length = round((size.longest - size.shortest) * share)
+        words = size.shortest + length if number % 2 else size.longest - length
+        name = f"document-{number:05d}"
+        documents.append(Document(id=name, text=_text(draw, words)))
+        qas = [
+            QuestionAnswer(
+                question=_text(draw, 8), answer=_text(draw, 2), full_answer=_text(draw, 9)
+            )
+            for _ in range(3)
+        ]
+        rewrites = [_text(draw, words)]
+        augmentations.append(Augmentation(document_id=name, rewrites=rewrites, qas=qas))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_records(folder / "documents.jsonl", documents)
+    write_records(folder / "augmentations.jsonl", augmentations)
+
+
+_WORDS = [f"w{number}" for number in range(2000)]
+
+
+def _text(draw: random.Random, words: int) -> str:
+    return " ".join(draw.choices(_WORDS, k=words))
+
+
+Prompts = list[list[int]]
+
+
+def training_prompts(documents_dir: Path, tokenizer_dir: Path) -> list[Prompts]:
+    """Return the token ids of every document's prompts, as our data module makes them."""
+    data = DocumentDataModule(str(documents_dir), base=str(tokenizer_dir))
+    data.setup("fit")
+    return [
+        [data.encoder.encode_training(p.question, p.passages, p.answer)[0] for p in task.prompts]
+        for task in data.tasks
+    ]
+
+
+def encoding_flops(size: Size, lengths: Sequence[int], rank: int = 2) -> float:
+    """Return the arithmetic that encoding prompts of ``lengths`` tokens cannot do without.
+
+    Forward, and backward through the activations: a frozen weight has no gradient of its own, and
+    nothing below the first layer's adapters needs one. Two operations a multiply-add.
+    """
+    kv_size = size.hidden // size.heads * size.kv_heads
+    attention = 2 * size.hidden * size.hidden + 2 * size.hidden * kv_size
+    mlp = size.hidden * size.intermediate
+    layer = attention + 3 * mlp
+    adapter = size.layers * 3 * rank * (size.hidden + size.intermediate)
+    a_token = 4 * size.layers * layer - 2 * (attention + 2 * mlp) + 6 * adapter
+    head = 4 * size.hidden * size.vocabulary
+    # Causal: half of the products of queries and keys, and of weights and values.
+    a_token_pair = 6 * size.hidden * size.layers
+    return sum(n * a_token + (n - 1) * head + n * n * a_token_pair for n in lengths)

@@ -1,0 +1,135 @@
+"""After a document's last step: its adapter into the store, while training goes on."""
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, cast
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from prag_lightning.adapters.recipe import StoreDtype, StoreLayout
+from prag_lightning.adapters.store import AdapterStore, open_store
+from prag_lightning.data.datamodule import DocumentDataModule
+from prag_lightning.module import ParametricRAG
+
+# Steps whose finished adapters wait for the disk at most; training then waits for the writer.
+_MAX_PENDING = 8
+
+
+class AdapterWriter(Callback):
+    """Saves every document's adapter once it is trained, and leaves out those that are saved.
+
+    Args:
+        layout: Many documents in few files, or a folder for each as PEFT and vLLM read it.
+        dtype: Of the stored numbers.
+    """
+
+    def __init__(self, layout: StoreLayout = "packed", dtype: StoreDtype = "float32") -> None:
+        self.layout = layout
+        self.dtype = dtype
+        # Why documents have no adapter, by id.
+        self.failures: dict[str, str] = {}
+        self._store: AdapterStore | None = None
+        self._pending: deque[Future[None]] = deque()
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the store, and tell the data module what it holds already."""
+        module = cast(ParametricRAG, pl_module)
+        data = cast(DocumentDataModule, cast(Any, trainer).datamodule)
+        store = open_store(
+            module.store_dir,
+            module.recipe(data),
+            layout=self.layout,
+            dtype=self.dtype,
+            mode="write",
+            rank=trainer.global_rank,
+        )
+        self._store, self._data = store, data
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="adapter-writer")
+        self._refuse_other_texts(store)
+        self.failures = dict(data.rejected)
+        data.finished = store
+        num_done = sum(task.document_id in store for task in data.tasks)
+        self._name = f"process {trainer.global_rank}: " if trainer.world_size > 1 else ""
+        print(f"{self._name}{len(data.tasks)} documents, {num_done} of them encoded before")
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Hand the adapters of finished documents to the writer."""
+        if batch.ends:
+            rows = cast(ParametricRAG, pl_module).slots.finished_rows(list(batch.ends))
+            ids = list(batch.ends.values())
+            self._pending.append(self._writer.submit(self._save, ids, _begin_copy(rows)))
+        while self._pending and (self._pending[0].done() or len(self._pending) > _MAX_PENDING):
+            # Raises here what went wrong there.
+            self._pending.popleft().result()
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Wait until all adapters are on the disk, count them, and say which are missing."""
+        assert self._store is not None
+        self._finish()
+        ids = [*(task.document_id for task in self._data.tasks), *self._data.rejected]
+        missing = [document_id for document_id in ids if document_id not in self._store]
+        self._store.close()
+        where = cast(ParametricRAG, pl_module).store_dir
+        print(f"{self._name}{len(ids) - len(missing)} of {len(ids)} documents are in {where}")
+        for document_id in missing:
+            reason = self.failures.setdefault(document_id, "it was not trained to its end")
+            print(f"{self._name}not encoded: {document_id}: {reason}")
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Save what is finished before the run ends."""
+        if self._store is not None:
+            self._finish()
+            self._store.close()
+
+    def _save(self, document_ids: list[str], copied: Callable[[], Tensor]) -> None:
+        assert self._store is not None
+        rows = copied()
+        finite = torch.isfinite(rows).all(dim=1)
+        whole = [name for name, ok in zip(document_ids, finite.tolist(), strict=True) if ok]
+        for document_id in set(document_ids).difference(whole):
+            self.failures[document_id] = "its loss or its adapter is not a finite number"
+        if whole:
+            digests = [self._data.text_digest(document_id) for document_id in whole]
+            self._store.put_many(whole, rows[finite], digests)
+
+    def _finish(self) -> None:
+        self._writer.shutdown(wait=True)
+        while self._pending:
+            self._pending.popleft().result()
+
+    def _refuse_other_texts(self, store: AdapterStore) -> None:
+        for document in self._data.documents:
+            stored = store.text_digest(document.id)
+            if stored is not None and stored != self._data.text_digest(document.id):
+                raise ValueError(
+                    f"document '{document.id}' has another text than the one that its adapter in "
+                    "the store was made from; give it another id, or use another store"
+                )
+
+
+def _begin_copy(rows: Tensor) -> Callable[[], Tensor]:
+    """Begin to copy ``rows`` to the CPU while the GPU goes on; return what waits for the copy."""
+    if not rows.is_cuda:
+        return lambda: rows
+    copy = torch.empty(rows.shape, dtype=rows.dtype, pin_memory=True)
+    copy.copy_(rows, non_blocking=True)
+    done = torch.cuda.Event()
+    done.record()
+
+    def wait() -> Tensor:
+        done.synchronize()
+        return copy
+
+    return wait

@@ -1,0 +1,8 @@
+"""``python -m prag_lightning`` is ``prag``."""
+
+import sys
+
+from prag_lightning.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,191 @@
+"""The adapter bank: many LoRA adapters over one frozen base model, any mix of them in a batch."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prag_lightning.adapters.layout import AdapterLayout, LoraConfig
+from prag_lightning.adapters.lora import add_to_rows, add_to_segments
+
+
+@dataclass(frozen=True)
+class Route:
+    """Which slots, with which weights, each row of a batch uses.
+
+    Args:
+        slots: Shape ``(rows, k)``, integers.
+        weights: Shape ``(rows, k)``; None stands for 1 everywhere.
+        lengths: Where the rows stand one behind the other in a single packed row, their lengths
+            in tokens; only with ``k = 1`` and no weights. None where each row is a row.
+    """
+
+    slots: Tensor
+    weights: Tensor | None = None
+    lengths: tuple[int, ...] | None = None
+
+
+class AdapterBank(nn.Module):
+    """Adapters stacked in slots, added to the target modules of a base model by forward hooks.
+
+    A row ``x`` (tokens, in_features) of a batch with a route gains in every target module
+    ``sum_j weights[j] * alpha / rank * (x @ lora_A[slots[j]].T) @ lora_B[slots[j]].T``. Nothing of
+    the base is replaced, so it may be of any kind of linear layer, quantized ones included.
+
+    Args:
+        base: The model whose layers are adapted. Its parameters are frozen.
+        config: Rank, scaling and target modules.
+        num_slots: How many adapters are resident.
+        dtype: Of the adapters, kept whatever the base is converted to.
+
+    Attributes:
+        weight: All adapters, shape ``(num_slots, num_params)``; one row is one adapter, in the
+            order of ``layout``.
+
+    Raises:
+        ValueError: If the base has no linear layer of one of the target names.
+    """
+
+    weight: nn.Parameter
+
+    def __init__(
+        self,
+        base: nn.Module,
+        config: LoraConfig,
+        num_slots: int,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        base.requires_grad_(False)
+        targets = find_target_modules(base, config.target_modules)
+        self.config = config
+        self.layout = AdapterLayout(
+            tuple((name, m.in_features, m.out_features) for name, m in targets), config.rank
+        )
+        # In a tuple, for it is no parameter of ours.
+        self._base_parameter = (next(p for p in base.parameters() if p.is_floating_point()),)
+        device = self._base_parameter[0].device
+        self.weight = nn.Parameter(
+            torch.zeros(num_slots, self.layout.num_params, dtype=dtype, device=device)
+        )
+        self._lengths: tuple[int, ...] | None = None
+        self._pairs: list[tuple[Tensor, Tensor]] = []
+        self._hooks = [
+            module.register_forward_hook(partial(self._add_update, index))
+            for index, (_, module) in enumerate(targets)
+        ]
+
+    @property
+    def num_slots(self) -> int:
+        """How many adapters are resident."""
+        return len(self.weight)
+
+    @property
+    def grad(self) -> Tensor:
+        """Gradient of ``weight``, after a backward pass."""
+        assert self.weight.grad is not None
+        return self.weight.grad
+
+    def remove(self) -> None:
+        """Take the bank off its base model, which is then as it was before."""
+        for hook in self._hooks:
+            hook.remove()
+
+    @torch.inference_mode(False)
+    def resize(self, num_slots: int) -> None:
+        """Make room for ``num_slots`` adapters; all slots are empty afterwards."""
+        self.weight = nn.Parameter(self.weight.new_zeros(num_slots, self.layout.num_params))
+
+    @torch.no_grad()
+    def load(self, slot: int, row: Tensor) -> None:
+        """Put an adapter, shape ``(num_params,)``, into a slot."""
+        self.weight[slot].copy_(row)
+
+    def export(self, slot: int) -> Tensor:
+        """Return a copy of a slot's adapter, shape ``(num_params,)``, float32 on the CPU."""
+        return self.weight.detach()[slot].to("cpu", torch.float32, copy=True)
+
+    @contextmanager
+    def routed(self, route: Route) -> Iterator[None]:
+        """Run the base model with adapters: within, a batch must have the route's rows."""
+        self._pairs, self._lengths = self._gather(route), route.lengths
+        try:
+            yield
+        finally:
+            self._pairs, self._lengths = [], None
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "AdapterBank":
+        """Follow the base model to another device, but keep the dtype: adapters stay precise."""
+        device = fn(self.weight.new_empty(0)).device
+        super()._apply(lambda tensor: tensor.to(device), recurse)
+        return self
+
+    @property
+    def _compute_dtype(self) -> torch.dtype:
+        """What the target modules give."""
+        device = self.weight.device.type
+        if torch.is_autocast_enabled(device):
+            return torch.get_autocast_dtype(device)
+        return self._base_parameter[0].dtype
+
+    def _gather(self, route: Route) -> list[tuple[Tensor, Tensor]]:
+        """Return each row's adapters side by side, which is their weighted sum.
+
+        All modules are gathered, and cast to what the base computes in, at once; that is a
+        handful of operations a step, and their gradient is gathered likewise.
+
+        Returns:
+            For each target module ``lora_A``, shape ``(rows, k * rank, in_features)``, and
+            ``lora_B``, shape ``(rows, out_features, k * rank)``.
+        """
+        rows, k = route.slots.shape
+        slots = route.slots.reshape(-1)
+        adapters = self.weight.index_select(0, slots).to(self._compute_dtype)
+        sizes = [matrix.stop - matrix.start for matrix in self.layout.matrices]
+        parts = [
+            part.view(rows, k, *matrix.shape)
+            for part, matrix in zip(adapters.split(sizes, dim=1), self.layout.matrices, strict=True)
+        ]
+        pairs = []
+        for lora_A, lora_B in zip(parts[::2], parts[1::2], strict=True):
+            if route.weights is not None:
+                lora_B = lora_B * route.weights[:, :, None, None].to(lora_B)
+            lora_B = lora_B.transpose(1, 2).flatten(2)
+            pairs.append((lora_A.flatten(1, 2), lora_B))
+        return pairs
+
+    def _add_update(
+        self, index: int, module: nn.Module, inputs: tuple[Any, ...], output: Tensor
+    ) -> Tensor | None:
+        if not self._pairs:
+            return None
+        lora_A, lora_B = self._pairs[index]
+        if self._lengths is not None:
+            return add_to_segments(
+                output, inputs[0], lora_A, lora_B, self._lengths, self.config.scaling
+            )
+        return add_to_rows(output, inputs[0], lora_A, lora_B, self.config.scaling)
+
+
+def find_target_modules(
+    base: nn.Module, target_modules: tuple[str, ...]
+) -> list[tuple[str, nn.Linear]]:
+    """Return the linear layers whose name ends in one of ``target_modules``, with their names.
+
+    Raises:
+        ValueError: If a target name fits no linear layer; names those that there are.
+    """
+    # Quantized layers (bitsandbytes) are subclasses of nn.Linear.
+    linear = [(name, m) for name, m in base.named_modules() if isinstance(m, nn.Linear)]
+    found = [(name, m) for name, m in linear if name.rpartition(".")[2] in target_modules]
+    names = {name.rpartition(".")[2] for name, _ in linear}
+    if missing := set(target_modules) - names:
+        raise ValueError(
+            f"target module '{min(missing)}' is no linear layer of {type(base).__name__}; "
+            f"it has {', '.join(sorted(names))}"
+        )
+    return found

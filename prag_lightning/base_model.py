@@ -1,0 +1,156 @@
+"""Loading the language model that adapters are trained for."""
+
+import hashlib
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from prag_lightning.attention import SEGMENTED
+from prag_lightning.demo import BASE_DIR, DEMO
+
+Quantization = Literal["nf4", "int8"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+def load_tokenizer(base: str, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of a base model, by hub name or folder; ``demo`` is the embedded one."""
+    tokenizer: PreTrainedTokenizerBase = _from_pretrained(
+        AutoTokenizer, base, trust_remote_code=trust_remote_code
+    )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_base(
+    base: str,
+    *,
+    dtype: Dtype = "auto",
+    quantization: Quantization | None = None,
+    device: torch.device | None = None,
+    trust_remote_code: bool = False,
+) -> PreTrainedModel:
+    """Return a causal language model, frozen and without dropout.
+
+    Args:
+        base: Hub name or folder; ``demo`` is the embedded one.
+        dtype: Of the weights; ``auto`` keeps that of the files.
+        quantization: Load the linear layers in 4 bits (NF4, double quantization) or 8 bits with
+            bitsandbytes (Dettmers et al. 2023, arXiv:2305.14314).
+        device: Where quantized weights go; others are moved by their owner.
+        trust_remote_code: Run Python code that comes with the model.
+
+    Raises:
+        FileNotFoundError: If there is no such model.
+    """
+    options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": trust_remote_code}
+    if quantization is not None:
+        options["quantization_config"] = _quantization_config(quantization, dtype)
+        options["device_map"] = {"": device or torch.device("cpu")}
+    model: PreTrainedModel = _from_pretrained(AutoModelForCausalLM, base, **options)
+    model.requires_grad_(False)
+    # The published adapters are trained without dropout, and so are ours.
+    model.eval()
+    _keep_gradients_on_cpu(model)
+    return model
+
+
+def _from_pretrained(loader: Any, base: str, **options: Any) -> Any:
+    source = str(BASE_DIR) if base == DEMO else base
+    try:
+        return loader.from_pretrained(source, **options)
+    except OSError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise FileNotFoundError(
+            f"base model '{base}' cannot be loaded ({reason}); "
+            "give a folder that save_pretrained wrote, or a hub name that this machine can reach"
+        ) from error
+
+
+def _quantization_config(quantization: Quantization, dtype: Dtype) -> BitsAndBytesConfig:
+    if quantization == "int8":
+        # A threshold above 0 would treat columns as outliers by the values of a document's
+        # neighbours in the batch.
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=0.0)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16 if dtype == "auto" else getattr(torch, dtype),
+    )
+
+
+def _keep_gradients_on_cpu(model: nn.Module) -> None:
+    """Keep 4-bit layers from repacking their weights on a CPU, which drops gradients silently.
+
+    bitsandbytes does so in its first forward pass without gradient.
+    """
+    for module in model.modules():
+        if type(module).__name__ == "Linear4bit":
+            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
+
+
+def last_hidden_states(
+    base: PreTrainedModel,
+    input_ids: Tensor,
+    position_ids: Tensor,
+    segment_lengths: tuple[int, ...] | None = None,
+) -> Tensor:
+    """Return what the language model head reads, shape ``(rows, tokens, hidden_size)``.
+
+    Args:
+        base: A model whose attention is ``segmented_sdpa``.
+        input_ids: Shape ``(rows, tokens)``, padded at the right or packed in one row.
+        position_ids: Like ``input_ids``.
+        segment_lengths: Of a packed row.
+    """
+    states: Tensor = base.get_decoder()(
+        input_ids=input_ids,
+        position_ids=position_ids,
+        use_cache=False,
+        segment_lengths=segment_lengths,
+    ).last_hidden_state
+    return states
+
+
+@torch.no_grad()
+def check_base(base: PreTrainedModel) -> None:
+    """Check that packed prompts, read by us, give the logits that the model gives them apart.
+
+    Raises:
+        ValueError: If they differ: the model's head is more than a linear layer, or its layers do
+            not pass on which tokens belong together.
+    """
+    own_attention = base.config._attn_implementation
+    ids = torch.arange(10, device=base.device)[None] % base.config.get_text_config().vocab_size
+    expected = torch.cat([base(input_ids=ids[:, s]).logits for s in (slice(6), slice(6, 10))], 1)
+    base.set_attn_implementation(SEGMENTED)
+    positions = torch.cat([torch.arange(6), torch.arange(4)])[None].to(base.device)
+    packed = base.get_output_embeddings()(last_hidden_states(base, ids, positions, (6, 4)))
+    base.set_attn_implementation(own_attention)
+    error = ((packed.float() - expected.float()).norm() / expected.float().norm()).item()
+    # Rounding in bfloat16 stays under 0.03; a wrong neighbour or a cap on the logits does not.
+    if not error < 0.05:
+        raise ValueError(
+            f"{type(base).__name__} cannot be used: the logits that it gives and those of its "
+            f"layers called one by one differ by {error:.0%}; its attention or its head is not a "
+            "plain one"
+        )
+
+
+def weights_digest(base: PreTrainedModel) -> str:
+    """Return a digest of the weights' identity: every tensor's name, shape and first values."""
+    digest = hashlib.sha256()
+    for name, parameter in base.named_parameters():
+        digest.update(f"{name} {tuple(parameter.shape)} ".encode())
+        first = parameter.detach().flatten()[:64].to("cpu", torch.float32)
+        digest.update(first.numpy().tobytes())
+    return digest.hexdigest()[:16]

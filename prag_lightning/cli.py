@@ -1,0 +1,77 @@
+"""The command ``prag``: a thin dispatcher, so that help comes at once."""
+
+import difflib
+import errno
+import sys
+from collections.abc import Sequence
+
+from prag_lightning import __version__
+from prag_lightning.exit_status import DONE, TRY_AGAIN, USAGE
+
+TRAINER_COMMANDS = {
+    "fit": "encode documents into adapters",
+    "test": "answer questions with every method, and score the answers",
+}
+# Command: the function that runs it, and what it does.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "index": ("prag_lightning.retrieval.commands:INDEX_COMMANDS", "make a corpus searchable"),
+    "data": ("prag_lightning.data.commands:DATA_COMMANDS", "bring data sets into our form"),
+    "store": ("prag_lightning.store_commands:STORE_COMMANDS", "look after a store of adapters"),
+}
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    words = list(sys.argv[1:] if args is None else args)
+    if not words or words[0] in ("-h", "--help"):
+        print(_help())
+        return DONE
+    if words[0] in ("-V", "--version"):
+        print(f"prag {__version__}")
+        return DONE
+    command = words[0]
+    try:
+        if command in TRAINER_COMMANDS:
+            from prag_lightning.trainer_cli import run_trainer_command
+
+            return run_trainer_command(words)
+        if command in COMMANDS:
+            return _run_function(command, words[1:])
+    except (ValueError, FileNotFoundError) as error:
+        return _fail(str(error), USAGE)
+    except OSError as error:
+        # A server that is away and a disk that is full may be back later.
+        if isinstance(error, ConnectionError) or error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _fail(str(error), TRY_AGAIN)
+        raise
+    known = [*TRAINER_COMMANDS, *COMMANDS]
+    near = difflib.get_close_matches(command, known, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else "`prag --help` lists the commands"
+    return _fail(f"there is no command '{command}'; {hint}", USAGE)
+
+
+def _help() -> str:
+    lines = ["usage: prag COMMAND [OPTIONS]", "", "Documents as LoRA adapters.", ""]
+    texts = {**TRAINER_COMMANDS, **{name: text for name, (_, text) in COMMANDS.items()}}
+    lines += [f"  {name:<10} {text}" for name, text in texts.items()]
+    lines += ["", "`prag COMMAND --help` lists a command's options; `prag --version` the version."]
+    return "\n".join(lines)
+
+
+def _run_function(command: str, args: list[str]) -> int:
+    from importlib import import_module
+
+    from jsonargparse import auto_cli
+
+    module, name = COMMANDS[command][0].split(":")
+    auto_cli(getattr(import_module(module), name), args=args, prog=f"prag {command}")
+    return DONE
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"prag: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,22 @@
+"""A line on the terminal that counts what went by."""
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def counted(items: Iterable[T], name: str) -> Iterator[T]:
+    """Yield the items, showing on a terminal how many there were and for how long.
+
+    Args:
+        items: What goes by; it need not be known how much.
+        name: What the items are, in the plural.
+    """
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = SpinnerColumn(), f"{{task.completed:,.0f}} {name}", TimeElapsedColumn()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        yield from progress.track(items, total=None)

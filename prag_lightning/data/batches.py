@@ -1,0 +1,164 @@
+"""What the data module yields: batches of prompts to encode, and batches of questions to answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+from prag_lightning.data.documents import Question
+from prag_lightning.retrieval.base import RetrievedDocument
+
+
+@dataclass(frozen=True)
+class Row:
+    """One prompt of a step: its slot, its tokens, and the first of them that carries loss."""
+
+    slot: int
+    ids: list[int]
+    loss_start: int
+
+
+@dataclass
+class EncodingBatch:
+    """One optimizer step of every busy slot.
+
+    Tokens stand in ``rows`` rows padded at the right, or, packed, all in one row behind each
+    other. ``N`` positions carry loss.
+
+    Args:
+        rows: The prompts, ordered by slot.
+        packed: Whether all prompts stand in one row.
+        input_ids: Shape ``(rows, tokens)``, packed ``(1, tokens)``.
+        position_ids: Like ``input_ids``; every prompt counts from 0.
+        loss_positions: Places in the flattened ``input_ids`` that predict, shape ``(N,)``.
+        targets: The tokens that they predict, shape ``(N,)``.
+        loss_documents: The documents that they belong to, by place in ``slots``, shape ``(N,)``.
+        loss_counts: How many belong to each document, shape ``(len(slots),)``.
+        begins: Documents that begin with this step, by slot.
+        ends: Documents that are done after it, by slot.
+        documents: All documents of this step, by slot.
+    """
+
+    rows: Sequence[Row]
+    packed: bool
+    input_ids: Tensor
+    position_ids: Tensor
+    loss_positions: Tensor
+    targets: Tensor
+    loss_documents: Tensor
+    loss_counts: Tensor
+    begins: dict[int, str]
+    ends: dict[int, str]
+    documents: dict[int, str]
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """The slots that train, ascending."""
+        return tuple(sorted({row.slot for row in self.rows}))
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of prompts, without padding."""
+        return sum(len(row.ids) for row in self.rows)
+
+    def to(self, device: torch.device, non_blocking: bool = True) -> "EncodingBatch":
+        """Return the batch with its tensors on ``device``; by default without waiting for it."""
+        names = (
+            "input_ids",
+            "position_ids",
+            "loss_positions",
+            "targets",
+            "loss_documents",
+            "loss_counts",
+        )
+        moved = {n: getattr(self, n).to(device, non_blocking=non_blocking) for n in names}
+        return replace(self, **moved)
+
+    def of_slots(self, slots: Sequence[int]) -> "EncodingBatch":
+        """Return the part of the batch that trains in ``slots``."""
+        rows = [row for row in self.rows if row.slot in slots]
+        begins, ends, documents = (
+            {slot: document_id for slot, document_id in by_slot.items() if slot in slots}
+            for by_slot in (self.begins, self.ends, self.documents)
+        )
+        part = collate_encoding(rows, self.packed, begins, ends, documents)
+        return part.to(self.input_ids.device)
+
+
+def collate_encoding(
+    rows: Sequence[Row],
+    packed: bool,
+    begins: dict[int, str],
+    ends: dict[int, str],
+    documents: dict[int, str],
+) -> EncodingBatch:
+    """Return the batch of ``rows``, see ``EncodingBatch``."""
+    longest = max(len(row.ids) for row in rows)
+    if packed:
+        starts = list(accumulate((len(row.ids) for row in rows), initial=0))
+        input_ids = torch.tensor([[token for row in rows for token in row.ids]])
+        position_ids = torch.cat([torch.arange(len(row.ids)) for row in rows])[None]
+    else:
+        starts = [number * longest for number in range(len(rows))]
+        input_ids = torch.zeros(len(rows), longest, dtype=torch.long)
+        for number, row in enumerate(rows):
+            input_ids[number, : len(row.ids)] = torch.tensor(row.ids)
+        position_ids = torch.arange(longest).expand(len(rows), -1)
+    slots = sorted({row.slot for row in rows})
+    positions, targets, places = [], [], []
+    for start, row in zip(starts, rows, strict=False):
+        # The token before predicts; the first of a prompt has none before it.
+        first = max(row.loss_start, 1)
+        positions.append(torch.arange(start + first - 1, start + len(row.ids) - 1))
+        targets.append(torch.tensor(row.ids[first:], dtype=torch.long))
+        places.append(torch.full((len(row.ids) - first,), slots.index(row.slot)))
+    loss_documents = torch.cat(places)
+    return EncodingBatch(
+        rows=rows,
+        packed=packed,
+        input_ids=input_ids,
+        position_ids=position_ids,
+        loss_positions=torch.cat(positions),
+        targets=torch.cat(targets),
+        loss_documents=loss_documents,
+        loss_counts=torch.bincount(loss_documents, minlength=len(slots)),
+        begins=begins,
+        ends=ends,
+        documents=documents,
+    )
+
+
+@dataclass
+class QuestionBatch:
+    """Questions that one method answers together.
+
+    Args:
+        method: Name of the method.
+        questions: The questions, one for each row.
+        adapters: Whose adapters each row merges, best first; empty for none.
+        passages: Whose texts stand in each row's prompt.
+        input_ids: Prompts up to where the answer begins, padded at the left,
+            shape ``(rows, tokens)``.
+        attention_mask: 1 for tokens, 0 for padding; like ``input_ids``.
+        answered_ids: Prompts with the first accepted answer, padded at the right, shape
+            ``(rows, tokens)``; rows without an accepted answer hold their prompt only.
+        answer_spans: First place of the answer in ``answered_ids`` and the one behind its last,
+            shape ``(rows, 2)``; equal where there is no answer.
+    """
+
+    method: str
+    questions: list[Question]
+    adapters: list[list[RetrievedDocument]]
+    passages: list[list[RetrievedDocument]]
+    input_ids: Tensor
+    attention_mask: Tensor
+    answered_ids: Tensor
+    answer_spans: Tensor
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> "QuestionBatch":
+        """Return the batch with its tensors on ``device``."""
+        names = ("input_ids", "attention_mask", "answered_ids", "answer_spans")
+        moved = {n: getattr(self, n).to(device, non_blocking=non_blocking) for n in names}
+        return replace(self, **moved)

@@ -1,0 +1,238 @@
+"""The LightningDataModule: documents as encoding steps, and questions as evaluations."""
+
+import hashlib
+from collections.abc import Callable, Container, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from prag_lightning.base_model import load_tokenizer
+from prag_lightning.data.batches import EncodingBatch, QuestionBatch
+from prag_lightning.data.documents import (
+    Augmentation,
+    Document,
+    Question,
+    read_records,
+    unique_by_id,
+)
+from prag_lightning.data.encoding import EncodingSteps, EncodingTask, LossOn, document_prompts
+from prag_lightning.data.questions import METHODS, MethodName, QuestionBatches
+from prag_lightning.demo import DEMO
+from prag_lightning.prompts import PromptEncoder, PromptTemplate
+from prag_lightning.retrieval.base import RetrievedDocument, Retriever
+from prag_lightning.retrieval.bm25 import BM25Retriever, build_index
+
+if TYPE_CHECKING:
+    from prag_lightning.module import ParametricRAG
+
+
+class DocumentDataModule(LightningDataModule):
+    """Documents to encode, and questions to answer from them.
+
+    Args:
+        folder: Where ``documents.jsonl``, ``augmentations.jsonl``, ``questions.jsonl`` and, if it
+            holds more than the documents, ``corpus.jsonl`` are; ``demo`` makes the embedded world.
+        base: Whose tokenizer and chat template are used; follows ``model.base``.
+        template: Wording of the prompts.
+        passes: How often a document's prompts are gone through.
+        batch_size: Prompts of a document in one optimizer step.
+        loss_on: Which tokens carry loss; all of them, as published, or the answer's only.
+        packed: Train on prompts behind each other in one row, without padding; else each in its
+            own row, which is faster on a GPU.
+        max_tokens: Longest prompt; passages are cut to fit, answers never.
+        methods: What ``prag test`` compares.
+        retriever: How documents are found for a question, a class of ``prag_lightning.retrieval``
+            and what it takes; by default BM25, over an index that is built where it is missing.
+        top_k: How many documents are retrieved.
+        question_batch_size: Questions that are answered together.
+        num_workers: Processes that make prompts ahead of the model.
+    """
+
+    def __init__(
+        self,
+        folder: str = DEMO,
+        base: str = DEMO,
+        template: PromptTemplate = PromptTemplate(),  # noqa: B008 - frozen
+        passes: int = 1,
+        batch_size: int = 1,
+        loss_on: LossOn = "prompt_and_answer",
+        packed: bool = True,
+        max_tokens: int = 3000,
+        methods: Sequence[MethodName] = tuple(METHODS),
+        retriever: Callable[[], Retriever] | None = None,
+        top_k: int = 3,
+        question_batch_size: int = 32,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        self.folder_name = folder
+        self.encoder = PromptEncoder(load_tokenizer(base), template)
+        self.passes = passes
+        self.batch_size = batch_size
+        self.loss_on = loss_on
+        self.packed = packed
+        self.max_tokens = max_tokens
+        self.methods = methods
+        self.retriever = retriever
+        self.top_k = top_k
+        self.question_batch_size = question_batch_size
+        self.num_workers = num_workers
+        # Documents that are in the store already; whoever opens the store says which.
+        self.finished: Container[str] = ()
+        self.tasks: list[EncodingTask] = []
+        # Documents that cannot be encoded, with the reason.
+        self.rejected: dict[str, str] = {}
+
+    @property
+    def folder(self) -> Path:
+        """Where the files are."""
+        if self.folder_name != DEMO:
+            return Path(self.folder_name)
+        root = self.trainer.default_root_dir if self.trainer else "."
+        return Path(root) / "data"
+
+    @property
+    def index_dir(self) -> Path:
+        """Where the BM25 index is."""
+        return Path(self.trainer.default_root_dir if self.trainer else ".") / "index"
+
+    @property
+    def _corpus_file(self) -> Path:
+        """What is searched: the corpus where there is one, else the documents."""
+        corpus = self.folder / "corpus.jsonl"
+        return corpus if corpus.exists() else self.folder / "documents.jsonl"
+
+    @property
+    def needs_adapters(self) -> bool:
+        """Whether a method that is compared merges adapters."""
+        return any(METHODS[name].adapters != "none" for name in self.methods)
+
+    @property
+    def _needs_retrieval(self) -> bool:
+        return any("retrieved" in vars(METHODS[name]).values() for name in self.methods)
+
+    def prepare_data(self) -> None:
+        """Write the embedded world's files, and build the BM25 index, where they are missing."""
+        if self.folder_name == DEMO and not (self.folder / "questions.jsonl").exists():
+            from prag_lightning.demo.world import write_world
+
+            write_world(self.folder)
+        testing = self.trainer is not None and self.trainer.testing
+        searching = testing and self._needs_retrieval and self.retriever is None
+        if searching and not self.index_dir.exists():
+            corpus = self._corpus_file
+            build_index(read_records(corpus, Document), self.index_dir, corpus)
+
+    def setup(self, stage: str) -> None:
+        """Read the files that ``fit`` or ``test`` needs."""
+        self.documents = unique_by_id(
+            read_records(self.folder / "documents.jsonl", Document),
+            self.folder / "documents.jsonl",
+        )
+        if stage == "fit":
+            self._plan_encoding()
+        else:
+            self._prepare_questions()
+
+    def text_digest(self, document_id: str) -> str:
+        """Return a digest of a document's title and text."""
+        document = self._by_id[document_id]
+        return hashlib.sha256(f"{document.title}\n{document.text}".encode()).hexdigest()[:16]
+
+    def training_settings(self) -> dict[str, str | int]:
+        """Return the settings here that an adapter depends on."""
+        return {
+            "passes": self.passes,
+            "batch_size": self.batch_size,
+            "loss_on": self.loss_on,
+            "max_tokens": self.max_tokens,
+        }
+
+    def _plan_encoding(self) -> None:
+        self._by_id = {document.id: document for document in self.documents}
+        source = self.folder / "augmentations.jsonl"
+        augmentations = {a.document_id: a for a in read_records(source, Augmentation)}
+        # Like lengths together: what trains side by side then needs little padding.
+        for document in sorted(self._own_documents(), key=lambda document: len(document.text)):
+            augmentation = augmentations.get(document.id)
+            if augmentation is None or not augmentation.qas:
+                self.rejected[document.id] = f"no question-answer pairs in {source}"
+            elif not document.text.strip():
+                self.rejected[document.id] = "its text is empty"
+            else:
+                prompts = document_prompts(document, augmentation)
+                self.tasks.append(EncodingTask(document.id, prompts))
+
+    def _own_documents(self) -> Iterator[Document]:
+        """Yield the documents of this process: by a hash of the id, so that runs agree on it."""
+        rank, num_processes = self._place
+        for document in self.documents:
+            digest = hashlib.sha256(document.id.encode()).digest()
+            if int.from_bytes(digest[:8], "big") % num_processes == rank:
+                yield document
+
+    @property
+    def _place(self) -> tuple[int, int]:
+        """This process's rank, and the number of processes."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def encoding_steps(self, num_slots: int) -> EncodingSteps:
+        """Return the steps that encode what is not in the store yet."""
+        return EncodingSteps(
+            [task for task in self.tasks if task.document_id not in self.finished],
+            num_slots,
+            self.encoder,
+            batch_size=self.batch_size,
+            passes=self.passes,
+            loss_on=self.loss_on,
+            packed=self.packed,
+            max_tokens=self.max_tokens,
+        )
+
+    def train_dataloader(self) -> DataLoader[EncodingBatch]:
+        """Return the steps of this run."""
+        assert self.trainer is not None
+        module = cast("ParametricRAG", self.trainer.lightning_module)
+        return self._loader(self.encoding_steps(module.bank.num_slots))
+
+    def test_dataloader(self) -> list[DataLoader[QuestionBatch]]:
+        """Return one loader for each method."""
+        batches = (
+            QuestionBatches(
+                name,
+                self.questions,
+                self.retrieved,
+                self.corpus,
+                self.encoder,
+                self.question_batch_size,
+                self.max_tokens,
+            )
+            for name in self.methods
+        )
+        return [self._loader(batch) for batch in batches]
+
+    def _loader(self, dataset: EncodingSteps | QuestionBatches) -> DataLoader:  # type: ignore[type-arg]
+        return DataLoader(
+            dataset,
+            batch_size=None,
+            num_workers=self.num_workers,
+            persistent_workers=False,
+        )
+
+    def _prepare_questions(self) -> None:
+        rank, num_processes = self._place
+        questions = list(read_records(self.folder / "questions.jsonl", Question))
+        self.questions = questions[rank::num_processes]
+        corpus = (*read_records(self._corpus_file, Document), *self.documents)
+        self.corpus = {document.id: document for document in corpus}
+        found: list[list[RetrievedDocument]] = [[] for _ in self.questions]
+        if self._needs_retrieval:
+            found = self._open_retriever().retrieve(self.questions, self.top_k)
+        self.retrieved = {q.id: row for q, row in zip(self.questions, found, strict=True)}
+
+    def _open_retriever(self) -> Retriever:
+        if self.retriever is not None:
+            return self.retriever()
+        return BM25Retriever(self.index_dir, self._corpus_file)

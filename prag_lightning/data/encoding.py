@@ -1,0 +1,118 @@
+"""The prompts that a document is encoded from, batched step by step."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch.utils.data import Dataset
+
+from prag_lightning.data.batches import EncodingBatch, Row, collate_encoding
+from prag_lightning.data.documents import Augmentation, Document
+from prag_lightning.data.schedule import Schedule, Turn
+from prag_lightning.prompts import PromptEncoder
+
+LossOn = Literal["prompt_and_answer", "answer"]
+
+
+@dataclass(frozen=True)
+class TrainingPrompt:
+    """A question, the passages before it, and the answer to learn."""
+
+    question: str
+    passages: tuple[str, ...]
+    answer: str
+
+
+def document_prompts(document: Document, augmentation: Augmentation) -> list[TrainingPrompt]:
+    """Return a document's training prompts in the published order.
+
+    The first half of the question-answer pairs, rounded up, stands once below the document and
+    once below each rewrite; the second half stands alone (Su et al. 2025, arXiv:2501.15915).
+    """
+    return list(_prompts(document, augmentation))
+
+
+def _prompts(document: Document, augmentation: Augmentation) -> Iterator[TrainingPrompt]:
+    num_with_passage = (len(augmentation.qas) + 1) // 2
+    for number, qa in enumerate(augmentation.qas):
+        if number < num_with_passage:
+            for text in (document.text, *augmentation.rewrites):
+                yield TrainingPrompt(qa.question, (text,), qa.answer)
+        else:
+            yield TrainingPrompt(qa.question, (), qa.answer)
+
+
+@dataclass(frozen=True)
+class EncodingTask:
+    """One adapter to train: the document's id and its prompts."""
+
+    document_id: str
+    prompts: Sequence[TrainingPrompt]
+
+    def num_steps(self, batch_size: int, passes: int) -> int:
+        """Optimizer steps that it takes."""
+        return -(-len(self.prompts) // batch_size) * passes
+
+    def of_step(self, step: int, batch_size: int) -> Sequence[TrainingPrompt]:
+        """Return the prompts of one step; every pass goes through them in order."""
+        start = step * batch_size % (-(-len(self.prompts) // batch_size) * batch_size)
+        return self.prompts[start : start + batch_size]
+
+
+class EncodingSteps(Dataset[EncodingBatch]):
+    """The batches of an encoding, one optimizer step each, made when they are asked for.
+
+    Args:
+        tasks: What to encode, in the order of the schedule.
+        num_slots: How many documents train at once.
+        encoder: Makes token ids.
+        batch_size: Prompts of a document in one step.
+        passes: How often a document's prompts are gone through.
+        loss_on: Which tokens carry loss.
+        packed: Whether prompts stand in one row, or each in its own.
+        max_tokens: Longest prompt; passages are cut to fit.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[EncodingTask],
+        num_slots: int,
+        encoder: PromptEncoder,
+        *,
+        batch_size: int = 1,
+        passes: int = 1,
+        loss_on: LossOn = "prompt_and_answer",
+        packed: bool = True,
+        max_tokens: int = 3000,
+    ) -> None:
+        self.tasks = tasks
+        self.encoder = encoder
+        self.batch_size = batch_size
+        self.loss_on = loss_on
+        self.packed = packed
+        self.max_tokens = max_tokens
+        steps = [task.num_steps(batch_size, passes) for task in tasks]
+        self.schedule = Schedule(steps, num_slots)
+
+    def __len__(self) -> int:
+        """Return the number of steps."""
+        return len(self.schedule)
+
+    def __getitem__(self, index: int) -> EncodingBatch:
+        """Return the batch of one step."""
+        turns = self.schedule[index]
+        ids = {turn.slot: self.tasks[turn.document].document_id for turn in turns}
+        return collate_encoding(
+            [row for turn in turns for row in self._rows(turn)],
+            self.packed,
+            begins={turn.slot: ids[turn.slot] for turn in turns if turn.is_first},
+            ends={turn.slot: ids[turn.slot] for turn in turns if turn.is_last},
+            documents=ids,
+        )
+
+    def _rows(self, turn: Turn) -> Iterator[Row]:
+        for prompt in self.tasks[turn.document].of_step(turn.step, self.batch_size):
+            ids, num_user_tokens = self.encoder.encode_training(
+                prompt.question, prompt.passages, prompt.answer, self.max_tokens
+            )
+            yield Row(turn.slot, ids, num_user_tokens if self.loss_on == "answer" else 0)

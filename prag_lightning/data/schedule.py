@@ -1,0 +1,69 @@
+"""Which document trains on which of its prompts in which slot, at every step of an encoding."""
+
+import heapq
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One document's part in one step.
+
+    Args:
+        slot: Where its adapter is.
+        document: Which document, by its place in the list that the schedule was made for.
+        step: How many steps it has taken before.
+        is_first: Whether it begins with this step.
+        is_last: Whether it is done after this step.
+    """
+
+    slot: int
+    document: int
+    step: int
+    is_first: bool
+    is_last: bool
+
+
+class Schedule(Sequence[tuple[Turn, ...]]):
+    """The steps of an encoding; each holds a turn for every busy slot.
+
+    Documents begin in their order, each in the slot that is free first: no slot waits while there
+    are documents left.
+
+    Args:
+        num_steps: Steps that each document takes; none may be 0.
+        num_slots: How many documents train at once.
+    """
+
+    def __init__(self, num_steps: Sequence[int], num_slots: int) -> None:
+        assert all(steps > 0 for steps in num_steps)
+        self._num_steps = num_steps
+        self._documents: list[list[int]] = [[] for _ in range(num_slots)]
+        self._starts: list[list[int]] = [[] for _ in range(num_slots)]
+        free = [(0, slot) for slot in range(num_slots)]
+        for document, steps in enumerate(num_steps):
+            start, slot = heapq.heappop(free)
+            self._documents[slot].append(document)
+            self._starts[slot].append(start)
+            heapq.heappush(free, (start + steps, slot))
+        self._length = max((time for time, _ in free), default=0)
+
+    def __len__(self) -> int:
+        """Return the number of steps."""
+        return self._length
+
+    def __getitem__(self, index: int) -> tuple[Turn, ...]:  # type: ignore[override]
+        """Return the turns of one step, by slot."""
+        if not 0 <= index < self._length:
+            raise IndexError(index)
+        turns = (self._turn(slot, index) for slot in range(len(self._starts)))
+        return tuple(turn for turn in turns if turn is not None)
+
+    def _turn(self, slot: int, index: int) -> Turn | None:
+        place = bisect_right(self._starts[slot], index) - 1
+        if place < 0:
+            return None
+        document = self._documents[slot][place]
+        step, last = index - self._starts[slot][place], self._num_steps[document] - 1
+        return Turn(slot, document, step, step == 0, step == last) if step <= last else None

@@ -1,0 +1,11 @@
+"""Exit statuses of the command ``prag``."""
+
+DONE = 0
+USAGE = 2
+# Done, but for some documents, which are listed.
+SOME_FAILED = 3
+# A disk, a server or a process is at fault (sysexits.h: EX_TEMPFAIL).
+TRY_AGAIN = 75
+# 128 + the number of the signal, as shells say it.
+INTERRUPTED = 130
+TERMINATED = 143

@@ -1,0 +1,30 @@
+"""The documents that the questions name themselves: their gold documents."""
+
+from collections.abc import Sequence
+
+from prag_lightning.data.documents import Question
+from prag_lightning.retrieval.base import RetrievedDocument, Retriever
+
+
+class GivenRetriever(Retriever):
+    """Finds the documents named in each question's ``document_ids``, in their order, score 1."""
+
+    def retrieve(self, questions: Sequence[Question], top_k: int) -> list[list[RetrievedDocument]]:
+        """Return the first ``top_k`` documents that each question names.
+
+        Raises:
+            ValueError: If a question names none.
+        """
+        return [
+            [RetrievedDocument(document_id, 1.0) for document_id in self._named(question)[:top_k]]
+            for question in questions
+        ]
+
+    @staticmethod
+    def _named(question: Question) -> list[str]:
+        if not question.document_ids:
+            raise ValueError(
+                f"question '{question.id}' names no document_ids; add them to the questions file, "
+                "or choose another retriever"
+            )
+        return question.document_ids

@@ -1,0 +1,161 @@
+"""The commands that run a Trainer: ``prag fit`` and ``prag test``."""
+
+import logging
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+import transformers
+from jsonargparse._deprecated import JsonargparseDeprecationWarning
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.strategies import ParallelStrategy
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from prag_lightning.callbacks import AdapterWriter, MergedEvaluation, WarmStart
+from prag_lightning.data.datamodule import DocumentDataModule
+from prag_lightning.exit_status import DONE, INTERRUPTED, SOME_FAILED, TERMINATED, TRY_AGAIN
+from prag_lightning.module import ParametricRAG
+from prag_lightning.progress import UnitProgressBar
+from prag_lightning.strategies import PER_DOCUMENT, LostProcessError, PerDocumentStrategy
+
+_FORCED = {
+    "warm_start": WarmStart,
+    "adapter_writer": AdapterWriter,
+    "evaluation": MergedEvaluation,
+}
+
+
+class OneLineParser(LightningArgumentParser):
+    """Says what is wrong in one line, without the hundred options that are right."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print the message and end with status 2."""
+        command = self.prog.replace(" [options]", "")
+        print(f"{command}: {' '.join(message.split())}", file=sys.stderr)
+        raise SystemExit(2)
+
+
+class RunConfig(SaveConfigCallback):
+    """Writes a run's settings to ``fit.yaml`` or ``test.yaml`` under its root folder."""
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Write the settings, over those of an earlier run of the same command."""
+        if trainer.is_global_zero:
+            path = Path(trainer.default_root_dir) / f"{trainer.state.fn.value}.yaml"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.parser.save(self.config, str(path), skip_none=False, overwrite=True)
+
+
+class PragCLI(LightningCLI):
+    """LightningCLI with our model, our data, and the callbacks that every run needs."""
+
+    def __init__(self, args: Sequence[str]) -> None:
+        self._command = args[0]
+        super().__init__(
+            ParametricRAG,
+            DocumentDataModule,
+            save_config_callback=RunConfig,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            parser_class=OneLineParser,
+            parser_kwargs={"prog": "prag"},
+            trainer_defaults={
+                "max_epochs": 1,
+                "enable_checkpointing": False,
+                "enable_model_summary": False,
+                "logger": False,
+                "callbacks": [UnitProgressBar()],
+                "use_distributed_sampler": False,
+                "default_root_dir": "runs",
+            },
+            args=list(args),
+        )
+
+    def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
+        """Build the parser of the asked command only: each takes a second."""
+        known = LightningCLI.subcommands()
+        self.subcommands = lambda: {self._command: known[self._command]}  # type: ignore[method-assign]
+        super()._add_subcommands(parser, **kwargs)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the callbacks of every run, and what model and data share."""
+        for key, callback in _FORCED.items():
+            parser.add_lightning_class_args(callback, key)
+        parser.link_arguments("model.base", "data.base")
+
+    def _parse_ckpt_path(self) -> None:
+        """Read no settings from a checkpoint: the command line says what is run."""
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse our callbacks in ``trainer.callbacks``: each would run twice."""
+        listed = self._get(self.config, "trainer.callbacks") or []
+        for spec in listed if isinstance(listed, list) else [listed]:
+            name = spec.class_path.rpartition(".")[2]
+            for key, callback in _FORCED.items():
+                if name == callback.__name__:
+                    raise ValueError(
+                        f"{name} is listed in trainer.callbacks, but every run has one already; "
+                        f"give its settings under the key '{key}'"
+                    )
+
+    def after_instantiate_classes(self) -> None:
+        """Refuse strategies that would mix the gradients of different documents."""
+        strategy = self.trainer.strategy
+        exchanges = isinstance(strategy, ParallelStrategy)
+        if self._command == "fit" and exchanges and not isinstance(strategy, PerDocumentStrategy):
+            raise ValueError(
+                f"{type(strategy).__name__} averages gradients, and so would make one adapter of "
+                f"different documents; use --trainer.strategy {PER_DOCUMENT}"
+            )
+
+
+def run_trainer_command(args: Sequence[str]) -> int:
+    """Run ``fit`` or ``test`` and return the exit status."""
+    _quiet()
+    interrupted = False
+
+    def remember(*_: Any) -> NoReturn:
+        nonlocal interrupted
+        interrupted = True
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, remember)
+    try:
+        cli = PragCLI(args)
+    except SIGTERMException:
+        return TERMINATED
+    except LostProcessError as error:
+        print(f"prag: {error}", file=sys.stderr)
+        return TRY_AGAIN
+    except SystemExit as stop:
+        # Lightning ends an interrupted run with status 1.
+        return INTERRUPTED if interrupted else int(stop.code or 0)
+    callbacks = cast(Any, cli.trainer).callbacks
+    writer = next(c for c in callbacks if isinstance(c, AdapterWriter))
+    strategy = cli.trainer.strategy
+    others_failed = isinstance(strategy, PerDocumentStrategy) and strategy.some_failed
+    return SOME_FAILED if writer.failures or others_failed else DONE
+
+
+def _quiet() -> None:
+    """Silence what other libraries say about themselves, and nothing about the run."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    warnings.filterwarnings("ignore", "LightningCLI's args parameter is intended")
+    warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.")
+    # The matrices of a bank are views; their gradients, too.
+    warnings.filterwarnings("ignore", "grad and param do not obey the gradient layout contract")
+    # Nothing is left to encode: the run says so itself.
+    warnings.filterwarnings("ignore", "Total length of .* across ranks is zero")
+    # The base is frozen, without dropout, on purpose.
+    warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
+    warnings.filterwarnings("ignore", category=JsonargparseDeprecationWarning)

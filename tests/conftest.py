@@ -1,0 +1,68 @@
+"""Small models and tokenizers, built in memory."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import ByteLevelBPETokenizer
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+_TEXTS = [
+    "You should answer the question by referring to the knowledge provided below and integrating "
+    "your own knowledge.\nPassage 1: Ada was born in Paris.\n\nQuestion: Where was Ada born?",
+    "The answer is Paris.",
+]
+_CHAT = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+def tiny_base(architecture: str = "llama", dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """Return a small random language model of 2 layers."""
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {
+        "vocab_size": 400,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+    }
+    if architecture == "llama":
+        model: PreTrainedModel = LlamaForCausalLM(LlamaConfig(**sizes))
+    else:
+        model = Qwen2ForCausalLM(Qwen2Config(**sizes))
+    model.to(dtype=dtype)  # type: ignore[call-arg]
+    model.eval()
+    return model
+
+
+def tiny_tokenizer(chat: bool = True) -> PreTrainedTokenizerFast:
+    """Return a byte-level BPE tokenizer of fewer than 400 tokens."""
+    bpe = ByteLevelBPETokenizer()
+    special = ["<|end|>", "<|pad|>", "<|user|>", "<|assistant|>"]
+    bpe.train_from_iterator(_TEXTS, vocab_size=400, special_tokens=special, show_progress=False)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe._tokenizer, eos_token="<|end|>", pad_token="<|pad|>"
+    )
+    tokenizer.chat_template = _CHAT if chat else None
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def base_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a small random base model with its tokenizer."""
+    folder = tmp_path_factory.mktemp("base")
+    tiny_base().save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder

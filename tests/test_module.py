@@ -1,0 +1,171 @@
+"""Encoding through the Trainer, against one document after another with PEFT and torch."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning import Callback, LightningDataModule, Trainer
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from prag_lightning.adapters.layout import LoraConfig
+from prag_lightning.base_model import load_base
+from prag_lightning.callbacks import WarmStart
+from prag_lightning.data.batches import EncodingBatch
+from prag_lightning.data.encoding import EncodingSteps, EncodingTask, TrainingPrompt
+from prag_lightning.module import ParametricRAG
+from prag_lightning.prompts import PromptEncoder
+from tests.conftest import tiny_tokenizer
+from tests.reference import encode_sequentially
+
+LORA = LoraConfig(rank=2, alpha=32)
+
+
+def tasks(num_documents: int = 5) -> list[EncodingTask]:
+    """Documents of unequal lengths and numbers of prompts."""
+    texts = [" ".join(["Ada was born in Paris."] * (1 + n % 3)) for n in range(num_documents)]
+    return [
+        EncodingTask(
+            f"document {n}",
+            [
+                TrainingPrompt(f"Who is number {n} of {i}", (text,), f"Ada {i}")
+                for i in range(2 + n)
+            ],
+        )
+        for n, text in enumerate(texts)
+    ]
+
+
+class Steps(LightningDataModule):
+    """Hands an encoding to the Trainer."""
+
+    def __init__(self, tasks: Sequence[EncodingTask], num_slots: int, packed: bool = True) -> None:
+        super().__init__()
+        encoder = PromptEncoder(tiny_tokenizer())
+        self.steps = EncodingSteps(tasks, num_slots, encoder, packed=packed)
+
+    def train_dataloader(self) -> DataLoader[EncodingBatch]:
+        return DataLoader(self.steps, batch_size=None)
+
+
+class Collect(Callback):
+    """Keeps the adapter of every document that is finite, where the store would."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Tensor] = {}
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        for slot, document_id in batch.ends.items():
+            row = pl_module.slots.finished_rows([slot])[0]
+            if row.isfinite().all():
+                self.rows[document_id] = row
+
+
+def encode(
+    module: ParametricRAG,
+    data: Steps,
+    precision: Any = "32-true",
+    callbacks: Sequence[Callback] = (),
+) -> dict[str, Tensor]:
+    """Return each document's adapter as the Trainer leaves it."""
+    collect = Collect()
+    Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        precision=precision,
+        callbacks=[WarmStart(), collect, *callbacks],
+    ).fit(module, datamodule=data)
+    return collect.rows
+
+
+def reference(base_dir: Path, work: Sequence[EncodingTask], **settings: Any) -> dict[str, Tensor]:
+    """Return each document's adapter as PEFT and torch make it."""
+    encoder = PromptEncoder(tiny_tokenizer())
+    documents = [
+        [encoder.encode_training(p.question, p.passages, p.answer)[0] for p in task.prompts]
+        for task in work
+    ]
+    base = load_base(str(base_dir), dtype=settings.pop("dtype", "float32"))
+    module = ParametricRAG(str(base_dir), LORA)
+    module.configure_model()
+    layout, start = module.bank.layout, module.warm_start_row()
+    rows = encode_sequentially(base, LORA, layout, start, documents, 3e-4, **settings)
+    return {task.document_id: row for task, row in zip(work, rows, strict=True)}
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("num_slots", [1, 3, 8])
+def test_many_documents_at_once_give_the_adapters_that_each_gives_alone(
+    base_dir: Path, num_slots: int, packed: bool
+) -> None:
+    work = tasks()
+    expected = reference(base_dir, work)
+    module = ParametricRAG(str(base_dir), LORA, num_slots=num_slots)
+    rows = encode(module, Steps(work, num_slots, packed))
+    assert rows.keys() == expected.keys()
+    for document_id, row in rows.items():
+        torch.testing.assert_close(row, expected[document_id], rtol=0, atol=1e-5)
+        # Training moved it much further than that.
+        assert (row - module.warm_start_row()).abs().max() > 3e-4
+    assert (rows["document 0"] - rows["document 1"]).abs().max() > 3e-4
+
+
+def test_gradients_are_clipped_for_each_document_alone(base_dir: Path) -> None:
+    work = tasks(3)
+    module = ParametricRAG(str(base_dir), LORA, num_slots=3, max_grad_norm=0.01)
+    rows = encode(module, Steps(work, 3))
+    expected = reference(base_dir, work, max_grad_norm=0.01)
+    unclipped = reference(base_dir, work)
+    for document_id, row in rows.items():
+        torch.testing.assert_close(row, expected[document_id], rtol=0, atol=1e-5)
+        assert (row - unclipped[document_id]).abs().max() > 1e-5
+
+
+def test_the_base_model_does_not_change_in_any_bit(base_dir: Path) -> None:
+    module = ParametricRAG(str(base_dir), LORA, num_slots=2)
+    encode(module, Steps(tasks(), 2))
+    assert module.base is not None
+    before = load_base(str(base_dir)).state_dict()
+    after = module.base.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+class Break(Callback):
+    """Makes one document's adapter infinite at its second step."""
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        for slot, document_id in batch.documents.items():
+            if document_id == "document 1" and document_id not in batch.begins.values():
+                pl_module.bank.weight.data[slot] = float("inf")
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_document_that_is_not_finite_is_left_out_and_changes_no_other(
+    base_dir: Path, packed: bool
+) -> None:
+    work = tasks()
+    whole = encode(ParametricRAG(str(base_dir), LORA, num_slots=3), Steps(work, 3, packed))
+    broken = encode(
+        ParametricRAG(str(base_dir), LORA, num_slots=3), Steps(work, 3, packed), callbacks=[Break()]
+    )
+    assert whole.keys() - broken.keys() == {"document 1"}
+    assert all(torch.equal(row, whole[document_id]) for document_id, row in broken.items())
+
+
+def test_a_checkpoint_holds_no_base_model(base_dir: Path) -> None:
+    module = ParametricRAG(str(base_dir), LORA, num_slots=2)
+    module.configure_model()
+    checkpoint: dict[str, Any] = {"state_dict": module.state_dict()}
+    module.on_save_checkpoint(checkpoint)
+    assert list(checkpoint["state_dict"]) == ["bank.weight"]
