@@ -1,0 +1,158 @@
+"""Several processes, each with documents of its own, against one process with all of them."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from prag_lightning.adapters.store import open_store
+from prag_lightning.cli import main
+from prag_lightning.data.documents import Document, Question, read_records, write_records
+from prag_lightning.demo.world import write_world
+from prag_lightning.scores import Prediction
+
+
+@pytest.fixture(scope="module")
+def processes() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["prag_lightning.trainer_cli", "prag_lightning.demo.world"])
+    return context
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("world")
+    write_world(folder, num_people=6)
+    return folder
+
+
+def options(base_dir: Path, world: Path, root: Path) -> list[str]:
+    return [
+        *("--trainer.accelerator", "cpu", "--trainer.default_root_dir", str(root)),
+        *("--model.base", str(base_dir), "--model.num_slots", "2", "--data.folder", str(world)),
+        *("--model.lr", "0.003", "--model.max_new_tokens", "2"),
+    ]
+
+
+def run_rank(rank: int, num_processes: int, words: Sequence[str], log: Path) -> None:
+    """Run one process as torchrun would start it."""
+    torch.set_num_threads(1)
+    os.environ.update(
+        TORCHELASTIC_RUN_ID="test",
+        GROUP_RANK="0",
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        LOCAL_WORLD_SIZE=str(num_processes),
+        WORLD_SIZE=str(num_processes),
+        MASTER_ADDR="127.0.0.1",
+        # Of no port: nobody listens. It names the run.
+        MASTER_PORT=str(os.getppid()),
+    )
+    with log.open("a") as out:
+        os.dup2(out.fileno(), 1)
+        os.dup2(out.fileno(), 2)
+    sys.exit(main(words))
+
+
+def run(context: ForkServerContext, words: Sequence[str], log: Path, num_processes: int = 2) -> str:
+    """Run a command in several processes, all of which must succeed, and return what they said."""
+    strategy = ["--trainer.strategy", "per_document", "--trainer.devices", str(num_processes)]
+    ranks = [
+        context.Process(target=run_rank, args=(rank, num_processes, [*words, *strategy], log))
+        for rank in range(num_processes)
+    ]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(60)
+    assert [process.exitcode for process in ranks] == [0] * num_processes, log.read_text()
+    return log.read_text()
+
+
+def adapters(root: Path) -> dict[str, Tensor]:
+    with open_store(str(root / "adapters"), mode="read") as store:
+        ids = sorted(store.ids())
+        return dict(zip(ids, store.get_many(ids), strict=True))
+
+
+@pytest.mark.parametrize("quantization", ["null", "nf4"])
+def test_two_processes_give_the_adapters_and_the_scores_of_one(
+    processes: ForkServerContext, base_dir: Path, world: Path, tmp_path: Path, quantization: str
+) -> None:
+    more = ["--model.quantization", quantization, "--model.dtype", "float32"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert main(["fit", *options(base_dir, world, one), *more]) == 0
+    said = run(processes, ["fit", *options(base_dir, world, two), *more], tmp_path / "log")
+    # The documents do not divide evenly, so neither did the work.
+    assert "process 0: 2 of 2" in said
+    assert "process 1: 4 of 4" in said
+    expected, found = adapters(one), adapters(two)
+    assert found.keys() == expected.keys()
+    for document_id, row in expected.items():
+        torch.testing.assert_close(found[document_id], row, rtol=0, atol=1e-5)
+    run(processes, ["test", *options(base_dir, world, two), *more], tmp_path / "log")
+    asked = [question.id for question in read_records(world / "questions.jsonl", Question)]
+    answered = [p.question_id for p in read_records(two / "predictions.jsonl", Prediction)]
+    assert sorted(answered) == sorted(asked * 8)
+
+
+@pytest.mark.parametrize("num_documents", [0, 1])
+def test_processes_without_documents_end_well(
+    processes: ForkServerContext,
+    base_dir: Path,
+    world: Path,
+    tmp_path: Path,
+    num_documents: int,
+) -> None:
+    few = tmp_path / "world"
+    documents = list(read_records(world / "documents.jsonl", Document))[:num_documents]
+    write_records(few / "documents.jsonl", documents)
+    (few / "augmentations.jsonl").write_bytes((world / "augmentations.jsonl").read_bytes())
+    words = ["fit", *options(base_dir, few, tmp_path / "run")]
+    said = run(processes, words, tmp_path / "log", num_processes=3)
+    assert said.count("0 of 0 documents are in") == 3 - num_documents
+    assert len(adapters(tmp_path / "run")) == num_documents
+
+
+def test_a_killed_process_is_named_and_the_next_run_does_the_rest(
+    base_dir: Path, world: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "run"
+    words = [
+        *(sys.executable, "-m", "prag_lightning", "fit", *options(base_dir, world, root)),
+        *("--data.passes", "20", "--trainer.strategy", "per_document", "--trainer.devices", "2"),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    first = subprocess.Popen(
+        words, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
+    child = _wait_for_writer(root, first)
+    os.kill(child, signal.SIGKILL)
+    _, error = first.communicate(timeout=60)
+    assert first.returncode == 75
+    assert "process 1 of this node was ended by signal 9; what is finished is saved" in error
+    assert len(adapters(root)) < 6
+    again = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60)
+    assert again.returncode == 0, again.stderr
+    assert len(adapters(root)) == 6
+
+
+def _wait_for_writer(root: Path, parent: "subprocess.Popen[str]") -> int:
+    """Return the process id of the other rank, once it has opened the store."""
+    while parent.poll() is None and not (root / "adapters" / "rank-00001.lock").exists():
+        time.sleep(0.02)
+    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+    return next(
+        int(child)
+        for child in children
+        if b"prag_lightning" in Path(f"/proc/{child}/cmdline").read_bytes()
+    )
