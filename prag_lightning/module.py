@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import torch
 from lightning import LightningModule
 from lightning.pytorch.plugins import MixedPrecision
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -61,14 +62,14 @@ class ParametricRAG(LightningModule):
         self,
         base: str = "demo",
         lora: LoraConfig = LoraConfig(),  # noqa: B008 - frozen
-        num_slots: int | Literal["auto"] = "auto",
-        lr: float = 3e-4,
-        weight_decay: float = 0.01,
-        max_grad_norm: float | None = None,
+        num_slots: PositiveInt | Literal["auto"] = "auto",
+        lr: PositiveFloat = 3e-4,
+        weight_decay: NonNegativeFloat = 0.01,
+        max_grad_norm: PositiveFloat | None = None,
         dtype: Dtype = "auto",
         quantization: Quantization | None = None,
         compile: bool = False,
-        max_new_tokens: int = 20,
+        max_new_tokens: PositiveInt = 20,
         store: str | None = None,
         trust_remote_code: bool = False,
     ) -> None:

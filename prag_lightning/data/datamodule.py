@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from lightning import LightningDataModule
+from pydantic import NonNegativeInt, PositiveInt
 from torch.utils.data import DataLoader
 
 from prag_lightning.base_model import load_tokenizer
@@ -55,16 +56,16 @@ class DocumentDataModule(LightningDataModule):
         folder: str = DEMO,
         base: str = DEMO,
         template: PromptTemplate = PromptTemplate(),  # noqa: B008 - frozen
-        passes: int = 1,
-        batch_size: int = 1,
+        passes: PositiveInt = 1,
+        batch_size: PositiveInt = 1,
         loss_on: LossOn = "prompt_and_answer",
         packed: bool = True,
-        max_tokens: int = 3000,
+        max_tokens: PositiveInt = 3000,
         methods: Sequence[MethodName] = tuple(METHODS),
         retriever: Callable[[], Retriever] | None = None,
-        top_k: int = 3,
-        question_batch_size: int = 32,
-        num_workers: int = 0,
+        top_k: PositiveInt = 3,
+        question_batch_size: PositiveInt = 32,
+        num_workers: NonNegativeInt = 0,
     ) -> None:
         super().__init__()
         self.folder_name = folder
