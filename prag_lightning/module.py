@@ -148,6 +148,7 @@ class ParametricRAG(LightningModule):
         """Prepare the base for prompts without masks, and choose the number of slots."""
         assert self.base is not None
         check_base(self.base)
+        self._own_attention = self.base.config._attn_implementation
         self.base.set_attn_implementation(SEGMENTED)
         plugin = self.trainer.precision_plugin
         if isinstance(plugin, MixedPrecision):
@@ -182,6 +183,11 @@ class ParametricRAG(LightningModule):
             },
             batch_size=1,
         )
+
+    def on_fit_end(self) -> None:
+        """Give the base its own attention back, for answers are padded at the left."""
+        assert self.base is not None
+        self.base.set_attn_implementation(self._own_attention)
 
     def on_test_start(self) -> None:
         """Check that the base is one that we know how to score."""

@@ -128,10 +128,8 @@ class DocumentDataModule(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Read the files that ``fit`` or ``test`` needs."""
-        self.documents = unique_by_id(
-            read_records(self.folder / "documents.jsonl", Document),
-            self.folder / "documents.jsonl",
-        )
+        source = self.folder / "documents.jsonl"
+        self.documents = unique_by_id(read_records(source, Document), source)
         if stage == "fit":
             self._plan_encoding()
         else:
@@ -206,6 +204,7 @@ class DocumentDataModule(LightningDataModule):
                 self.questions,
                 self.retrieved,
                 self.corpus,
+                [document.id for document in self.documents],
                 self.encoder,
                 self.question_batch_size,
                 self.max_tokens,
@@ -224,7 +223,8 @@ class DocumentDataModule(LightningDataModule):
 
     def _prepare_questions(self) -> None:
         rank, num_processes = self._place
-        questions = list(read_records(self.folder / "questions.jsonl", Question))
+        source = self.folder / "questions.jsonl"
+        questions = unique_by_id(read_records(source, Question), source)
         self.questions = questions[rank::num_processes]
         corpus = (*read_records(self._corpus_file, Document), *self.documents)
         self.corpus = {document.id: document for document in corpus}
