@@ -6,7 +6,10 @@ import json
 import os
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
+
+from prag_lightning.adapters.durable import needs_room, write_at
 
 _NO_FLOCK = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
@@ -48,19 +51,27 @@ class RunLock:
             os.close(self._descriptor)
             raise ValueError(_refusal(folder, _holder(self._path)))
         _held.add(self._descriptor)
-        self._content = {"pid": os.getpid(), "host": socket.gethostname(), "run_id": run_id}
+        self._run_id = run_id
+        self._process: dict[str, str | int] = {"pid": os.getpid(), "host": socket.gethostname()}
+        self._write(self._process)
 
     def announce(self) -> None:
         """Let the other ranks of this run in."""
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, json.dumps(self._content).encode(), 0)
+        self._write({**self._process, "run_id": self._run_id})
 
     def release(self) -> None:
         """Give the lock back. A rank that comes late still finds its run here."""
-        self._content = {"run_id": self._content["run_id"]}
-        self.announce()
+        # Only words: closing the file is what gives the lock back.
+        with suppress(OSError):
+            self._write({"run_id": self._run_id})
         _held.discard(self._descriptor)
         os.close(self._descriptor)
+
+    def _write(self, content: dict[str, str | int]) -> None:
+        data = json.dumps(content).encode()
+        with needs_room(self._path, len(data)):
+            os.ftruncate(self._descriptor, 0)
+            write_at(self._descriptor, memoryview(data), 0)
 
 
 def current_run_id() -> str:

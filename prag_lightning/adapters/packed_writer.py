@@ -90,7 +90,9 @@ class ShardWriter(WriterFiles):
         self.end = Covered(shard, numbers.stop, num_bytes + len(journal))
         if self._row_offset() >= SHARD_BYTES:
             self.seal()
-        if len(self.recent) >= FOLD_EVERY:
+        # An index is written anew as a whole, so a large one less often.
+        num_indexed = self.index.num_entries if self.index else 0
+        if len(self.recent) >= max(FOLD_EVERY, num_indexed // 20):
             self.fold()
 
     def seal(self) -> None:
