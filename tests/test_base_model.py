@@ -237,14 +237,21 @@ def test_a_quantized_base_has_its_linear_layers_in_few_bits_and_passes_the_check
     base_dir: Path, quantization: Quantization
 ) -> None:
     base = load_base(str(base_dir), dtype="float32", quantization=quantization)
-    weights = {
-        name.rpartition(".")[2]: module.weight.dtype
-        for name, module in base.named_modules()
-        if isinstance(module, torch.nn.Linear)
+    layers: dict[str, Any] = {
+        name: module for name, module in base.named_modules() if isinstance(module, torch.nn.Linear)
     }
-    few_bits = torch.uint8 if quantization == "nf4" else torch.int8
-    assert weights.pop("lm_head") == torch.float32
-    assert set(weights.values()) == {few_bits}
+    assert layers.pop("lm_head").weight.dtype == torch.float32
+    assert len(layers) == 2 * 7
+    for layer in layers.values():
+        if quantization == "nf4":
+            assert layer.weight.dtype == torch.uint8
+            assert layer.weight.quant_state.quant_type == "nf4"
+            # Its scales are quantized, too.
+            assert layer.weight.quant_state.nested
+        else:
+            assert layer.weight.dtype == torch.int8
+            # Above 0, a row's values would decide how its neighbours are rounded.
+            assert layer.state.threshold == 0
     assert not any(parameter.requires_grad for parameter in base.parameters())
     check_base(base)
 
