@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from pydantic import PositiveFloat
 from rich.console import Console
 from torch import Tensor
 
@@ -43,7 +44,7 @@ class MergedEvaluation(Callback):
     def __init__(
         self,
         merge: MergeRule = "anchored",
-        temperature: float = 1.0,
+        temperature: PositiveFloat = 1.0,
         scoring: Scoring = "strict",
         on_missing: Literal["error", "skip"] = "error",
     ) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import torch
 from lightning import LightningModule
 from lightning.pytorch.plugins import MixedPrecision
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -61,14 +62,14 @@ class ParametricRAG(LightningModule):
         self,
         base: str = "demo",
         lora: LoraConfig = LoraConfig(),  # noqa: B008 - frozen
-        num_slots: int | Literal["auto"] = "auto",
-        lr: float = 3e-4,
-        weight_decay: float = 0.01,
-        max_grad_norm: float | None = None,
+        num_slots: PositiveInt | Literal["auto"] = "auto",
+        lr: PositiveFloat = 3e-4,
+        weight_decay: NonNegativeFloat = 0.01,
+        max_grad_norm: PositiveFloat | None = None,
         dtype: Dtype = "auto",
         quantization: Quantization | None = None,
         compile: bool = False,
-        max_new_tokens: int = 20,
+        max_new_tokens: PositiveInt = 20,
         store: str | None = None,
         trust_remote_code: bool = False,
     ) -> None:
@@ -147,6 +148,7 @@ class ParametricRAG(LightningModule):
         """Prepare the base for prompts without masks, and choose the number of slots."""
         assert self.base is not None
         check_base(self.base)
+        self._own_attention = self.base.config._attn_implementation
         self.base.set_attn_implementation(SEGMENTED)
         plugin = self.trainer.precision_plugin
         if isinstance(plugin, MixedPrecision):
@@ -181,6 +183,11 @@ class ParametricRAG(LightningModule):
             },
             batch_size=1,
         )
+
+    def on_fit_end(self) -> None:
+        """Give the base its own attention back, for answers are padded at the left."""
+        assert self.base is not None
+        self.base.set_attn_implementation(self._own_attention)
 
     def on_test_start(self) -> None:
         """Check that the base is one that we know how to score."""

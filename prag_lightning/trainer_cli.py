@@ -149,6 +149,8 @@ def _quiet() -> None:
     transformers.utils.logging.disable_progress_bar()
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Says in every layer and step that 8-bit layers read float16.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
     warnings.filterwarnings("ignore", "LightningCLI's args parameter is intended")
     warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.")

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 from transformers import (
     Gemma2Config,
     Gemma2ForCausalLM,
@@ -17,18 +16,13 @@ from transformers import (
     PreTrainedModel,
 )
 
-from prag_lightning.adapters.bank import AdapterBank, Route
-from prag_lightning.adapters.layout import LoraConfig
 from prag_lightning.attention import SEGMENTED
 from prag_lightning.base_model import (
-    Quantization,
     check_base,
-    last_hidden_states,
     load_base,
     load_tokenizer,
     weights_digest,
 )
-from prag_lightning.loss import token_nll
 from tests.conftest import tiny_base, tiny_tokenizer
 
 SIZES: dict[str, Any] = {
@@ -194,59 +188,6 @@ def test_the_digest_tells_architectures_apart_and_precisions_of_other_values() -
     digests = {weights_digest(tiny_base(name)) for name in ("llama", "qwen2")}
     digests.add(weights_digest(tiny_base(dtype=torch.bfloat16)))
     assert len(digests) == 3
-
-
-def step(base: PreTrainedModel, bank: AdapterBank) -> tuple[Tensor, Tensor]:
-    """The loss of one prompt with the adapter in slot 0, and its gradient."""
-    bank.zero_grad()
-    places = torch.arange(IDS.shape[1])[None]
-    with bank.routed(Route(torch.tensor([[0]]), lengths=(IDS.shape[1],))):
-        states = last_hidden_states(base, IDS, places, (IDS.shape[1],))
-    loss = token_nll(states[0, :-1], base.get_output_embeddings(), IDS[0, 1:]).mean()
-    loss.backward()
-    return loss.detach(), bank.grad[0].clone()
-
-
-# 8-bit layers quantize what they are given, too.
-@pytest.mark.parametrize(("quantization", "tolerance"), [("nf4", 1e-4), ("int8", 0.05)])
-def test_a_quantized_base_trains_as_one_of_its_dequantized_weights_before_and_after_a_test(
-    base_dir: Path, quantization: Quantization, tolerance: float
-) -> None:
-    quantized = load_base(str(base_dir), dtype="float32", quantization=quantization)
-    plain = load_base(str(base_dir), dtype="float32", quantization=quantization).dequantize()
-    results = []
-    for base in (quantized, plain):
-        base.set_attn_implementation(SEGMENTED)
-        bank = AdapterBank(base, LoraConfig(), 1)
-        generator = torch.Generator().manual_seed(1)
-        bank.load(0, torch.randn(bank.layout.num_params, generator=generator) * 0.05)
-        results.append(step(base, bank))
-        with torch.no_grad():
-            base(input_ids=IDS)
-        # bitsandbytes drops gradients from here on, if it is let.
-        assert torch.equal(step(base, bank)[1], results[-1][1])
-    (loss, grad), (plain_loss, plain_grad) = results
-    torch.testing.assert_close(loss, plain_loss, rtol=tolerance, atol=0)
-    assert (grad - plain_grad).norm() < tolerance * plain_grad.norm()
-    whole = load_base(str(base_dir))(input_ids=IDS).logits
-    assert (plain(input_ids=IDS).logits - whole).norm() > 1e-3 * whole.norm()
-
-
-@pytest.mark.parametrize("quantization", ["nf4", "int8"])
-def test_a_quantized_base_has_its_linear_layers_in_few_bits_and_passes_the_check(
-    base_dir: Path, quantization: Quantization
-) -> None:
-    base = load_base(str(base_dir), dtype="float32", quantization=quantization)
-    weights = {
-        name.rpartition(".")[2]: module.weight.dtype
-        for name, module in base.named_modules()
-        if isinstance(module, torch.nn.Linear)
-    }
-    few_bits = torch.uint8 if quantization == "nf4" else torch.int8
-    assert weights.pop("lm_head") == torch.float32
-    assert set(weights.values()) == {few_bits}
-    assert not any(parameter.requires_grad for parameter in base.parameters())
-    check_base(base)
 
 
 def test_a_model_that_is_no_language_model_of_text_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ from prag_lightning.adapters.layout import LoraConfig
 from prag_lightning.base_model import load_base
 from prag_lightning.callbacks import WarmStart
 from prag_lightning.data.batches import EncodingBatch
+from prag_lightning.data.documents import Question
 from prag_lightning.data.encoding import EncodingSteps, EncodingTask, TrainingPrompt
+from prag_lightning.data.questions import QuestionBatches
 from prag_lightning.module import ParametricRAG
 from prag_lightning.prompts import PromptEncoder
 from tests.conftest import tiny_tokenizer
@@ -169,3 +171,18 @@ def test_a_checkpoint_holds_no_base_model(base_dir: Path) -> None:
     checkpoint: dict[str, Any] = {"state_dict": module.state_dict()}
     module.on_save_checkpoint(checkpoint)
     assert list(checkpoint["state_dict"]) == ["bank.weight"]
+
+
+def test_a_module_that_has_encoded_answers_as_one_that_has_not(base_dir: Path) -> None:
+    questions = [
+        Question(id="short", question="Who?", answers=["Ada"]),
+        Question(id="long", question="Where was Ada born, in Paris or elsewhere?", answers=["Bo"]),
+    ]
+    encoder = PromptEncoder(tiny_tokenizer())
+    batch = QuestionBatches("closed_book", questions, {}, {}, [], encoder, 2, 300)[0]
+    used, fresh = (ParametricRAG(str(base_dir), LORA, num_slots=2) for _ in range(2))
+    encode(used, Steps(tasks(2), 2))
+    fresh.configure_model()
+    answers, expected = (module.test_step(batch, 0) for module in (used, fresh))
+    assert answers.texts == expected.texts
+    assert torch.equal(answers.nll, expected.nll)

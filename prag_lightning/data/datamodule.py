@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from lightning import LightningDataModule
+from pydantic import NonNegativeInt, PositiveInt
 from torch.utils.data import DataLoader
 
 from prag_lightning.base_model import load_tokenizer
@@ -55,16 +56,16 @@ class DocumentDataModule(LightningDataModule):
         folder: str = DEMO,
         base: str = DEMO,
         template: PromptTemplate = PromptTemplate(),  # noqa: B008 - frozen
-        passes: int = 1,
-        batch_size: int = 1,
+        passes: PositiveInt = 1,
+        batch_size: PositiveInt = 1,
         loss_on: LossOn = "prompt_and_answer",
         packed: bool = True,
-        max_tokens: int = 3000,
+        max_tokens: PositiveInt = 3000,
         methods: Sequence[MethodName] = tuple(METHODS),
         retriever: Callable[[], Retriever] | None = None,
-        top_k: int = 3,
-        question_batch_size: int = 32,
-        num_workers: int = 0,
+        top_k: PositiveInt = 3,
+        question_batch_size: PositiveInt = 32,
+        num_workers: NonNegativeInt = 0,
     ) -> None:
         super().__init__()
         self.folder_name = folder
@@ -127,10 +128,8 @@ class DocumentDataModule(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Read the files that ``fit`` or ``test`` needs."""
-        self.documents = unique_by_id(
-            read_records(self.folder / "documents.jsonl", Document),
-            self.folder / "documents.jsonl",
-        )
+        source = self.folder / "documents.jsonl"
+        self.documents = unique_by_id(read_records(source, Document), source)
         if stage == "fit":
             self._plan_encoding()
         else:
@@ -205,6 +204,7 @@ class DocumentDataModule(LightningDataModule):
                 self.questions,
                 self.retrieved,
                 self.corpus,
+                [document.id for document in self.documents],
                 self.encoder,
                 self.question_batch_size,
                 self.max_tokens,
@@ -223,7 +223,8 @@ class DocumentDataModule(LightningDataModule):
 
     def _prepare_questions(self) -> None:
         rank, num_processes = self._place
-        questions = list(read_records(self.folder / "questions.jsonl", Question))
+        source = self.folder / "questions.jsonl"
+        questions = unique_by_id(read_records(source, Question), source)
         self.questions = questions[rank::num_processes]
         corpus = (*read_records(self._corpus_file, Document), *self.documents)
         self.corpus = {document.id: document for document in corpus}

@@ -118,18 +118,24 @@ def records_file(file: str | os.PathLike[str]) -> Iterator[Callable[[Record], No
         temporary.unlink(missing_ok=True)
 
 
-def unique_by_id(documents: Iterable[Document], source: str | os.PathLike[str]) -> list[Document]:
-    """Return the documents without exact repetitions, in order.
+IdentifiedT = TypeVar("IdentifiedT", Document, Question)
+
+
+def unique_by_id(
+    records: Iterable[IdentifiedT], source: str | os.PathLike[str]
+) -> list[IdentifiedT]:
+    """Return documents or questions without exact repetitions, in order.
 
     Raises:
-        ValueError: If one id stands for two different texts.
+        ValueError: If one id stands for two different ones.
     """
-    by_id: dict[str, Document] = {}
-    for document in documents:
-        known = by_id.setdefault(document.id, document)
-        if known != document:
+    by_id: dict[str, IdentifiedT] = {}
+    for record in records:
+        known = by_id.setdefault(record.id, record)
+        if known != record:
+            kind = type(record).__name__.lower()
             raise ValueError(
-                f"{source}: document id '{document.id}' stands for two different documents; "
+                f"{source}: {kind} id '{record.id}' stands for two different {kind}s; "
                 "give each its own id"
             )
     return list(by_id.values())

@@ -47,6 +47,7 @@ class QuestionBatches(Dataset[QuestionBatch]):
         questions: What is asked.
         retrieved: For each question the documents that were found, best first.
         documents: All documents by id.
+        encoded: Ids of those that have adapters; ``other`` draws from them.
         encoder: Makes token ids.
         batch_size: Questions in a batch.
         max_tokens: Longest prompt; passages are cut to fit.
@@ -62,6 +63,7 @@ class QuestionBatches(Dataset[QuestionBatch]):
         questions: Sequence[Question],
         retrieved: Mapping[str, list[RetrievedDocument]],
         documents: Mapping[str, Document],
+        encoded: Sequence[str],
         encoder: PromptEncoder,
         batch_size: int,
         max_tokens: int,
@@ -73,7 +75,7 @@ class QuestionBatches(Dataset[QuestionBatch]):
         self.encoder = encoder
         self.batch_size = batch_size
         self.max_tokens = max_tokens
-        self._ids = sorted(documents) if self.method.adapters == "other" else []
+        self.encoded = sorted(encoded)
         self.questions = sorted(questions, key=self._length)
 
     def __len__(self) -> int:
@@ -132,7 +134,7 @@ class QuestionBatches(Dataset[QuestionBatch]):
         if source == "gold":
             return [RetrievedDocument(name, 1.0) for name in question.document_ids]
         # A question's strangers are the same in every run.
-        strangers = [name for name in self._ids if name not in question.document_ids]
+        strangers = [name for name in self.encoded if name not in question.document_ids]
         count = min(len(question.document_ids), len(strangers))
         drawn = random.Random(question.id).sample(strangers, count)
         return [RetrievedDocument(name, 1.0) for name in drawn]

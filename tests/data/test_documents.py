@@ -167,3 +167,10 @@ def test_one_id_for_two_documents_is_refused(other: dict[str, str]) -> None:
     documents = [Document(id="1", text="a"), Document(id="1", **other)]
     with pytest.raises(ValueError, match=r"some\.jsonl: document id '1' stands for two different"):
         unique_by_id(documents, "some.jsonl")
+
+
+def test_one_id_for_two_questions_is_refused() -> None:
+    questions = [Question(id="q", question="Who?"), Question(id="q", question="Where?")]
+    with pytest.raises(ValueError, match="question id 'q' stands for two different questions"):
+        unique_by_id(questions, "questions.jsonl")
+    assert unique_by_id(questions[:1] * 2, "questions.jsonl") == questions[:1]

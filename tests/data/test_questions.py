@@ -32,7 +32,13 @@ ENCODER = PromptEncoder(tiny_tokenizer())
 def batches(
     name: MethodName, questions: Sequence[Question] = QUESTIONS, **settings: Any
 ) -> list[QuestionBatch]:
-    options = {"batch_size": 2, "max_tokens": 3000, "documents": DOCUMENTS, **settings}
+    options = {
+        "batch_size": 2,
+        "max_tokens": 3000,
+        "documents": DOCUMENTS,
+        "encoded": list(DOCUMENTS),
+        **settings,
+    }
     made = QuestionBatches(name, questions, retrieved=RETRIEVED, encoder=ENCODER, **options)
     return [made[index] for index in range(len(made))]
 
@@ -110,7 +116,7 @@ def test_other_takes_the_same_strangers_in_every_run_whatever_the_order() -> Non
     state = random.getstate()
     expected = by_question("other")
     random.seed(99)
-    again = batches("other", QUESTIONS[::-1], documents=dict(reversed(DOCUMENTS.items())))
+    again = batches("other", QUESTIONS[::-1], encoded=list(DOCUMENTS)[::-1])
     assert {
         question.id: [found.document_id for found in row]
         for batch in again
@@ -119,11 +125,10 @@ def test_other_takes_the_same_strangers_in_every_run_whatever_the_order() -> Non
     random.setstate(state)
 
 
-def test_other_takes_what_there_is_where_strangers_are_few() -> None:
-    two = {name: DOCUMENTS[name] for name in "ab"}
-    (batch,) = batches("other", [QUESTIONS[0]], documents=two)
+def test_other_takes_what_has_adapters_where_strangers_are_few() -> None:
+    (batch,) = batches("other", [QUESTIONS[0]], encoded=["a", "b"])
     assert [found.document_id for found in batch.adapters[0]] == ["b"]
-    (batch,) = batches("other", [QUESTIONS[0]], documents={"a": DOCUMENTS["a"]})
+    (batch,) = batches("other", [QUESTIONS[0]], encoded=["a"])
     assert batch.adapters == [[]]
 
 
@@ -195,7 +200,7 @@ def test_a_document_that_nobody_knows_is_named() -> None:
 
 @pytest.mark.parametrize("index", [-1, 2])
 def test_a_batch_that_there_is_not_is_an_index_error(index: int) -> None:
-    made = QuestionBatches("closed_book", QUESTIONS, {}, DOCUMENTS, ENCODER, 2, 100)
+    made = QuestionBatches("closed_book", QUESTIONS, {}, DOCUMENTS, [], ENCODER, 2, 100)
     with pytest.raises(IndexError, match=str(index)):
         made[index]
 
