@@ -129,12 +129,7 @@ def read_adapter(
         ValueError: If they are damaged, too large, or of another model or other settings.
     """
     files = StoreFiles(path_or_url)
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        if not files.exists(name):
-            files.refuse_pickles()
-            raise FileNotFoundError(
-                f"{files.path(name)}: no such file; PEFT's save_pretrained writes it"
-            )
+    _require(files, CONFIG_FILE)
     found = read_config(files.read(CONFIG_FILE, stop=_CONFIG_LIMIT), files.path(CONFIG_FILE)).lora
     for setting in ("rank", "alpha"):
         ours, theirs = getattr(lora, setting), getattr(found, setting)
@@ -143,8 +138,17 @@ def read_adapter(
                 f"{files.path(CONFIG_FILE)}: has {setting} {theirs}, expected {ours}; set the "
                 f"LoRA {setting} to {theirs}, or use another adapter"
             )
+    _require(files, WEIGHTS_FILE)
     check_sizes(files, WEIGHTS_FILE, layout)
     return adapter_row(files.read(WEIGHTS_FILE), layout, files.path(WEIGHTS_FILE))
+
+
+def _require(files: StoreFiles, name: str) -> None:
+    if not files.exists(name):
+        files.refuse_pickles()
+        raise FileNotFoundError(
+            f"{files.path(name)}: no such file; PEFT's save_pretrained writes it"
+        )
 
 
 def adapter_row(content: bytes, layout: AdapterLayout, source: str) -> Tensor:

@@ -27,14 +27,19 @@ class PublishedAdapter:
     text_digest: str
 
 
-def find_adapters(published_dir: Path, data_file: Path | None = None) -> list[PublishedAdapter]:
+def find_adapters(
+    published_dir: Path,
+    data_file: Path | None = None,
+    passage_id: Callable[[str], str] = digest_text,
+) -> list[PublishedAdapter]:
     """Return the adapters below a folder, each document's first, in the order of their questions.
 
     Args:
         published_dir: The folder in which ``data_0`` lies; without ``data_file``, also any above.
         data_file: The published data file that they were made from. With it a document's id is
-            `passage_id` of its text, and so the same for all questions that share the passage;
-            without it the id is ``data_{i}/passage_{j}``.
+            made from its text, and so the same for all questions that share the passage; without
+            it the id is ``data_{i}/passage_{j}``.
+        passage_id: What gives a text its id; a published passage has none.
 
     Raises:
         FileNotFoundError: If there are none.
@@ -61,11 +66,6 @@ def find_adapters(published_dir: Path, data_file: Path | None = None) -> list[Pu
         adapter = PublishedAdapter(folder, document_id, digest_text(passages[name]))
         found.setdefault(document_id, adapter)
     return list(found.values())
-
-
-def passage_id(text: str) -> str:
-    """Return the id of a published passage, which has none but its text."""
-    return digest_text(text)
 
 
 def read_lora(adapter: PublishedAdapter) -> LoraConfig:
