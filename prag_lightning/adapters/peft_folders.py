@@ -30,6 +30,8 @@ from prag_lightning.adapters.recipe import Manifest
 from prag_lightning.adapters.store_base import AdapterStore, Damage, WriteLock
 
 DOCUMENT_FILE = "document.json"
+# Bytes that are read of the two files beside the weights.
+_SMALL_FILE_LIMIT = 2**20
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -162,7 +164,7 @@ def _read_document(files: StoreFiles, folder: str) -> Line:
     """
     name = f"{folder}/{DOCUMENT_FILE}"
     try:
-        content = files.read(name)
+        content = files.read(name, stop=_SMALL_FILE_LIMIT)
         document = read_line(content[:-1])
     except (ValueError, FileNotFoundError) as error:
         raise _damaged(files, name, "cannot be read") from error
@@ -182,7 +184,8 @@ def _read_weights(files: StoreFiles, folder: str, layout: AdapterLayout, documen
     name = f"{folder}/{WEIGHTS_FILE}"
     try:
         check_sizes(files, name, layout)
-        weights, config = files.read(name), files.read(f"{folder}/{CONFIG_FILE}")
+        weights = files.read(name)
+        config = files.read(f"{folder}/{CONFIG_FILE}", stop=_SMALL_FILE_LIMIT)
     except FileNotFoundError as error:
         raise _damaged(files, folder, "lacks a file") from error
     if not is_intact(document, weights, config):
