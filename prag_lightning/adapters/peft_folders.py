@@ -27,6 +27,7 @@ from prag_lightning.adapters.peft_format import (
     config_json,
 )
 from prag_lightning.adapters.recipe import Manifest
+from prag_lightning.adapters.rows import all_finite
 from prag_lightning.adapters.store_base import AdapterStore, Damage, WriteLock
 
 DOCUMENT_FILE = "document.json"
@@ -85,7 +86,7 @@ class PeftFolderStore(AdapterStore):
     def _add(self, document_ids: Sequence[str], rows: Tensor, text_digests: Sequence[str]) -> None:
         for document_id, row, digest in zip(document_ids, rows, text_digests, strict=True):
             numbers = row.to(_DTYPES[self.manifest.dtype])
-            if not torch.isfinite(numbers).all():
+            if not all_finite(numbers):
                 raise ValueError(
                     f"document {document_id!r}: its adapter holds numbers that are not finite in "
                     f"{self.manifest.dtype}; nothing of it was stored"

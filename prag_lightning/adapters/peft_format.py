@@ -13,6 +13,7 @@ from torch import Tensor
 
 from prag_lightning.adapters.files import StoreFiles
 from prag_lightning.adapters.layout import AdapterLayout, LoraConfig
+from prag_lightning.adapters.rows import all_finite
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
@@ -162,7 +163,7 @@ def adapter_row(content: bytes, layout: AdapterLayout, source: str) -> Tensor:
     except SafetensorError as error:
         raise ValueError(f"{source}: is no whole safetensors file ({error})") from error
     row = layout.join(_without_doubled_prefix(tensors, source), source)
-    if not row.is_floating_point() or not torch.isfinite(row).all():
+    if not row.is_floating_point() or not all_finite(row):
         raise ValueError(f"{source}: holds {row.dtype} numbers that are not all finite")
     return row.to(torch.float32)
 
