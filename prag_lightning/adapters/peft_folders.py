@@ -31,6 +31,7 @@ from prag_lightning.adapters.rows import all_finite
 from prag_lightning.adapters.store_base import AdapterStore, Damage, WriteLock
 
 DOCUMENT_FILE = "document.json"
+_NAME_DIGITS = 64
 # Bytes that are read of the two files beside the weights.
 _SMALL_FILE_LIMIT = 2**20
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -154,7 +155,9 @@ def document_folders(files: StoreFiles) -> Iterator[str]:
     """Yield the folders of all documents."""
     for part in files.names("documents"):
         for name in files.names(f"documents/{part}"):
-            yield f"documents/{part}/{name}"
+            # Desktops leave files of their own in folders.
+            if len(name) == _NAME_DIGITS:
+                yield f"documents/{part}/{name}"
 
 
 def _read_document(files: StoreFiles, folder: str) -> Line:
