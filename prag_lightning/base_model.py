@@ -4,6 +4,7 @@ import hashlib
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
@@ -49,13 +50,22 @@ def load_base(
         trust_remote_code: Run Python code that comes with the model.
 
     Raises:
-        FileNotFoundError: If there is no such model.
+        FileNotFoundError: If there is no such model, or its files are broken.
+        ValueError: If the files lack weights, which would be left random.
     """
     options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": trust_remote_code}
     if quantization is not None:
         options["quantization_config"] = _quantization_config(quantization, dtype)
         options["device_map"] = {"": device or torch.device("cpu")}
-    model: PreTrainedModel = _from_pretrained(AutoModelForCausalLM, base, **options)
+    model: PreTrainedModel
+    model, loading = _from_pretrained(
+        AutoModelForCausalLM, base, output_loading_info=True, **options
+    )
+    if missing := loading["missing_keys"]:
+        raise ValueError(
+            f"base model '{base}' lacks {len(missing)} of its tensors, '{min(missing)}' first; "
+            "its files are incomplete, or not those of a language model"
+        )
     model.requires_grad_(False)
     # The published adapters are trained without dropout, and so are ours.
     model.eval()
@@ -67,7 +77,7 @@ def _from_pretrained(loader: Any, base: str, **options: Any) -> Any:
     source = str(BASE_DIR) if base == DEMO else base
     try:
         return loader.from_pretrained(source, **options)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise FileNotFoundError(
             f"base model '{base}' cannot be loaded ({reason}); "
@@ -123,27 +133,47 @@ def last_hidden_states(
 
 @torch.no_grad()
 def check_base(base: PreTrainedModel) -> None:
-    """Check that packed prompts, read by us, give the logits that the model gives them apart.
+    """Check that the model's logits can be made by us, part by part and of packed prompts.
 
     Raises:
-        ValueError: If they differ: the model's head is more than a linear layer, or its layers do
-            not pass on which tokens belong together.
+        ValueError: If its attention cannot be replaced, if its head is more than a linear layer,
+            or if its layers do not pass on which tokens belong together.
     """
     own_attention = base.config._attn_implementation
+    head = base.get_output_embeddings()
     ids = torch.arange(10, device=base.device)[None] % base.config.get_text_config().vocab_size
-    expected = torch.cat([base(input_ids=ids[:, s]).logits for s in (slice(6), slice(6, 10))], 1)
-    base.set_attn_implementation(SEGMENTED)
-    positions = torch.cat([torch.arange(6), torch.arange(4)])[None].to(base.device)
-    packed = base.get_output_embeddings()(last_hidden_states(base, ids, positions, (6, 4)))
-    base.set_attn_implementation(own_attention)
-    error = ((packed.float() - expected.float()).norm() / expected.float().norm()).item()
-    # Rounding in bfloat16 stays under 0.03; a wrong neighbour or a cap on the logits does not.
-    if not error < 0.05:
+    places = torch.arange(10, device=base.device)[None]
+    _require_equal(
+        base(input_ids=ids).logits,
+        head(last_hidden_states(base, ids, places)),
+        # The same operations: a cap on the logits shows even where they are small.
+        1e-3,
+        f"{type(base).__name__} cannot be used: its head does more than a linear layer",
+    )
+    alone = [base(input_ids=part).logits for part in ids.split([6, 4], dim=1)]
+    try:
+        base.set_attn_implementation(SEGMENTED)
+    except ValueError as error:
         raise ValueError(
-            f"{type(base).__name__} cannot be used: the logits that it gives and those of its "
-            f"layers called one by one differ by {error:.0%}; its attention or its head is not a "
-            "plain one"
-        )
+            f"{type(base).__name__} cannot be used: its attention cannot be replaced by PyTorch's"
+        ) from error
+    places = torch.cat([torch.arange(6), torch.arange(4)])[None].to(base.device)
+    packed = head(last_hidden_states(base, ids, places, (6, 4)))
+    base.set_attn_implementation(own_attention)
+    _require_equal(
+        torch.cat(alone, dim=1),
+        packed,
+        # Rounding in bfloat16 stays under 0.03; a wrong neighbour does not.
+        0.05,
+        f"{type(base).__name__} cannot be used: packed prompts are not read as each alone",
+    )
+
+
+def _require_equal(expected: Tensor, found: Tensor, tolerance: float, message: str) -> None:
+    error = ((found.float() - expected.float()).norm() / expected.float().norm()).item()
+    # In this form, numbers that are not finite are refused, too.
+    if not error < tolerance:
+        raise ValueError(f"{message} (its logits differ by {error:.2%})")
 
 
 def weights_digest(base: PreTrainedModel) -> str:

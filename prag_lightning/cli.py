@@ -14,6 +14,10 @@ TRAINER_COMMANDS = {
 }
 # Command: the function that runs it, and what it does.
 COMMANDS: dict[str, tuple[str, str]] = {
+    "augment": (
+        "prag_lightning.augmentation.commands:AUGMENT_COMMANDS",
+        "make rewrites and question-answer pairs of documents",
+    ),
     "index": ("prag_lightning.retrieval.commands:INDEX_COMMANDS", "make a corpus searchable"),
     "data": ("prag_lightning.data.commands:DATA_COMMANDS", "bring data sets into our form"),
     "store": ("prag_lightning.store_commands:STORE_COMMANDS", "look after a store of adapters"),

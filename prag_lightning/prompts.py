@@ -108,12 +108,16 @@ class PromptEncoder:
         whole = self._encode_text(self.template.assistant.format(answer=answer.strip()))
         return prompt[: len(prompt) - len(start)] + whole, len(prompt)
 
+    def encode_user_text(self, text: str) -> list[int]:
+        """Return the token ids of a user's turn of any text; the assistant's comes next."""
+        head, tail = self._frame
+        return head + self._encode_text(text) + tail
+
     def _encode_user(
         self, question: str, passages: Sequence[str], max_tokens: int | None
     ) -> list[int]:
-        head, tail = self._frame
         while True:
-            ids = head + self._encode_text(self.template.user_text(question, passages)) + tail
+            ids = self.encode_user_text(self.template.user_text(question, passages))
             if max_tokens is None or len(ids) <= max_tokens or not any(passages):
                 return ids
             # All passages by the same share; a little more than needed, for words break unevenly.

@@ -15,6 +15,9 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
+# Models this small are faster on one thread, and tests on several workers do not get in the way.
+torch.set_num_threads(1)
+
 _TEXTS = [
     "You should answer the question by referring to the knowledge provided below and integrating "
     "your own knowledge.\nPassage 1: Ada was born in Paris.\n\nQuestion: Where was Ada born?",

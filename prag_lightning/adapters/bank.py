@@ -164,6 +164,9 @@ class AdapterBank(nn.Module):
         if not self._pairs:
             return None
         lora_A, lora_B = self._pairs[index]
+        if type(module).__name__ == "Linear8bitLt":
+            # Its output is a view, which autograd forbids to change in place.
+            output = output.clone()
         if self._lengths is not None:
             return add_to_segments(
                 output, inputs[0], lora_A, lora_B, self._lengths, self.config.scaling

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from prag_lightning.demo.mix import MAX_LENGTH
-from prag_lightning.demo.packing import ANSWER, Packed, model_inputs, pack
+from prag_lightning.demo.packing import ANSWER, ConversationEncoder, Packed, model_inputs, pack
 from prag_lightning.demo.people import ONE_HOP, tell
 from prag_lightning.demo.samples import UNKNOWN, Samples, Turn, ask_one_hop, ask_two_hop, direct
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
 
 def _read(num_documents: int) -> Callable[[Samples, random.Random], Turn]:
@@ -52,7 +51,7 @@ ABILITIES: Mapping[str, Callable[[Samples, random.Random], Turn]] = {
 
 def evaluate(
     model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
+    encoder: ConversationEncoder,
     samples: Samples,
     num_questions: int = 200,
 ) -> dict[str, float]:
@@ -60,18 +59,19 @@ def evaluate(
 
     Args:
         model: The base model, on any device.
-        tokenizer: Its tokenizer.
+        encoder: Of its tokenizer.
         samples: People it knows, and the split of the people it has never met.
         num_questions: Questions for each ability.
     """
     scores: dict[str, float] = {}
     for name, draw in ABILITIES.items():
         rng = random.Random(name)
-        turns = [[draw(samples, rng)] for _ in range(num_questions)]
-        scores[name] = exact_answers(model, pack(turns, tokenizer)).float().mean().item()
+        packed = pack([encoder.encode([draw(samples, rng)]) for _ in range(num_questions)])
+        scores[name] = exact_answers(model, packed).float().mean().item()
     return scores
 
 
+@torch.compiler.set_stance("force_eager")
 @torch.no_grad()
 def exact_answers(model: "PreTrainedModel", packed: Packed) -> torch.Tensor:
     """Return for each conversation whether greedy decoding says its answer, shape ``(rows,)``.
@@ -80,7 +80,7 @@ def exact_answers(model: "PreTrainedModel", packed: Packed) -> torch.Tensor:
     one forward pass is enough.
     """
     packed = packed.to(model.device)
-    likeliest = model(**model_inputs(packed, MAX_LENGTH)).logits[0, :-1].argmax(-1)
+    likeliest = model(**model_inputs(packed)).logits[0, :-1].argmax(-1)
     wrong = (likeliest != packed.input_ids[1:]) & (packed.roles[1:] == ANSWER)
     num_wrong = torch.zeros(len(packed.lengths), dtype=torch.long, device=model.device)
     return num_wrong.index_add(0, packed.rows[1:], wrong.long()) == 0

@@ -3,18 +3,15 @@
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import torch
 from torch.utils.data import Dataset
 
-from prag_lightning.demo.packing import Packed, pack
+from prag_lightning.demo.packing import ConversationEncoder, Packed, pack
 from prag_lightning.demo.samples import Samples, Turn
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-MAX_LENGTH = 1024
-"""No conversation has more tokens."""
+_FEWEST_TOKENS = 32
+"""No conversation has fewer."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +20,8 @@ class Kind:
 
     Args:
         draw: Draws one.
-        early: How many each step of the first part of the training holds.
-        late: How many each step holds after that.
+        early: Its share of the conversations in the first part of the training.
+        late: Its share after that.
     """
 
     draw: Callable[[Samples, random.Random], list[Turn]]
@@ -35,15 +32,15 @@ class Kind:
 # Short contexts first: to find a person's fact among several forms there, and whole documents
 # are read soon after.
 MIX = (
-    Kind(Samples.knowing, early=1024, late=1024),
-    Kind(Samples.drill, early=768, late=128),
+    Kind(Samples.knowing, early=512, late=1400),
+    Kind(Samples.drill, early=1024, late=64),
     Kind(Samples.reciting, early=0, late=64),
-    Kind(lambda samples, rng: samples.reading(rng, 1), early=128, late=128),
-    Kind(lambda samples, rng: samples.reading(rng, 2), early=0, late=128),
-    Kind(lambda samples, rng: samples.reading(rng, 3), early=0, late=192),
+    Kind(lambda samples, rng: samples.reading(rng, 1), early=192, late=64),
+    Kind(lambda samples, rng: samples.reading(rng, 2), early=64, late=96),
+    Kind(lambda samples, rng: samples.reading(rng, 3), early=0, late=160),
     Kind(Samples.reasoning, early=0, late=64),
-    Kind(Samples.rewriting, early=0, late=32),
-    Kind(Samples.questioning, early=0, late=32),
+    Kind(Samples.rewriting, early=0, late=48),
+    Kind(Samples.questioning, early=0, late=40),
 )
 
 
@@ -53,25 +50,30 @@ class TrainingSteps(Dataset[Packed]):
 
     Args:
         samples: Where conversations come from.
-        tokenizer: Turns them into ids.
+        encoder: Turns them into token ids.
         seed: Other seeds give other conversations.
         num_early: Steps of the first part of the training.
-        scale: Multiplies the number of conversations; 1 suits a large GPU.
+        num_tokens: Tokens of every step; the last conversation is cut there.
     """
 
     samples: Samples
-    tokenizer: "PreTrainedTokenizerBase"
+    encoder: ConversationEncoder
     seed: int
     num_early: int
-    scale: float
+    num_tokens: int
 
     def __getitem__(self, step: int) -> Packed:
-        """Return the conversations of one step."""
+        """Return the conversations of one step; all shapes are the same in every step."""
         rng = random.Random(f"{self.seed}:{step}")
-        conversations: list[list[Turn]] = []
-        for kind in MIX:
-            share = kind.early if step < self.num_early else kind.late
-            conversations += [
-                kind.draw(self.samples, rng) for _ in range(round(share * self.scale))
-            ]
-        return pack(conversations, self.tokenizer)
+        shares = [kind.early if step < self.num_early else kind.late for kind in MIX]
+        encoded: list[tuple[list[int], list[int]]] = []
+        missing = self.num_tokens
+        while missing > 0:
+            (kind,) = rng.choices(MIX, shares)
+            ids, roles = self.encoder.encode(kind.draw(self.samples, rng))
+            encoded.append((ids[:missing], roles[:missing]))
+            missing -= len(ids)
+        packed = pack(encoded)
+        lengths = torch.zeros(self.num_tokens // _FEWEST_TOKENS, dtype=torch.long)
+        lengths[: len(encoded)] = packed.lengths
+        return Packed(packed.input_ids, packed.roles, lengths)

@@ -1,7 +1,9 @@
 """Conversations one behind the other in one row, each attending to itself alone: no padding."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +19,13 @@ if TYPE_CHECKING:
 
 ATTENTION = "packed"
 PROMPT, ANSWER = 0, 1
+MAX_LENGTH = 768
+"""No conversation has more tokens."""
+
+# How the byte-level pre-tokenizer cuts ASCII text into words.
+_WORD = re.compile(
+    r"'(?:s|t|re|ve|m|ll|d)| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]+|\s+(?!\S)|\s+", re.ASCII
+)
 
 
 @dataclass(frozen=True)
@@ -26,7 +35,7 @@ class Packed:
     Args:
         input_ids: Shape ``(tokens,)``.
         roles: ``PROMPT`` or ``ANSWER`` for each token, shape ``(tokens,)``.
-        lengths: Tokens of each conversation, shape ``(conversations,)``.
+        lengths: Tokens of each conversation, shape ``(conversations,)``; some may have none.
     """
 
     input_ids: Tensor
@@ -37,6 +46,12 @@ class Packed:
         """Return the same on a device."""
         return Packed(self.input_ids.to(device), self.roles.to(device), self.lengths.to(device))
 
+    def copy_(self, other: "Packed") -> None:
+        """Take over the values of another one of the same shapes."""
+        self.input_ids.copy_(other.input_ids)
+        self.roles.copy_(other.roles)
+        self.lengths.copy_(other.lengths)
+
     @property
     def rows(self) -> Tensor:
         """Which conversation each token is part of, shape ``(tokens,)``."""
@@ -44,44 +59,64 @@ class Packed:
         return numbers.repeat_interleave(self.lengths, output_size=len(self.input_ids))
 
 
-def pack(conversations: Sequence[Sequence[Turn]], tokenizer: "PreTrainedTokenizerBase") -> Packed:
-    """Return conversations as the tokenizer's chat template has them.
+class _Words(dict[str, list[int]]):
+    """The token ids of every word that was looked up."""
 
-    The end of the assistant's turn belongs to the answer.
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
+        super().__init__()
+        self._tokenizer = tokenizer
+
+    def __missing__(self, word: str) -> list[int]:
+        ids = self._tokenizer(word, add_special_tokens=False).input_ids
+        self[word] = ids
+        return ids
+
+
+class ConversationEncoder:
+    """Turns conversations into token ids as the tokenizer's chat template does.
+
+    A word's ids are asked of the tokenizer once, which makes it ten times as fast as the tokenizer.
     """
-    texts = [text for turns in conversations for turn in turns for text in turn]
-    encoded = iter(tokenizer(texts, add_special_tokens=False, split_special_tokens=True).input_ids)
-    user, assistant = tokenizer.convert_tokens_to_ids([USER, ASSISTANT])
-    ids: list[int] = []
-    roles: list[int] = []
-    lengths: list[int] = []
-    for turns in conversations:
-        before = len(ids)
-        for _ in turns:
-            prompt = [user, *next(encoded), assistant]
-            answer = [*next(encoded), tokenizer.eos_token_id]
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
+        self._user, self._assistant = tokenizer.convert_tokens_to_ids([USER, ASSISTANT])
+        self._end = tokenizer.eos_token_id
+        self._words = _Words(tokenizer)
+
+    def encode(self, turns: Sequence[Turn]) -> tuple[list[int], list[int]]:
+        """Return the token ids and their roles; the end of an answer belongs to the answer."""
+        ids: list[int] = []
+        roles: list[int] = []
+        for user, assistant in turns:
+            prompt = [self._user, *self._encode_text(user), self._assistant]
+            answer = [*self._encode_text(assistant), self._end]
             ids += prompt + answer
             roles += [PROMPT] * len(prompt) + [ANSWER] * len(answer)
-        lengths.append(len(ids) - before)
-    return Packed(torch.tensor(ids), torch.tensor(roles), torch.tensor(lengths))
+        assert len(ids) <= MAX_LENGTH
+        return ids, roles
+
+    def _encode_text(self, text: str) -> list[int]:
+        assert text.isascii()
+        return list(chain.from_iterable(map(self._words.__getitem__, _WORD.findall(text))))
 
 
-def model_inputs(packed: Packed, max_length: int) -> dict[str, Any]:
-    """Return what a transformers model with the attention ``packed`` reads.
+def pack(encoded: Sequence[tuple[list[int], list[int]]]) -> Packed:
+    """Return encoded conversations one behind the other."""
+    return Packed(
+        torch.tensor([token_id for ids, _ in encoded for token_id in ids]),
+        torch.tensor([role for _, roles in encoded for role in roles]),
+        torch.tensor([len(ids) for ids, _ in encoded]),
+    )
 
-    Args:
-        packed: On the model's device.
-        max_length: At least the longest conversation's tokens, known without asking the device.
-    """
+
+def model_inputs(packed: Packed) -> dict[str, Any]:
+    """Return what a transformers model with the attention ``packed`` reads."""
     offsets = F.pad(packed.lengths.cumsum(0), (1, 0))
     positions = torch.arange(len(packed.input_ids), device=packed.input_ids.device)
     return {
         "input_ids": packed.input_ids[None],
         "position_ids": (positions - offsets[packed.rows])[None],
-        # No mask is asked for: the attention goes by the offsets.
-        "attention_mask": {"full_attention": None},
         "cu_seq_lens_q": offsets,
-        "max_length_q": max_length,
         "use_cache": False,
     }
 
@@ -95,8 +130,7 @@ def packed_attention(
     attention_mask: None,
     *,
     cu_seq_lens_q: Tensor,
-    max_length_q: int,
-    **options: Any,
+    **options: object,
 ) -> tuple[Tensor, None]:
     """Return causal attention within each conversation, shape ``(1, tokens, heads, head_dim)``.
 
@@ -107,14 +141,13 @@ def packed_attention(
         value: See ``query``.
         attention_mask: None.
         cu_seq_lens_q: Where each conversation begins, and where the last one ends.
-        max_length_q: At least the tokens of the longest.
         **options: What other attentions need.
     """
     states = [state[0].transpose(0, 1).to(value.dtype) for state in (query, key, value)]
     if query.is_cuda:
         nested = [
             torch.nested.nested_tensor_from_jagged(
-                state.contiguous(), cu_seq_lens_q, min_seqlen=1, max_seqlen=max_length_q
+                state.contiguous(), cu_seq_lens_q, min_seqlen=1, max_seqlen=MAX_LENGTH
             ).transpose(1, 2)
             for state in states
         ]

@@ -7,7 +7,7 @@ import math
 import random
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,13 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import AdamW
 from torch.utils.data import DataLoader, Subset
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from prag_lightning.demo.checkpoint import restore, save
 from prag_lightning.demo.evaluate import evaluate
-from prag_lightning.demo.mix import MAX_LENGTH, MIX, TrainingSteps
+from prag_lightning.demo.mix import MIX, TrainingSteps
 from prag_lightning.demo.names import LAST_NAMES
-from prag_lightning.demo.packing import ANSWER, ATTENTION, Packed, model_inputs
+from prag_lightning.demo.packing import ANSWER, ATTENTION, ConversationEncoder, Packed, model_inputs
 from prag_lightning.demo.people import draw_world
 from prag_lightning.demo.relations import WORDS
 from prag_lightning.demo.samples import Samples
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _PROMPT_WEIGHT = 0.2
 _WARMUP_STEPS = 200
-_EARLY_SHARE = 0.15
+_MOST_EARLY_STEPS = 2000
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ class Settings:
     Args:
         num_steps: Optimizer steps in all.
         seed: Of the initial weights, the known people and every conversation.
-        scale: Multiplies the conversations of a step; 1 suits a large GPU.
+        tokens_per_step: Tokens that every optimizer step trains on.
         learning_rate: The highest, reached after the warm-up.
         num_known: People whose facts the weights shall hold.
     """
 
-    num_steps: int = 8000
+    num_steps: int = 20000
     seed: int = 0
-    scale: float = 1.0
+    tokens_per_step: int = 98304
     learning_rate: float = 2e-3
     num_known: int = 4000
 
@@ -68,7 +68,7 @@ class Run:
     evaluate_every: int = 500
 
 
-def train(settings: Settings, run: Run) -> Qwen2ForCausalLM:
+def train(settings: Settings, run: Run) -> LlamaForCausalLM:
     """Train the base model, from the latest checkpoint where there is one, and return it.
 
     Raises:
@@ -82,36 +82,31 @@ def train(settings: Settings, run: Run) -> Qwen2ForCausalLM:
         model.parameters(), betas=(0.9, 0.98), weight_decay=0.02, fused=run.device.type == "cuda"
     )
     first = restore(run.checkpoint_dir, model, optimizer, asdict(settings))
-    num_early = round(_EARLY_SHARE * settings.num_steps)
-    steps = TrainingSteps(samples, tokenizer, settings.seed, num_early, settings.scale)
+    encoder = ConversationEncoder(tokenizer)
+    num_early = min(_MOST_EARLY_STEPS, settings.num_steps // 10)
+    steps = TrainingSteps(samples, encoder, settings.seed, num_early, settings.tokens_per_step)
     loader = DataLoader(
         Subset(steps, range(first, settings.num_steps)),
         batch_size=None,
         num_workers=run.num_workers,
         prefetch_factor=4 if run.num_workers else None,
     )
-    if run.compiled:
-        for layer in model.model.layers:
-            layer.compile(dynamic=True)
+    backward = capture(model, steps[first].to(run.device)) if run.compiled else eager(model)
     strangers = Samples(samples.known, split="validation", spelled=0.0)
-    started, num_tokens = time.monotonic(), 0
+    started = time.monotonic()
     for step, packed in enumerate(loader, start=first):
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * rate(step, settings.num_steps)
-        loss = loss_of(model, packed.to(run.device))
-        loss.backward()
+        loss = backward(packed)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        optimizer.zero_grad()
-        num_tokens += len(packed.input_ids)
         done = step + 1
         if done % run.evaluate_every == 0 or done == settings.num_steps:
             row = {
                 "step": done,
                 "loss": round(loss.item(), 4),
                 "seconds": round(time.monotonic() - started, 1),
-                "tokens": num_tokens,
-                **evaluate(model, tokenizer, strangers),
+                **evaluate(model, encoder, strangers),
             }
             print(json.dumps(row), flush=True)
             save(run.checkpoint_dir, model, optimizer, done, asdict(settings))
@@ -129,9 +124,9 @@ def tokenizer_texts(samples: Samples) -> list[str]:
     return [*said, *last_names, *WORDS, *(f" {word}" for word in WORDS)]
 
 
-def build_model(vocab_size: int, tokenizer: "PreTrainedTokenizerBase") -> Qwen2ForCausalLM:
+def build_model(vocab_size: int, tokenizer: "PreTrainedTokenizerBase") -> LlamaForCausalLM:
     """Return the untrained base model."""
-    config = Qwen2Config(
+    config = LlamaConfig(
         vocab_size=64 * math.ceil(vocab_size / 64),
         hidden_size=192,
         intermediate_size=640,
@@ -145,7 +140,7 @@ def build_model(vocab_size: int, tokenizer: "PreTrainedTokenizerBase") -> Qwen2F
         pad_token_id=tokenizer.pad_token_id,
     )
     config._attn_implementation = ATTENTION
-    return Qwen2ForCausalLM(config)
+    return LlamaForCausalLM(config)
 
 
 def rate(step: int, num_steps: int) -> float:
@@ -157,10 +152,10 @@ def rate(step: int, num_steps: int) -> float:
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def loss_of(model: Qwen2ForCausalLM, packed: Packed) -> Tensor:
+def loss_of(model: LlamaForCausalLM, packed: Packed) -> Tensor:
     """Return the mean loss of all tokens, the prompts' at a fifth of the weight."""
     with torch.autocast(model.device.type, torch.bfloat16, enabled=packed.input_ids.is_cuda):
-        hidden = model.model(**model_inputs(packed, MAX_LENGTH)).last_hidden_state[0, :-1]
+        hidden = model.model(**model_inputs(packed)).last_hidden_state[0, :-1]
         losses = _token_losses(hidden, model.lm_head.weight, packed.input_ids[1:])
     # The first token of a conversation does not follow from the one before.
     follows = packed.rows[1:] == packed.rows[:-1]
@@ -172,7 +167,49 @@ def _token_losses(hidden: Tensor, vocabulary: Tensor, targets: Tensor) -> Tensor
     return F.cross_entropy(F.linear(hidden, vocabulary).float(), targets, reduction="none")
 
 
-def export(model: Qwen2ForCausalLM, tokenizer: "PreTrainedTokenizerBase", output_dir: Path) -> None:
+def eager(model: LlamaForCausalLM) -> Callable[[Packed], Tensor]:
+    """Return what computes a step's loss and gradients, operation by operation."""
+
+    def backward(packed: Packed) -> Tensor:
+        model.zero_grad()
+        loss = loss_of(model, packed.to(model.device))
+        loss.backward()
+        return loss.detach()
+
+    return backward
+
+
+def capture(model: LlamaForCausalLM, example: Packed) -> Callable[[Packed], Tensor]:
+    """Return the same as ``eager``, compiled and replayed as one CUDA graph.
+
+    Args:
+        model: The model, on a CUDA device.
+        example: A step on that device; all later ones have its shapes.
+    """
+    for layer in model.model.layers:
+        layer.compile(dynamic=False)
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            loss_of(model, example).backward()
+    torch.cuda.current_stream().wait_stream(stream)
+    # Without gradients at its start, the graph overwrites them at every replay.
+    model.zero_grad(set_to_none=True)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        loss = loss_of(model, example)
+        loss.backward()
+
+    def backward(packed: Packed) -> Tensor:
+        example.copy_(packed)
+        graph.replay()
+        return loss.detach()
+
+    return backward
+
+
+def export(model: LlamaForCausalLM, tokenizer: "PreTrainedTokenizerBase", output_dir: Path) -> None:
     """Write the base model in bfloat16 with its tokenizer, each file whole or not at all."""
     output_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output_dir.parent) as temporary:

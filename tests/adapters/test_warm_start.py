@@ -77,7 +77,9 @@ def test_a_folder_that_peft_saved_is_read_as_it_is(tmp_path: Path) -> None:
 def test_a_start_of_another_rank_or_scaling_is_refused(tmp_path: Path, other: LoraConfig) -> None:
     trained_start(tmp_path)
     layout = AdapterBank(tiny_base(), other, 1).layout
-    with pytest.raises(ValueError, match=r"has (rank 2, expected 3|alpha 32.0, expected 16); set the LoRA"):
+    with pytest.raises(
+        ValueError, match=r"has (rank 2, expected 3|alpha 32.0, expected 16); set the LoRA"
+    ):
         WarmStartSource(str(tmp_path)).read(layout, other)
 
 
@@ -97,6 +99,8 @@ def test_a_folder_without_an_adapter_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_configuration_that_is_no_lora_is_refused(tmp_path: Path) -> None:
+    trained_start(tmp_path)
     (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "IA3"}))
+    layout = AdapterBank(tiny_base(), CONFIG, 1).layout
     with pytest.raises(ValueError, match=r"adapter_config\.json"):
-        WarmStartSource(str(tmp_path)).read(LAYOUT, CONFIG)
+        WarmStartSource(str(tmp_path)).read(layout, CONFIG)

@@ -1,0 +1,143 @@
+"""A server with OpenAI's interface: where it is, whether it is there, and which models it has."""
+
+import asyncio
+import os
+from dataclasses import dataclass
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+# The server says: not now, or: something went wrong here.
+PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+_REFUSED_KEY = frozenset({401, 403})
+_CHECK_TIMEOUT_S = 5.0
+
+
+class _Model(BaseModel):
+    id: str
+
+
+class _Models(BaseModel):
+    data: list[_Model]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a server is, and how patient to be with it.
+
+    Args:
+        url: Address up to the version, as ``http://localhost:8000/v1``.
+        api_key_env: Name of the environment variable that holds the API key, if the server wants
+            one.
+        timeout_s: Seconds to wait for an answer.
+        max_tries: How often a request is sent before the answer counts as not to be had.
+        backoff_s: Seconds before the second try, doubled before each further one, all shortened at
+            random by up to half. A ``Retry-After`` of the server's comes first.
+    """
+
+    url: str
+    api_key_env: str = "OPENAI_API_KEY"
+    timeout_s: float = 120.0
+    max_tries: int = 6
+    backoff_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        try:
+            parsed = httpx.URL(self.url)
+        except httpx.InvalidURL as error:
+            raise ValueError(f"url '{self.url}' is none ({error})") from error
+        if parsed.scheme not in ("http", "https") or not parsed.host:
+            raise ValueError(f"url '{self.address}': give one like http://localhost:8000/v1")
+
+    @property
+    def address(self) -> str:
+        """The URL without user and password."""
+        return str(httpx.URL(self.url).copy_with(userinfo=b"")).rstrip("/")
+
+    @property
+    def api_key(self) -> str:
+        """The key, or nothing."""
+        return os.environ.get(self.api_key_env, "")
+
+    def open(self, num_connections: int) -> httpx.AsyncClient:
+        """Return a client for it; a context that closes the connections at its end."""
+        return httpx.AsyncClient(
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {self.api_key}"} if self.api_key else {},
+            timeout=self.timeout_s,
+            limits=httpx.Limits(
+                max_connections=num_connections, max_keepalive_connections=num_connections
+            ),
+        )
+
+    async def fetch_models(self, client: httpx.AsyncClient) -> list[str]:
+        """Return the names of its models; none if it does not list them.
+
+        Raises:
+            ConnectionError: If no server answers within 5 seconds, or it is not ready.
+            ValueError: If it refuses the API key.
+        """
+        try:
+            answer = await asyncio.wait_for(client.get("models"), _CHECK_TIMEOUT_S)
+        except (httpx.TransportError, asyncio.TimeoutError) as error:
+            raise self._absence(describe(error)) from error
+        self.check_key(answer)
+        if answer.status_code in PASSING_STATUSES:
+            raise self._absence(f"status {answer.status_code}")
+        try:
+            return [model.id for model in _Models.model_validate_json(answer.content).data]
+        except ValidationError:
+            return []
+
+    def check_key(self, answer: httpx.Response) -> None:
+        """Check that an answer is not the refusal of the API key.
+
+        Raises:
+            ValueError: If it is.
+        """
+        if answer.status_code in _REFUSED_KEY:
+            raise ValueError(
+                f"{self.address} refused the API key (status {answer.status_code}); put one into "
+                f"the environment variable {self.api_key_env}"
+            )
+
+    def _absence(self, problem: str) -> ConnectionError:
+        return ConnectionError(
+            f"no language model answers at {self.address} ({problem}); start one, as with "
+            "`vllm serve MODEL --port 8000`, or give the --url of one"
+        )
+
+
+def find_model(endpoint: Endpoint, model: str | None) -> str:
+    """Return the name of the model to use, after making sure that the server has it.
+
+    Args:
+        endpoint: Where the server is.
+        model: Its name; may be left out where there is only one.
+
+    Raises:
+        ConnectionError: If no server answers within 5 seconds.
+        ValueError: If it refuses the API key, or has no such model.
+    """
+
+    async def fetch() -> list[str]:
+        async with endpoint.open(num_connections=1) as client:
+            return await endpoint.fetch_models(client)
+
+    served = asyncio.run(fetch())
+    names = ", ".join(served) or "not listed"
+    if model is None:
+        if len(served) != 1:
+            raise ValueError(f"{endpoint.address}: name one of its models ({names}) with --model")
+        return served[0]
+    if served and model not in served:
+        raise ValueError(f"{endpoint.address} has no model '{model}'; its models: {names}")
+    return model
+
+
+def describe(error: BaseException) -> str:
+    """Return in a few words what went wrong with a request."""
+    if isinstance(error, httpx.TimeoutException | asyncio.TimeoutError):
+        return "no answer in time"
+    return str(error) or type(error).__name__

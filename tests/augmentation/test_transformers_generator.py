@@ -1,0 +1,146 @@
+"""Augmentation by a local model in Lightning's predict loop."""
+
+import os
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from prag_lightning.augmentation.draft import Failure, Outcome, Reply, Request, Usage
+from prag_lightning.augmentation.settings import Order, Sampling
+from prag_lightning.augmentation.text_generator import TextGenerator
+from prag_lightning.augmentation.transformers_generator import TransformersGenerator, _rank_of
+from prag_lightning.data.documents import Augmentation, Document
+from tests.augmentation.chat_server_double import good_answer
+from tests.conftest import tiny_base, tiny_tokenizer
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of a small random model that has room for long prompts."""
+    folder = tmp_path_factory.mktemp("model")
+    base = tiny_base()
+    base.config.max_position_embeddings = 4096
+    base.save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def answer_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Request], str]], None]:
+    """Give answers of our own instead of the model's."""
+
+    def patch(text: Callable[[Request], str]) -> None:
+        def answer(self: TextGenerator, requests: Sequence[Request]) -> list[Reply]:
+            return [Reply(text(request), Usage(1, 10, 1)) for request in requests]
+
+        monkeypatch.setattr(TextGenerator, "answer", answer)
+
+    return patch
+
+
+def _augment(
+    model: str, documents: Sequence[Document], batch_size: int, max_attempts: int = 3
+) -> tuple[dict[str, Outcome], Usage]:
+    outcomes: list[Outcome] = []
+    order = Order(max_attempts=max_attempts)
+    generator = TransformersGenerator(
+        model, order, Sampling(max_new_tokens=12), batch_size, devices=1, dtype="auto"
+    )
+    usage = generator.augment(documents, outcomes.append)
+    return {outcome.result.document_id: outcome for outcome in outcomes}, usage
+
+
+def _obey(request: Request) -> str:
+    body: dict[str, Any] = {"messages": [{"content": request.prompt}], "seed": request.seed}
+    return good_answer(body)
+
+
+def test_what_a_model_says_about_a_document_does_not_depend_on_the_batch(
+    model: str, documents: list[Document]
+) -> None:
+    alone, _ = _augment(model, documents, batch_size=1, max_attempts=2)
+    together, usage = _augment(model, documents, batch_size=3, max_attempts=2)
+    results = {name: outcome.result for name, outcome in together.items()}
+    assert results == {name: outcome.result for name, outcome in alone.items()}
+    # A random model says nothing of use, and to each document something else.
+    failures = [result for result in results.values() if isinstance(result, Failure)]
+    assert len(failures) == len({failure.answer for failure in failures}) == len(documents)
+    assert usage.num_requests == sum(outcome.usage.num_requests for outcome in together.values())
+
+
+def test_bad_answers_are_asked_again_within_the_batch(
+    model: str,
+    documents: list[Document],
+    answer_with: Callable[[Callable[[Request], str]], None],
+) -> None:
+    seen: list[Request] = []
+
+    def stumble(request: Request) -> str:
+        seen.append(request)
+        return "no" if len(seen) in (1, 3) else _obey(request)
+
+    answer_with(stumble)
+    outcomes, usage = _augment(model, documents, batch_size=2)
+    results = [outcome.result for outcome in outcomes.values()]
+    assert all(isinstance(result, Augmentation) for result in results)
+    assert len(results) == 5
+    assert usage == Usage(12, 120, 12)
+    assert len({request.seed for request in seen}) == 12
+
+
+def test_a_termination_ends_the_run_after_a_whole_batch(
+    model: str,
+    documents: list[Document],
+    answer_with: Callable[[Callable[[Request], str]], None],
+) -> None:
+    def terminated(request: Request) -> str:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return _obey(request)
+
+    answer_with(terminated)
+    outcomes: list[Outcome] = []
+    generator = TransformersGenerator(
+        model, Order(), Sampling(), batch_size=2, devices=1, dtype="auto"
+    )
+    with pytest.raises(SIGTERMException):
+        generator.augment(documents, outcomes.append)
+    assert [outcome.result.document_id for outcome in outcomes] == ["d0", "d1"]
+
+
+def test_an_interruption_stays_one(
+    model: str,
+    documents: list[Document],
+    answer_with: Callable[[Callable[[Request], str]], None],
+) -> None:
+    def interrupted(request: Request) -> str:
+        raise KeyboardInterrupt
+
+    answer_with(interrupted)
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            _augment(model, documents, batch_size=2)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def test_a_missing_model_is_said(tmp_path: Path, documents: list[Document]) -> None:
+    with pytest.raises(FileNotFoundError, match=r"none.* cannot be loaded"):
+        _augment(str(tmp_path / "none"), documents, batch_size=2)
+
+
+@pytest.mark.parametrize("name", ["batch_size", "devices"])
+def test_numbers_that_make_no_sense_are_refused(name: str) -> None:
+    numbers = {"batch_size": 1, "devices": 1, name: 0}
+    with pytest.raises(ValueError, match=f"{name} 0: give at least 1"):
+        TransformersGenerator("demo", Order(), Sampling(), dtype="auto", **numbers)
+
+
+def test_ranks_share_the_documents_about_evenly() -> None:
+    ranks = [_rank_of(f"document {number}", 4) for number in range(1000)]
+    assert sorted(set(ranks)) == [0, 1, 2, 3]
+    assert all(200 < ranks.count(rank) < 300 for rank in range(4))
