@@ -48,7 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     # Commands.
     "__main__": {"cli"},
     "cli": {"exit_status", "trainer_cli"},
-    "store_commands": {"adapters", "base_model", "counting"},
+    "store_commands": {"adapters", "base_model", "counting", "data.formats.entries"},
     "trainer_cli": {
         "callbacks",
         "data.datamodule",

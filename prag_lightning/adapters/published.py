@@ -2,8 +2,9 @@
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -93,30 +94,24 @@ def published_settings(published_dir: Path) -> dict[str, Scalar]:
     return dict(settings)
 
 
-def import_adapters(
-    adapters: Sequence[PublishedAdapter],
-    store: AdapterStore,
-    progress: Callable[[int], None] = lambda done: None,
-) -> None:
+def import_adapters(adapters: Iterable[PublishedAdapter], store: AdapterStore) -> None:
     """Store adapters; each is checked against the store's recipe first.
 
     Args:
         adapters: What to store.
         store: Open for writing.
-        progress: Called with the number of adapters that were stored since the last call.
 
     Raises:
         ValueError: If one is damaged, or fits another base model; names its folder.
     """
-    for start in range(0, len(adapters), _AT_ONCE):
-        chunk = adapters[start : start + _AT_ONCE]
+    remaining = iter(adapters)
+    while chunk := list(islice(remaining, _AT_ONCE)):
         rows = [read_adapter(a.folder, store.layout, store.recipe.lora) for a in chunk]
         store.put_many(
             [adapter.document_id for adapter in chunk],
             torch.stack(rows),
             [adapter.text_digest for adapter in chunk],
         )
-        progress(len(chunk))
 
 
 def _natural(folder: Path) -> tuple[str, list[int]]:
