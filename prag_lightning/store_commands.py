@@ -83,24 +83,18 @@ def store_import(
         published_dir: The folder in which data_0 lies. Without data_file it may be one above.
         store: Folder of the store.
         base: The base model they were trained for, by its name on the hub or its folder.
-        data_file: The published data file they were made from. A document's id is then the digest
-            of its passage, and otherwise data_0/passage_0.
+        data_file: The published data file they were made from. Documents then have the ids that
+            they have where that file is converted, and otherwise data_0/passage_0 and so on.
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
     from prag_lightning.adapters.published import find_adapters, import_adapters
     from prag_lightning.adapters.store import open_store
+    from prag_lightning.counting import counted
+    from prag_lightning.data.formats.entries import document_of
 
-    adapters = find_adapters(published_dir, data_file)
+    adapters = find_adapters(published_dir, data_file, lambda text: document_of("", text).id)
     recipe = _published_recipe(published_dir, adapters[0], base)
-    console = Console(stderr=True)
-    with (
-        open_store(store, recipe, mode="write") as opened,
-        Progress(console=console, disable=not console.is_terminal) as progress,
-    ):
-        task = progress.add_task("adapters", total=len(adapters))
-        import_adapters(adapters, opened, lambda done: progress.advance(task, done))
+    with open_store(store, recipe, mode="write") as opened:
+        import_adapters(counted(adapters, "adapters"), opened)
     print(f"{len(adapters)} adapters of {published_dir} are in {store}")
 
 

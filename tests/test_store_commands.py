@@ -22,6 +22,7 @@ from prag_lightning.adapters.recipe import Recipe, digest_tensors
 from prag_lightning.adapters.store import open_store
 from prag_lightning.adapters.warm_start import random_adapter
 from prag_lightning.base_model import weights_digest
+from prag_lightning.data.formats.entries import document_of
 from prag_lightning.store_commands import STORE_COMMANDS
 from tests.conftest import tiny_base
 
@@ -136,6 +137,12 @@ def test_import_stores_published_adapters_with_the_recipe_of_their_base(
         folder.mkdir(parents=True)
         (folder / WEIGHTS_FILE).write_bytes(adapter_bytes(row, layout))
         (folder / CONFIG_FILE).write_bytes(config_json(LORA, "tiny/llama"))
+    passages = ["Paris is big.", "Rome is old.", "Oslo is cold."]
+    questions = [
+        {"test_id": i, "question": "?", "answer": "", "passages": [p], "augment": [{"passage": p}]}
+        for i, p in enumerate(passages)
+    ]
+    (tmp_path / "total.json").write_text(json.dumps(questions))
     prag_store("import", published, tmp_path / "store", "tiny/llama")
     with open_store(tmp_path / "store", mode="read") as store:
         ids = [f"data_{number}/passage_0" for number in range(3)]
@@ -144,3 +151,9 @@ def test_import_stores_published_adapters_with_the_recipe_of_their_base(
         assert store.recipe.modules == layout.modules
         assert store.recipe.base_digest == weights_digest(tiny_base())
         assert store.recipe.training == {"lr": "0.0003_epoch=1_direct"}
+    by_text = tmp_path / "by_text"
+    data_file = tmp_path / "total.json"
+    prag_store("import", published, by_text, "tiny/llama", "--data_file", data_file)
+    with open_store(by_text, mode="read") as store:
+        ids = [document_of("", passage).id for passage in passages]
+        assert torch.equal(store.get_many(ids), rows)

@@ -42,7 +42,7 @@ class RunLock:
         ValueError: If another run is writing into the store; names its process and host.
     """
 
-    def __init__(self, folder: Path, rank: int, run_id: str, wait: float = 60.0) -> None:
+    def __init__(self, folder: Path, rank: int, run_id: str, wait: float = 300.0) -> None:
         if rank:
             _wait_for_run(folder, run_id, wait)
         self._path = folder / (f"rank-{rank:05d}.lock" if rank else "run.lock")

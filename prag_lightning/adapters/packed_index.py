@@ -104,6 +104,9 @@ class Index:
         uri = f"{file.absolute().as_uri()}?mode=ro&immutable=1"
         self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
         self.file = file
+        # The file may come from anywhere: nothing in it is run, and damage is looked for.
+        self._query("PRAGMA trusted_schema = OFF")
+        self._query("PRAGMA cell_size_check = ON")
         rows = self._query("SELECT shard, rows, num_bytes, num_entries FROM covered")
         numbers = [number for row in rows for number in row if isinstance(number, int)]
         if len(numbers) != 4:

@@ -3,7 +3,7 @@
 import json
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from prag_lightning.adapters.files import StoreFiles
@@ -48,6 +48,12 @@ def writer_folders(files: StoreFiles) -> list[str]:
     return [name for name in files.names() if name.startswith("writer-")]
 
 
+def shard_numbers(names: Iterable[str], suffix: str) -> set[int]:
+    """Return the numbers of the shards among file names; files of others are passed over."""
+    stems = (name.removesuffix(suffix) for name in names if name.endswith(suffix))
+    return {int(stem) for stem in stems if stem.isdecimal()}
+
+
 def shard_name(folder: str, shard: int) -> str:
     """Return the name of a shard in the store."""
     return f"{folder}/{shard:06d}.safetensors"
@@ -58,11 +64,17 @@ def journal_name(folder: str, shard: int) -> str:
     return f"{folder}/{shard:06d}.jsonl"
 
 
+def index_names(files: StoreFiles, folder: str) -> list[str]:
+    """Return the names of the indexes in a writer's folder: one, or none yet."""
+    names = files.names(folder)
+    return [name for name in names if name.startswith("index-") and name.endswith(".sqlite")]
+
+
 def open_index(files: StoreFiles, folder: str) -> Index | None:
     """Open the index of a writer, or a copy of it where the store is not on this machine."""
     for attempt in range(_ATTEMPTS):
         # Two of them: a process died before it took the old one away. Either is right.
-        name = next((name for name in files.names(folder) if name.startswith("index-")), None)
+        name = next(iter(index_names(files, folder)), None)
         if name is None:
             return None
         try:
@@ -98,7 +110,7 @@ class WriterFiles:
         files.refuse_pickles(folder)
         self.index = open_index(files, folder)
         names = files.names(folder)
-        self.shards = sorted({int(n.partition(".")[0]) for n in names if n.endswith(".jsonl")})
+        self.shards = sorted(shard_numbers(names, ".jsonl"))
         self.recent: dict[str, Entry] = {}
         self.end = self.index.covered if self.index else Covered()
         for shard in self.shards:

@@ -18,11 +18,13 @@ from prag_lightning.adapters.packed_index import (
 )
 from prag_lightning.adapters.packed_shards import (
     HEADER_BYTES,
+    index_names,
     journal_name,
     open_index,
     rows_in_header,
     shard_header,
     shard_name,
+    shard_numbers,
     whole_lines,
     writer_folders,
 )
@@ -79,26 +81,22 @@ def repair_packed(files: StoreFiles, root: Path, manifest: Manifest) -> None:
 
 def _shards(files: StoreFiles, folder: str, index: Index | None) -> range:
     """Return the shards that must be there: their numbers have no gaps."""
-    numbers = [
-        int(name.partition(".")[0])
-        for name in files.names(folder)
-        if name.endswith((".jsonl", ".safetensors"))
-    ]
-    return range(max([*numbers, index.covered.shard if index else -1], default=-1) + 1)
+    names = files.names(folder)
+    numbers = shard_numbers(names, ".jsonl") | shard_numbers(names, ".safetensors")
+    return range(max([*numbers, index.covered.shard if index else -1]) + 1)
 
 
 def _check_index(files: StoreFiles, folder: str) -> tuple[Index | None, list[Damage]]:
     """Return the index if its bytes are those that its name says, and else what is wrong."""
     damages: list[Damage] = []
     index: Index | None = None
-    for name in files.names(folder):
-        if name.startswith("index-"):
-            file = f"{folder}/{name}"
-            content = files.read(file)
-            if index_name(hashlib.sha256(content).hexdigest()) == name:
-                index = index or open_index(files, folder)
-            else:
-                damages.append(Damage(None, file, "is damaged; its adapters are not"))
+    for name in index_names(files, folder):
+        content = files.read(f"{folder}/{name}")
+        if index_name(hashlib.sha256(content).hexdigest()) == name:
+            index = index or open_index(files, folder)
+        else:
+            what = "is damaged; its adapters are not"
+            damages.append(Damage(None, f"{folder}/{name}", what))
     return index, damages
 
 

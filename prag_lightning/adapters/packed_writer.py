@@ -30,6 +30,7 @@ from prag_lightning.adapters.packed_shards import (
     rows_in_header,
     shard_header,
     shard_name,
+    shard_numbers,
     whole_lines,
 )
 from prag_lightning.adapters.rows import RowCodec
@@ -157,13 +158,12 @@ class ShardWriter(WriterFiles):
 
     def _refuse_lost_journals(self) -> None:
         """Refuse to write where the place of a shard that lost its journal would be taken."""
-        covered = {self.index.covered.shard} if self.index else set()
-        begun = {
-            int(path.stem)
-            for path in (self._root / self.folder).glob("*.safetensors")
-            if int(path.stem) not in self.shards and path.stat().st_size > HEADER_BYTES
-        }
-        if lost := (covered | begun) - set(self.shards):
+        lost = {self.index.covered.shard} if self.index else set()
+        for shard in shard_numbers(self.files.names(self.folder), ".safetensors"):
+            if self.files.size(shard_name(self.folder, shard)) > HEADER_BYTES:
+                lost.add(shard)
+        lost -= set(self.shards)
+        if lost:
             raise _lost(self._root / journal_name(self.folder, min(lost)), "is missing")
 
     def _cut_torn_tail(self, shard: int) -> None:

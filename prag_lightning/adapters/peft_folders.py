@@ -27,9 +27,13 @@ from prag_lightning.adapters.peft_format import (
     config_json,
 )
 from prag_lightning.adapters.recipe import Manifest
+from prag_lightning.adapters.rows import all_finite
 from prag_lightning.adapters.store_base import AdapterStore, Damage, WriteLock
 
 DOCUMENT_FILE = "document.json"
+_NAME_DIGITS = 64
+# Bytes that are read of the two files beside the weights.
+_SMALL_FILE_LIMIT = 2**20
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -83,7 +87,7 @@ class PeftFolderStore(AdapterStore):
     def _add(self, document_ids: Sequence[str], rows: Tensor, text_digests: Sequence[str]) -> None:
         for document_id, row, digest in zip(document_ids, rows, text_digests, strict=True):
             numbers = row.to(_DTYPES[self.manifest.dtype])
-            if not torch.isfinite(numbers).all():
+            if not all_finite(numbers):
                 raise ValueError(
                     f"document {document_id!r}: its adapter holds numbers that are not finite in "
                     f"{self.manifest.dtype}; nothing of it was stored"
@@ -151,7 +155,9 @@ def document_folders(files: StoreFiles) -> Iterator[str]:
     """Yield the folders of all documents."""
     for part in files.names("documents"):
         for name in files.names(f"documents/{part}"):
-            yield f"documents/{part}/{name}"
+            # Desktops leave files of their own in folders.
+            if len(name) == _NAME_DIGITS:
+                yield f"documents/{part}/{name}"
 
 
 def _read_document(files: StoreFiles, folder: str) -> Line:
@@ -162,7 +168,7 @@ def _read_document(files: StoreFiles, folder: str) -> Line:
     """
     name = f"{folder}/{DOCUMENT_FILE}"
     try:
-        content = files.read(name)
+        content = files.read(name, stop=_SMALL_FILE_LIMIT)
         document = read_line(content[:-1])
     except (ValueError, FileNotFoundError) as error:
         raise _damaged(files, name, "cannot be read") from error
@@ -182,7 +188,8 @@ def _read_weights(files: StoreFiles, folder: str, layout: AdapterLayout, documen
     name = f"{folder}/{WEIGHTS_FILE}"
     try:
         check_sizes(files, name, layout)
-        weights, config = files.read(name), files.read(f"{folder}/{CONFIG_FILE}")
+        weights = files.read(name)
+        config = files.read(f"{folder}/{CONFIG_FILE}", stop=_SMALL_FILE_LIMIT)
     except FileNotFoundError as error:
         raise _damaged(files, folder, "lacks a file") from error
     if not is_intact(document, weights, config):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from prag_lightning.adapters.files import StoreFiles
 from prag_lightning.adapters.layout import AdapterLayout, LoraConfig
+from prag_lightning.adapters.rows import all_finite
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
@@ -129,12 +130,7 @@ def read_adapter(
         ValueError: If they are damaged, too large, or of another model or other settings.
     """
     files = StoreFiles(path_or_url)
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        if not files.exists(name):
-            files.refuse_pickles()
-            raise FileNotFoundError(
-                f"{files.path(name)}: no such file; PEFT's save_pretrained writes it"
-            )
+    _require(files, CONFIG_FILE)
     found = read_config(files.read(CONFIG_FILE, stop=_CONFIG_LIMIT), files.path(CONFIG_FILE)).lora
     for setting in ("rank", "alpha"):
         ours, theirs = getattr(lora, setting), getattr(found, setting)
@@ -143,8 +139,17 @@ def read_adapter(
                 f"{files.path(CONFIG_FILE)}: has {setting} {theirs}, expected {ours}; set the "
                 f"LoRA {setting} to {theirs}, or use another adapter"
             )
+    _require(files, WEIGHTS_FILE)
     check_sizes(files, WEIGHTS_FILE, layout)
     return adapter_row(files.read(WEIGHTS_FILE), layout, files.path(WEIGHTS_FILE))
+
+
+def _require(files: StoreFiles, name: str) -> None:
+    if not files.exists(name):
+        files.refuse_pickles()
+        raise FileNotFoundError(
+            f"{files.path(name)}: no such file; PEFT's save_pretrained writes it"
+        )
 
 
 def adapter_row(content: bytes, layout: AdapterLayout, source: str) -> Tensor:
@@ -158,7 +163,7 @@ def adapter_row(content: bytes, layout: AdapterLayout, source: str) -> Tensor:
     except SafetensorError as error:
         raise ValueError(f"{source}: is no whole safetensors file ({error})") from error
     row = layout.join(_without_doubled_prefix(tensors, source), source)
-    if not row.is_floating_point() or not torch.isfinite(row).all():
+    if not row.is_floating_point() or not all_finite(row):
         raise ValueError(f"{source}: holds {row.dtype} numbers that are not all finite")
     return row.to(torch.float32)
 

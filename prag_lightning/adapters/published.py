@@ -2,8 +2,9 @@
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -27,14 +28,19 @@ class PublishedAdapter:
     text_digest: str
 
 
-def find_adapters(published_dir: Path, data_file: Path | None = None) -> list[PublishedAdapter]:
+def find_adapters(
+    published_dir: Path,
+    data_file: Path | None = None,
+    passage_id: Callable[[str], str] = digest_text,
+) -> list[PublishedAdapter]:
     """Return the adapters below a folder, each document's first, in the order of their questions.
 
     Args:
         published_dir: The folder in which ``data_0`` lies; without ``data_file``, also any above.
         data_file: The published data file that they were made from. With it a document's id is
-            `passage_id` of its text, and so the same for all questions that share the passage;
-            without it the id is ``data_{i}/passage_{j}``.
+            made from its text, and so the same for all questions that share the passage; without
+            it the id is ``data_{i}/passage_{j}``.
+        passage_id: What gives a text its id; a published passage has none.
 
     Raises:
         FileNotFoundError: If there are none.
@@ -63,11 +69,6 @@ def find_adapters(published_dir: Path, data_file: Path | None = None) -> list[Pu
     return list(found.values())
 
 
-def passage_id(text: str) -> str:
-    """Return the id of a published passage, which has none but its text."""
-    return digest_text(text)
-
-
 def read_lora(adapter: PublishedAdapter) -> LoraConfig:
     """Return the LoRA settings of an adapter."""
     file = adapter.folder / CONFIG_FILE
@@ -93,30 +94,24 @@ def published_settings(published_dir: Path) -> dict[str, Scalar]:
     return dict(settings)
 
 
-def import_adapters(
-    adapters: Sequence[PublishedAdapter],
-    store: AdapterStore,
-    progress: Callable[[int], None] = lambda done: None,
-) -> None:
+def import_adapters(adapters: Iterable[PublishedAdapter], store: AdapterStore) -> None:
     """Store adapters; each is checked against the store's recipe first.
 
     Args:
         adapters: What to store.
         store: Open for writing.
-        progress: Called with the number of adapters that were stored since the last call.
 
     Raises:
         ValueError: If one is damaged, or fits another base model; names its folder.
     """
-    for start in range(0, len(adapters), _AT_ONCE):
-        chunk = adapters[start : start + _AT_ONCE]
+    remaining = iter(adapters)
+    while chunk := list(islice(remaining, _AT_ONCE)):
         rows = [read_adapter(a.folder, store.layout, store.recipe.lora) for a in chunk]
         store.put_many(
             [adapter.document_id for adapter in chunk],
             torch.stack(rows),
             [adapter.text_digest for adapter in chunk],
         )
-        progress(len(chunk))
 
 
 def _natural(folder: Path) -> tuple[str, list[int]]:

@@ -17,7 +17,6 @@ from prag_lightning.adapters.peft_format import (
 from prag_lightning.adapters.published import (
     find_adapters,
     import_adapters,
-    passage_id,
     published_settings,
     read_lora,
 )
@@ -71,14 +70,14 @@ def test_with_the_data_file_a_passage_of_several_questions_is_one_document(tmp_p
     questions = [["Paris is big.", "Rome is old."], ["Rome is old."]]
     data = [{"augment": [{"pid": j, "passage": p} for j, p in enumerate(q)]} for q in questions]
     data_file.write_text(json.dumps(data))
-    found = find_adapters(tmp_path / BELOW, data_file)
+    found = find_adapters(tmp_path / BELOW, data_file, passage_id=str.upper)
     assert [adapter.document_id for adapter in found] == [
-        passage_id("Paris is big."),
-        passage_id("Rome is old."),
+        "PARIS IS BIG.",
+        "ROME IS OLD.",
     ]
     with open_store(tmp_path / "store", RECIPE, mode="write") as store:
         import_adapters(found, store)
-        assert torch.equal(store.get_many([passage_id("Rome is old.")])[0], rows[1])
+        assert torch.equal(store.get_many(["ROME IS OLD."])[0], rows[1])
 
 
 @pytest.mark.parametrize(

@@ -328,6 +328,20 @@ def test_reading_and_verifying_write_nothing(tmp_path: Path, layout: StoreLayout
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
+def test_files_that_desktops_leave_in_folders_are_passed_over(
+    tmp_path: Path, layout: StoreLayout
+) -> None:
+    rows = fill(tmp_path, 3, layout)
+    for folder in [tmp_path, *(path for path in tmp_path.rglob("*") if path.is_dir())]:
+        for name in (".DS_Store", "._000000.jsonl", "notes.safetensors", "index-of-all.txt"):
+            (folder / name).write_text("what a desktop writes")
+    assert verify_store(tmp_path) == []
+    with open_store(tmp_path, RECIPE, layout=layout, mode="write") as store:
+        assert sorted(store.ids()) == names(3)
+        assert torch.equal(store.get_many(names(3)), rows)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_stats_count_documents_and_bytes(tmp_path: Path, layout: StoreLayout) -> None:
     fill(tmp_path, 3, layout)
     with open_store(tmp_path, mode="read") as store:
