@@ -20,8 +20,8 @@ class Clock(Callback):
         """Start."""
         self.start = now(pl_module.device)
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop."""
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop; the writer has ended by now."""
         self.seconds = now(pl_module.device) - self.start
 
 

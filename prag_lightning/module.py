@@ -172,15 +172,14 @@ class ParametricRAG(LightningModule):
         losses = self.slots.step(batch, cast(Any, self.optimizers()))
         self._num_encoded += len(batch.ends)
         seconds = time.monotonic() - self._start
-        self.log_dict(
-            {
-                "loss": losses.mean(),
-                "documents": float(self._num_encoded),
-                "documents_per_second": self._num_encoded / seconds,
-                "padding": 1 - batch.num_tokens / batch.input_ids.numel(),
-            },
-            batch_size=1,
-        )
+        numbers = {
+            "documents": self._num_encoded,
+            "documents_per_second": self._num_encoded / seconds,
+            "padding": 1 - batch.num_tokens / batch.input_ids.numel(),
+        }
+        # Made on the CPU, for a number that goes to the device waits for all its work.
+        tensors = {name: torch.tensor(float(number)) for name, number in numbers.items()}
+        self.log_dict({"loss": losses.mean(), **tensors}, batch_size=1)
 
     def on_test_start(self) -> None:
         """Check that the base is one that we know how to score."""

@@ -1,6 +1,7 @@
 """Training the documents in a bank's slots: losses, gradients, and what may go wrong with them."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -46,9 +47,7 @@ class SlotTrainer:
         self.max_grad_norm = max_grad_norm
         self.loss_scaling = loss_scaling
         self.compile = compile
-        self._read_prompts = last_hidden_states
-        if compile:
-            self._read_prompts = torch.compile(last_hidden_states, dynamic=True)
+        self._read_prompts = _compiled_last_hidden_states() if compile else last_hidden_states
         device = bank.weight.device
         self._finite = torch.ones(bank.num_slots, dtype=torch.bool, device=device)
         self._loss_scales = torch.ones(bank.num_slots, device=device)
@@ -130,3 +129,9 @@ class SlotTrainer:
 
     def _places(self, slots: Sequence[int]) -> Tensor:
         return torch.tensor(slots).to(self.bank.weight.device, non_blocking=True)
+
+
+@cache
+def _compiled_last_hidden_states() -> Callable[..., Tensor]:
+    """Compile for any number of rows and tokens, once in a process."""
+    return torch.compile(last_hidden_states, dynamic=True)
