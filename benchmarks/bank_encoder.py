@@ -25,6 +25,14 @@ class Clock(Callback):
         self.seconds = now(pl_module.device) - self.start
 
 
+class ResidentRAG(ParametricRAG):
+    """Stays on its device, where the Trainer would move it to the CPU after every fit."""
+
+    def cpu(self) -> "ResidentRAG":
+        """Stay."""
+        return self
+
+
 class BankEncoder:
     """The module with its bank, over a model in memory.
 
@@ -37,7 +45,7 @@ class BankEncoder:
     def __init__(self, base: PreTrainedModel, tokenizer_dir: Path, compile: bool = False) -> None:
         self.tokenizer_dir = tokenizer_dir
         self.device = base.device
-        self.module = ParametricRAG(base=str(tokenizer_dir), compile=compile)
+        self.module = ResidentRAG(base=str(tokenizer_dir), compile=compile)
         self.module.base = base
         self.module.bank = AdapterBank(base, self.module.lora, 1)
 
@@ -65,6 +73,4 @@ class BankEncoder:
                 callbacks=[WarmStart(), AdapterWriter(), clock],
             )
             trainer.fit(self.module, data)
-        # The Trainer moves a model to the CPU when it is done.
-        self.module.to(self.device)
         return clock.seconds
