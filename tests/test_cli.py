@@ -206,9 +206,7 @@ def test_bad_input_gets_one_line_and_status_2(
 def test_every_config_fits_the_code(
     config: Path, command: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main([command, "--config", str(config), "--print_config"])
-    assert stop.value.code in (0, None)
+    assert main([command, "--config", str(config), "--print_config"]) == 0
     assert "default_root_dir" in capfd.readouterr().out
 
 
