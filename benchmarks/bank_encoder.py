@@ -45,6 +45,9 @@ class BankEncoder:
     def __init__(self, base: PreTrainedModel, tokenizer_dir: Path, compile: bool = False) -> None:
         self.tokenizer_dir = tokenizer_dir
         self.device = base.device
+        # On a GPU rows with padding are faster than a loop over segments, and a compiler wants
+        # the same operations at every step.
+        self.packed = self.device.type == "cpu" and not compile
         self.module = ResidentRAG(base=str(tokenizer_dir), compile=compile)
         self.module.base = base
         self.module.bank = AdapterBank(base, self.module.lora, 1)
@@ -56,10 +59,7 @@ class BankEncoder:
         clock = Clock()
         with tempfile.TemporaryDirectory() as root:
             data = DocumentDataModule(
-                str(documents_dir),
-                base=str(self.tokenizer_dir),
-                # Without padding on a CPU, in rows on a GPU.
-                packed=self.device.type == "cpu",
+                str(documents_dir), base=str(self.tokenizer_dir), packed=self.packed
             )
             trainer = Trainer(
                 accelerator="gpu" if self.device.type == "cuda" else "cpu",

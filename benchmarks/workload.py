@@ -114,7 +114,9 @@ def write_documents(size: Size, num_documents: int, folder: Path) -> None:
         documents.append(Document(id=name, text=random_text(draw, words)))
         qas = [
             QuestionAnswer(
-                question=random_text(draw, 8), answer=random_text(draw, 2), full_answer=random_text(draw, 9)
+                question=random_text(draw, 8),
+                answer=random_text(draw, 2),
+                full_answer=random_text(draw, 9),
             )
             for _ in range(3)
         ]

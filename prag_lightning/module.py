@@ -49,7 +49,7 @@ class ParametricRAG(LightningModule):
         dtype: Of the base model's weights.
         quantization: Load the base in 4 or 8 bits with bitsandbytes.
         compile: Train with the base compiled by ``torch.compile``: a minute or two at the start,
-            and then faster steps on a GPU.
+            and then faster steps, on a GPU above all. Needs ``data.packed`` to be false.
         max_new_tokens: Longest answer, in tokens.
         store: Folder of the adapters; by default ``adapters`` under the run's root folder.
         trust_remote_code: Run Python code that comes with the base model.

@@ -72,7 +72,16 @@ class SlotTrainer:
         return losses
 
     def document_losses(self, batch: EncodingBatch) -> Tensor:
-        """Return each document's mean negative log-likelihood, shape ``(len(batch.slots),)``."""
+        """Return each document's mean negative log-likelihood, shape ``(len(batch.slots),)``.
+
+        Raises:
+            ValueError: If a packed batch is to be trained by compiled code.
+        """
+        if self.compile and batch.packed:
+            raise ValueError(
+                "model.compile is on, but prompts stand in one row, in which every step is another "
+                "program; set data.packed to false"
+            )
         lengths = tuple(len(row.ids) for row in batch.rows) if batch.packed else None
         places = self._places([row.slot for row in batch.rows])
         with self.bank.routed(Route(places[:, None], lengths=lengths)):
