@@ -20,9 +20,17 @@ class Clock(Callback):
         """Start."""
         self.start = now(pl_module.device)
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop."""
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop; the writer has ended by now."""
         self.seconds = now(pl_module.device) - self.start
+
+
+class ResidentRAG(ParametricRAG):
+    """Stays on its device, where the Trainer would move it to the CPU after every fit."""
+
+    def cpu(self) -> "ResidentRAG":
+        """Stay."""
+        return self
 
 
 class BankEncoder:
@@ -37,7 +45,10 @@ class BankEncoder:
     def __init__(self, base: PreTrainedModel, tokenizer_dir: Path, compile: bool = False) -> None:
         self.tokenizer_dir = tokenizer_dir
         self.device = base.device
-        self.module = ParametricRAG(base=str(tokenizer_dir), compile=compile)
+        # On a GPU rows with padding are faster than a loop over segments, and a compiler wants
+        # the same operations at every step.
+        self.packed = self.device.type == "cpu" and not compile
+        self.module = ResidentRAG(base=str(tokenizer_dir), compile=compile)
         self.module.base = base
         self.module.bank = AdapterBank(base, self.module.lora, 1)
 
@@ -48,10 +59,7 @@ class BankEncoder:
         clock = Clock()
         with tempfile.TemporaryDirectory() as root:
             data = DocumentDataModule(
-                str(documents_dir),
-                base=str(self.tokenizer_dir),
-                # Without padding on a CPU, in rows on a GPU.
-                packed=self.device.type == "cpu",
+                str(documents_dir), base=str(self.tokenizer_dir), packed=self.packed
             )
             trainer = Trainer(
                 accelerator="gpu" if self.device.type == "cuda" else "cpu",
@@ -65,6 +73,4 @@ class BankEncoder:
                 callbacks=[WarmStart(), AdapterWriter(), clock],
             )
             trainer.fit(self.module, data)
-        # The Trainer moves a model to the CPU when it is done.
-        self.module.to(self.device)
         return clock.seconds

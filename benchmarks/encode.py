@@ -53,8 +53,9 @@ class Plan:
         published: Documents of the published procedure in a round.
         unpadded: Of the same without padding.
         persistent: Of the careful loop.
-        slots: Of the banks. A bank encodes ``waves`` documents in each slot, 4 in all at least.
+        slots: Of the banks, a bank each. A bank encodes ``waves`` documents in each slot, 4 in all at least.
         waves: See ``slots``.
+        compiled_slots: Of the banks over a compiled base.
         slow_rounds: Rounds of the published procedure, and of the bank of most slots.
     """
 
@@ -64,14 +65,15 @@ class Plan:
     persistent: int
     slots: tuple[int, ...] = (1, 4, 16, 64)
     waves: int = 1
+    compiled_slots: tuple[int, ...] = (4, 16)
     slow_rounds: int = 2
 
 
 PLANS: dict[SizeName, Plan] = {
-    "smoke": Plan(1, 1, 1, 2, slots=(1, 4), slow_rounds=1),
+    "smoke": Plan(1, 1, 1, 2, slots=(1, 4), compiled_slots=(4,), slow_rounds=1),
     "tiny": Plan(7, 1, 4, 16, waves=2, slow_rounds=7),
     "medium": Plan(4, 1, 2, 4),
-    "llama-1b": Plan(3, 2, 4, 8, slots=(1, 4, 16, 32, 64), waves=2, slow_rounds=3),
+    "llama-1b": Plan(3, 2, 4, 8, waves=2, compiled_slots=(16, 32, 64), slow_rounds=3),
 }
 
 
@@ -82,7 +84,7 @@ class EncodingBenchmark:
         size_name: Which model, documents and plan.
         device: Where.
         root: Folder for scratch files.
-        compile: Compile the decoder under the bank.
+        compile: Run banks over a compiled base as well.
     """
 
     def __init__(
@@ -97,7 +99,9 @@ class EncodingBenchmark:
         published = copy.deepcopy(base).float()
         self.published = save_warm_start(published, lora, root / "start")
         self.persistent = PersistentLoop(copy.deepcopy(base), lora)
-        self.bank = BankEncoder(base, self.tokenizer_dir, compile)
+        self.banks = {"": BankEncoder(base, self.tokenizer_dir)}
+        if compile:
+            self.banks["-compiled"] = BankEncoder(base, self.tokenizer_dir, compile=True)
 
     def methods(self) -> list[Method]:
         """Return all methods; each has run once."""
@@ -107,13 +111,15 @@ class EncodingBenchmark:
             ("published_unpadded", self._run_unpadded, plan.unpadded, plan.rounds),
             ("persistent", self._run_persistent, plan.persistent, plan.rounds),
         ]
-        for slots in plan.slots:
-            rounds = plan.slow_rounds if slots == max(plan.slots) else plan.rounds
-            documents = max(plan.waves * slots, 4)
-            loops.append((f"bank-{slots}", partial(self._run_bank, slots), documents, rounds))
-        for name, run, _, _ in loops:
-            if name not in ("published", f"bank-{max(plan.slots)}"):
-                run(2)
+        for suffix, bank in self.banks.items():
+            for slots in plan.slots if suffix == "" else plan.compiled_slots:
+                rounds = plan.slow_rounds if slots == max(plan.slots) else plan.rounds
+                documents = max(plan.waves * slots, 4)
+                run = partial(self._run_bank, bank, slots)
+                loops.append((f"bank-{slots}{suffix}", run, documents, rounds))
+        for name, run, documents, rounds in loops:
+            if rounds == plan.rounds:
+                run(documents if "compiled" in name else 2)
         return [Method(name, partial(run, n), n, rounds) for name, run, n, rounds in loops]
 
     def row(self, method: Method, rates: dict[torch.dtype, list[float]]) -> Row:
@@ -155,8 +161,8 @@ class EncodingBenchmark:
             self.persistent.encode(document, self.root / f"persistent-{number}.safetensors")
         return now(self.device) - start
 
-    def _run_bank(self, slots: int, documents: int) -> float:
-        return self.bank.encode(slots, self._documents_dir(documents))
+    def _run_bank(self, bank: BankEncoder, slots: int, documents: int) -> float:
+        return bank.encode(slots, self._documents_dir(documents))
 
     def _documents_dir(self, documents: int) -> Path:
         folder = self.root / f"documents-{documents}"
@@ -198,7 +204,7 @@ def run(
         size: Shape of the model, of random weights.
         device: Where.
         output: JSON file of the results.
-        compile: Compile the decoder under the bank.
+        compile: Run banks over a base compiled by ``torch.compile`` as well.
     """
     where = torch.device(device)
     if device == "cpu":

@@ -108,3 +108,39 @@ class PersistentLoop:
             optimizer.zero_grad()
         tensors = {name: p.detach().cpu() for name, p in self.parameters.items()}
         save_file(tensors, file, metadata={"format": "pt"})
+
+
+def answer_published(
+    base: PreTrainedModel, adapter_dirs: Sequence[Path], input_ids: Tensor, num_new_tokens: int
+) -> tuple[Tensor, PreTrainedModel]:
+    """Answer one question: load its adapters, merge, generate, unwrap, collect garbage.
+
+    Args:
+        base: The model.
+        adapter_dirs: The adapters of the question's documents, in PEFT's format.
+        input_ids: The question's prompt, shape ``(1, tokens)``.
+        num_new_tokens: Tokens of an answer at most.
+
+    Returns:
+        The new tokens, and the unwrapped model.
+    """
+    names = [str(number) for number in range(len(adapter_dirs))]
+    model = PeftModel.from_pretrained(base, str(adapter_dirs[0]), adapter_name=names[0])
+    for name, folder in zip(names[1:], adapter_dirs[1:], strict=True):
+        model.load_adapter(str(folder), adapter_name=name)
+    model.add_weighted_adapter(names, [1.0] * len(names), "merge", combination_type="cat")
+    model.set_adapter("merge")
+    with torch.no_grad():
+        output = model.generate(
+            input_ids=input_ids,
+            attention_mask=torch.ones_like(input_ids),
+            max_new_tokens=num_new_tokens,
+            do_sample=False,
+            pad_token_id=0,
+            eos_token_id=1,
+        )
+    model.delete_adapter("merge")
+    unloaded: PreTrainedModel = model.unload()
+    torch.cuda.empty_cache()
+    gc.collect()
+    return output[0, input_ids.shape[1] :], unloaded

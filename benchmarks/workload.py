@@ -111,14 +111,16 @@ def write_documents(size: Size, num_documents: int, folder: Path) -> None:
         length = round((size.longest - size.shortest) * share)
         words = size.shortest + length if number % 2 else size.longest - length
         name = f"document-{number:05d}"
-        documents.append(Document(id=name, text=_text(draw, words)))
+        documents.append(Document(id=name, text=random_text(draw, words)))
         qas = [
             QuestionAnswer(
-                question=_text(draw, 8), answer=_text(draw, 2), full_answer=_text(draw, 9)
+                question=random_text(draw, 8),
+                answer=random_text(draw, 2),
+                full_answer=random_text(draw, 9),
             )
             for _ in range(3)
         ]
-        rewrites = [_text(draw, words)]
+        rewrites = [random_text(draw, words)]
         augmentations.append(Augmentation(document_id=name, rewrites=rewrites, qas=qas))
     folder.mkdir(parents=True, exist_ok=True)
     write_records(folder / "documents.jsonl", documents)
@@ -128,7 +130,8 @@ def write_documents(size: Size, num_documents: int, folder: Path) -> None:
 _WORDS = [f"w{number}" for number in range(2000)]
 
 
-def _text(draw: random.Random, words: int) -> str:
+def random_text(draw: random.Random, words: int) -> str:
+    """Return so many words of the tokenizer's."""
     return " ".join(draw.choices(_WORDS, k=words))
 
 

@@ -72,8 +72,12 @@ class AdapterWriter(Callback):
             # Raises here what went wrong there.
             self._pending.popleft().result()
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Wait until all adapters are on the disk."""
+        self._wait()
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Wait until all adapters are on the disk, count them, and say which are missing."""
+        """Count the adapters, and say which are missing."""
         assert self._store is not None
         self._finish()
         ids = [*(task.document_id for task in self._data.tasks), *self._data.rejected]
@@ -106,6 +110,9 @@ class AdapterWriter(Callback):
 
     def _finish(self) -> None:
         self._writer.shutdown(wait=True)
+        self._wait()
+
+    def _wait(self) -> None:
         while self._pending:
             self._pending.popleft().result()
 

@@ -50,7 +50,7 @@ class ParametricRAG(LightningModule):
         dtype: Of the base model's weights.
         quantization: Load the base in 4 or 8 bits with bitsandbytes.
         compile: Train with the base compiled by ``torch.compile``: a minute or two at the start,
-            and then faster steps on a GPU.
+            and then faster steps, on a GPU above all. Needs ``data.packed`` to be false.
         max_new_tokens: Longest answer, in tokens.
         store: Folder of the adapters; by default ``adapters`` under the run's root folder.
         trust_remote_code: Run Python code that comes with the base model.
@@ -174,15 +174,14 @@ class ParametricRAG(LightningModule):
         losses = self.slots.step(batch, cast(Any, self.optimizers()))
         self._num_encoded += len(batch.ends)
         seconds = time.monotonic() - self._start
-        self.log_dict(
-            {
-                "loss": losses.mean(),
-                "documents": float(self._num_encoded),
-                "documents_per_second": self._num_encoded / seconds,
-                "padding": 1 - batch.num_tokens / batch.input_ids.numel(),
-            },
-            batch_size=1,
-        )
+        numbers = {
+            "documents": self._num_encoded,
+            "documents_per_second": self._num_encoded / seconds,
+            "padding": 1 - batch.num_tokens / batch.input_ids.numel(),
+        }
+        # Made on the CPU, for a number that goes to the device waits for all its work.
+        tensors = {name: torch.tensor(float(number)) for name, number in numbers.items()}
+        self.log_dict({"loss": losses.mean(), **tensors}, batch_size=1)
 
     def on_fit_end(self) -> None:
         """Give the base its own attention back, for answers are padded at the left."""

@@ -1,6 +1,7 @@
 """Training the documents in a bank's slots: losses, gradients, and what may go wrong with them."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -46,9 +47,7 @@ class SlotTrainer:
         self.max_grad_norm = max_grad_norm
         self.loss_scaling = loss_scaling
         self.compile = compile
-        self._read_prompts = last_hidden_states
-        if compile:
-            self._read_prompts = torch.compile(last_hidden_states, dynamic=True)
+        self._read_prompts = _compiled_last_hidden_states() if compile else last_hidden_states
         device = bank.weight.device
         self._finite = torch.ones(bank.num_slots, dtype=torch.bool, device=device)
         self._loss_scales = torch.ones(bank.num_slots, device=device)
@@ -73,7 +72,16 @@ class SlotTrainer:
         return losses
 
     def document_losses(self, batch: EncodingBatch) -> Tensor:
-        """Return each document's mean negative log-likelihood, shape ``(len(batch.slots),)``."""
+        """Return each document's mean negative log-likelihood, shape ``(len(batch.slots),)``.
+
+        Raises:
+            ValueError: If a packed batch is to be trained by compiled code.
+        """
+        if self.compile and batch.packed:
+            raise ValueError(
+                "model.compile is on, but prompts stand in one row, in which every step is another "
+                "program; set data.packed to false"
+            )
         lengths = tuple(len(row.ids) for row in batch.rows) if batch.packed else None
         places = self._places([row.slot for row in batch.rows])
         with self.bank.routed(Route(places[:, None], lengths=lengths)):
@@ -130,3 +138,9 @@ class SlotTrainer:
 
     def _places(self, slots: Sequence[int]) -> Tensor:
         return torch.tensor(slots).to(self.bank.weight.device, non_blocking=True)
+
+
+@cache
+def _compiled_last_hidden_states() -> Callable[..., Tensor]:
+    """Compile for any number of rows and tokens, once in a process."""
+    return torch.compile(last_hidden_states, dynamic=True)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,8 +12,7 @@ from prag_lightning.data.documents import Question
 from prag_lightning.retrieval.base import RetrievedDocument
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One prompt of a step: its slot, its tokens, and the first of them that carries loss."""
 
     slot: int
