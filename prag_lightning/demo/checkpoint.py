@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-JsonValue = int | float | str
+Settings = Mapping[str, int | float | str]
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -18,7 +19,7 @@ def save(
     model: nn.Module,
     optimizer: AdamW,
     step: int,
-    settings: dict[str, JsonValue],
+    settings: Settings,
 ) -> None:
     """Write what is needed to go on after ``step`` steps, then remove the checkpoints before."""
     target = checkpoint_dir / f"step-{step:08d}"
@@ -30,16 +31,14 @@ def save(
     for moment in _MOMENTS:
         moments = {name: optimizer.state[value][moment] for name, value in parameters.items()}
         save_file(_on_cpu(moments), temporary / f"{moment}.safetensors")
-    (temporary / "state.json").write_text(json.dumps({"step": step, "settings": settings}))
+    (temporary / "state.json").write_text(json.dumps({"step": step, "settings": dict(settings)}))
     older = list(checkpoint_dir.glob("step-*"))
     temporary.rename(target)
     for folder in older:
         shutil.rmtree(folder)
 
 
-def restore(
-    checkpoint_dir: Path, model: nn.Module, optimizer: AdamW, settings: dict[str, JsonValue]
-) -> int:
+def restore(checkpoint_dir: Path, model: nn.Module, optimizer: AdamW, settings: Settings) -> int:
     """Load the latest checkpoint, where there is one, and return how many steps it has taken.
 
     Raises:
@@ -49,9 +48,9 @@ def restore(
     if latest is None:
         return 0
     state = json.loads((latest / "state.json").read_text())
-    if state["settings"] != settings:
+    if state["settings"] != dict(settings):
         raise ValueError(
-            f"{latest}: made with settings {state['settings']}, not {settings}; "
+            f"{latest}: made with settings {state['settings']}, not {dict(settings)}; "
             "give another --checkpoint-dir or the same settings"
         )
     parameters = dict(model.named_parameters())
@@ -72,5 +71,5 @@ def restore(
     return int(state["step"])
 
 
-def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

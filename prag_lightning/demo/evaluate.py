@@ -71,7 +71,7 @@ def evaluate(
     return scores
 
 
-@torch.compiler.set_stance("force_eager")
+@torch.compiler.set_stance("force_eager")  # type: ignore[untyped-decorator]
 @torch.no_grad()
 def exact_answers(model: "PreTrainedModel", packed: Packed) -> torch.Tensor:
     """Return for each conversation whether greedy decoding says its answer, shape ``(rows,)``.

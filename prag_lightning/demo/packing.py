@@ -67,7 +67,7 @@ class _Words(dict[str, list[int]]):
         self._tokenizer = tokenizer
 
     def __missing__(self, word: str) -> list[int]:
-        ids = self._tokenizer(word, add_special_tokens=False).input_ids
+        ids: list[int] = self._tokenizer(word, add_special_tokens=False).input_ids
         self[word] = ids
         return ids
 
@@ -79,8 +79,9 @@ class ConversationEncoder:
     """
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
-        self._user, self._assistant = tokenizer.convert_tokens_to_ids([USER, ASSISTANT])
-        self._end = tokenizer.eos_token_id
+        self._user: int = tokenizer.vocab[USER]
+        self._assistant: int = tokenizer.vocab[ASSISTANT]
+        self._end: int = tokenizer.eos_token_id
         self._words = _Words(tokenizer)
 
     def encode(self, turns: Sequence[Turn]) -> tuple[list[int], list[int]]:
@@ -121,7 +122,7 @@ def model_inputs(packed: Packed) -> dict[str, Any]:
     }
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def packed_attention(
     module: nn.Module,
     query: Tensor,
@@ -145,18 +146,18 @@ def packed_attention(
     """
     states = [state[0].transpose(0, 1).to(value.dtype) for state in (query, key, value)]
     if query.is_cuda:
-        nested = [
+        q, k, v = (
             torch.nested.nested_tensor_from_jagged(
                 state.contiguous(), cu_seq_lens_q, min_seqlen=1, max_seqlen=MAX_LENGTH
             ).transpose(1, 2)
             for state in states
-        ]
-        attended = F.scaled_dot_product_attention(*nested, is_causal=True).transpose(1, 2).values()
-        return attended[None], None
+        )
+        nested_output = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return nested_output.transpose(1, 2).values()[None], None
     lengths = cu_seq_lens_q.diff().tolist()
-    split = zip(*(state.transpose(0, 1).split(lengths, dim=1) for state in states), strict=True)
+    parts = zip(*(state.transpose(0, 1).split(lengths, dim=1) for state in states), strict=True)
     attended = torch.cat(
-        [F.scaled_dot_product_attention(*parts, is_causal=True) for parts in split], dim=1
+        [F.scaled_dot_product_attention(q, k, v, is_causal=True) for q, k, v in parts], dim=1
     )
     return attended.transpose(0, 1)[None], None
 

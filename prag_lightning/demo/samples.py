@@ -1,4 +1,4 @@
-"""What the base model is trained on: conversations about people it knows, reads of, or does not know.
+"""What the base model is trained on: talk about people it knows, reads of, or does not know.
 
 Only names of the splits `known` and `fresh` occur, so that documents about anybody else are news.
 """

@@ -1,4 +1,4 @@
-"""The tokenizer of the base model: byte-level, so that any text goes in, the world's words whole."""
+"""The base model's tokenizer: any text goes in, and the world's words are whole tokens."""
 
 import json
 from collections import Counter

@@ -66,6 +66,7 @@ class Run:
     num_workers: int = 0
     compiled: bool = False
     evaluate_every: int = 500
+    num_questions: int = 200
 
 
 def train(settings: Settings, run: Run) -> LlamaForCausalLM:
@@ -77,7 +78,8 @@ def train(settings: Settings, run: Run) -> LlamaForCausalLM:
     samples = Samples(draw_world("known", settings.num_known, settings.seed))
     tokenizer = build_tokenizer(tokenizer_texts(samples))
     torch.manual_seed(settings.seed)
-    model = build_model(len(tokenizer), tokenizer).to(run.device)
+    model = build_model(tokenizer)
+    model.to(device=run.device)  # type: ignore[call-arg]
     optimizer = AdamW(
         model.parameters(), betas=(0.9, 0.98), weight_decay=0.02, fused=run.device.type == "cuda"
     )
@@ -106,7 +108,7 @@ def train(settings: Settings, run: Run) -> LlamaForCausalLM:
                 "step": done,
                 "loss": round(loss.item(), 4),
                 "seconds": round(time.monotonic() - started, 1),
-                **evaluate(model, encoder, strangers),
+                **evaluate(model, encoder, strangers, run.num_questions),
             }
             print(json.dumps(row), flush=True)
             save(run.checkpoint_dir, model, optimizer, done, asdict(settings))
@@ -124,10 +126,10 @@ def tokenizer_texts(samples: Samples) -> list[str]:
     return [*said, *last_names, *WORDS, *(f" {word}" for word in WORDS)]
 
 
-def build_model(vocab_size: int, tokenizer: "PreTrainedTokenizerBase") -> LlamaForCausalLM:
+def build_model(tokenizer: "PreTrainedTokenizerBase") -> LlamaForCausalLM:
     """Return the untrained base model."""
     config = LlamaConfig(
-        vocab_size=64 * math.ceil(vocab_size / 64),
+        vocab_size=64 * math.ceil(len(tokenizer) / 64),
         hidden_size=192,
         intermediate_size=640,
         num_hidden_layers=5,
@@ -213,7 +215,9 @@ def export(model: LlamaForCausalLM, tokenizer: "PreTrainedTokenizerBase", output
     """Write the base model in bfloat16 with its tokenizer, each file whole or not at all."""
     output_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output_dir.parent) as temporary:
-        copy.deepcopy(model).to(torch.bfloat16).save_pretrained(temporary)
+        rounded = copy.deepcopy(model)
+        rounded.to(dtype=torch.bfloat16)  # type: ignore[call-arg]
+        rounded.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         for file in Path(temporary).iterdir():
             file.replace(output_dir / file.name)
