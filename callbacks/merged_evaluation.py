@@ -25,7 +25,7 @@ from prag_lightning.metrics import Scoring
 from prag_lightning.module import ParametricRAG
 from prag_lightning.retrieval.base import RetrievedDocument
 from prag_lightning.scores import Evidence, Prediction, predict, score_table, summarize
-from prag_lightning.strategies import PerDocumentStrategy
+from prag_lightning.strategies import PATIENCE, PerDocumentStrategy, wait_for_file
 
 
 class MergedEvaluation(Callback):
@@ -65,6 +65,7 @@ class MergedEvaluation(Callback):
             self._store = open_store(module.store_dir, module.recipe(data), mode="read")
         self._warm_start = module.warm_start_row().to(module.device)
         self._predictions: list[Prediction] = []
+        self._start = time.monotonic()
         self._num_missing: Counter[str] = Counter()
 
     def on_test_batch_start(
@@ -149,9 +150,10 @@ class MergedEvaluation(Callback):
         if not trainer.is_global_zero:
             return []
         files = [root / f"predictions.{rank}.jsonl" for rank in range(trainer.world_size)]
-        while not all(file.exists() for file in files):
-            cast(PerDocumentStrategy, trainer.strategy).check_processes()
-            time.sleep(0.1)
+        check = cast(PerDocumentStrategy, trainer.strategy).check_processes
+        patience = max(PATIENCE, time.monotonic() - self._start)
+        for file in files:
+            wait_for_file(file, patience, check)
         predictions = [row for file in files for row in read_records(file, Prediction)]
         for file in files:
             file.unlink()

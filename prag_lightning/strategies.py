@@ -1,7 +1,9 @@
 """The strategy ``per_document``: every process trains its own documents, nothing is exchanged."""
 
 import signal
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,10 +15,37 @@ from lightning.pytorch.strategies.launchers.subprocess_script import _Subprocess
 from prag_lightning.exit_status import DONE, SOME_FAILED
 
 PER_DOCUMENT = "per_document"
+# How long a process waits for another, in seconds.
+PATIENCE = 600.0
 
 
 class LostProcessError(RuntimeError):
     """A process of the run ended early: what it had not saved is missing."""
+
+
+def wait_for_file(
+    file: Path, seconds: float = PATIENCE, meanwhile: Callable[[], None] | None = None
+) -> None:
+    """Wait until another process has made a file: nothing else joins the processes of a run.
+
+    Args:
+        file: The file or folder.
+        seconds: How long to wait at most.
+        meanwhile: Called while waiting; may raise.
+
+    Raises:
+        LostProcessError: If it is not there in time.
+    """
+    deadline = time.monotonic() + seconds
+    while not file.exists():
+        if meanwhile is not None:
+            meanwhile()
+        if time.monotonic() > deadline:
+            raise LostProcessError(
+                f"no other process of this run has made {file} within {seconds:.0f} seconds; see "
+                "what stopped it, and run the same command again"
+            )
+        time.sleep(0.05)
 
 
 class PerDocumentStrategy(DDPStrategy):

@@ -58,7 +58,7 @@ def test_every_document_is_encoded_and_every_question_answered_by_every_method(
     by_method: dict[str, set[str]] = {}
     for prediction in read_records(run / "predictions.jsonl", Prediction):
         by_method.setdefault(prediction.method, set()).add(prediction.question_id)
-    methods = "closed_book rag rag_gold prag own other random combine".split()
+    methods = ["closed_book", "rag", "rag_gold", "prag", "own", "other", "random", "combine"]
     assert list(by_method) == methods
     assert all(answered == questions for answered in by_method.values())
 

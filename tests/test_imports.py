@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "answering": {"base_model", "data.batches", "loss"},
     "augmentation": {"base_model", "data.documents", "exit_status", "prompts"},
     "base_model": {"attention", "demo"},
-    "data": {"base_model", "counting", "demo", "prompts", "retrieval"},
+    "data": {"base_model", "counting", "demo", "prompts", "retrieval", "strategies"},
     "demo": {"data.documents", "prompts"},
     "retrieval": {"counting", "data.documents"},
     "scores": {"data.documents", "metrics"},
@@ -59,7 +59,7 @@ ALLOWED: dict[str, set[str]] = {
     # Commands.
     "__main__": {"cli"},
     "cli": {"exit_status", "trainer_cli"},
-    "store_commands": {"adapters", "base_model"},
+    "store_commands": {"adapters", "base_model", "counting", "data.formats.entries"},
     "trainer_cli": {
         "callbacks",
         "data.datamodule",

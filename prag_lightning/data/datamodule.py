@@ -24,6 +24,7 @@ from prag_lightning.demo import DEMO
 from prag_lightning.prompts import PromptEncoder, PromptTemplate
 from prag_lightning.retrieval.base import RetrievedDocument, Retriever
 from prag_lightning.retrieval.bm25 import BM25Retriever, build_index
+from prag_lightning.strategies import wait_for_file
 
 if TYPE_CHECKING:
     from prag_lightning.module import ParametricRAG
@@ -120,14 +121,22 @@ class DocumentDataModule(LightningDataModule):
             from prag_lightning.demo.world import write_world
 
             write_world(self.folder)
-        testing = self.trainer is not None and self.trainer.testing
-        searching = testing and self._needs_retrieval and self.retriever is None
-        if searching and not self.index_dir.exists():
+        if self._needs_index and not self.index_dir.exists():
             corpus = self._corpus_file
             build_index(read_records(corpus, Document), self.index_dir, corpus)
 
+    @property
+    def _needs_index(self) -> bool:
+        testing = self.trainer is not None and self.trainer.testing
+        return testing and self._needs_retrieval and self.retriever is None
+
     def setup(self, stage: str) -> None:
         """Read the files that ``fit`` or ``test`` needs."""
+        # One process on each machine prepares them; the others may come here before it is done.
+        if self.folder_name == DEMO:
+            wait_for_file(self.folder / "questions.jsonl")
+        if self._needs_index:
+            wait_for_file(self.index_dir)
         source = self.folder / "documents.jsonl"
         self.documents = unique_by_id(read_records(source, Document), source)
         if stage == "fit":
