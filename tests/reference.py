@@ -42,6 +42,11 @@ def nll(logits: Tensor, ids: Tensor, start: int = 1) -> Tensor:
     return torch.nn.functional.cross_entropy(logits[0, start - 1 : -1], ids[start:])
 
 
+def prompt_nll(model: torch.nn.Module, ids: Tensor) -> Tensor:
+    """Mean negative log-likelihood of a prompt after its first token."""
+    return nll(model(input_ids=ids[None]).logits, ids)
+
+
 def encode_sequentially(
     base: PreTrainedModel,
     config: LoraConfig,
@@ -60,7 +65,7 @@ def encode_sequentially(
         optimizer = torch.optim.AdamW(parameters.values(), lr=lr, foreach=False)
         for prompt in prompts:
             ids = torch.tensor(prompt)
-            nll(model(input_ids=ids[None]).logits, ids).backward()
+            prompt_nll(model, ids).backward()
             if max_grad_norm is not None:
                 torch.nn.utils.clip_grad_norm_(parameters.values(), max_grad_norm)
             optimizer.step()

@@ -52,11 +52,12 @@ def add_to_segments(
     """
     if sum(lengths) != x.shape[1]:
         raise ValueError(f"the batch has {x.shape[1]} tokens, but the route {sum(lengths)}")
-    if len(lengths) == 1:
-        # As PEFT computes it, to the bit.
-        return add_to_rows(output, x, lora_A, lora_B, scaling)
     _check_rows(len(lengths), len(lora_A))
     dtype = output.dtype
+    if len(lengths) == 1:
+        # As PEFT computes it, to the bit.
+        down = torch.nn.functional.linear(x.to(dtype), lora_A[0].to(dtype))
+        return output + torch.nn.functional.linear(down, lora_B[0].to(dtype)) * scaling
     up = lora_B.to(dtype).transpose(1, 2).contiguous()
     result: Tensor = _SegmentedLora.apply(
         output, x.to(dtype), lora_A.to(dtype), up, lengths, scaling
