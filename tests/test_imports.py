@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "augmentation": {"base_model", "data.documents", "exit_status", "prompts"},
     "base_model": {"attention", "demo"},
     "data": {"base_model", "counting", "demo", "prompts", "retrieval", "strategies"},
-    "demo": {"data.documents", "prompts"},
+    "demo": {"augmentation.prompts", "data.documents", "prompts"},
     "retrieval": {"counting", "data.documents"},
     "scores": {"data.documents", "metrics"},
     "slots": {"adapters", "base_model", "data.batches", "loss"},
