@@ -161,9 +161,9 @@ def test_a_second_run_into_the_same_store_is_refused_with_the_first_one_s_proces
 ) -> None:
     root = tmp_path / "run"
     # Long enough to be still at work when the second one comes.
-    first = start(root, 1, passes=8)
+    first = start(root, 1, passes=3)
     wait_for_adapters(root, 1, first)
-    second = start(root, 1, passes=8)
+    second = start(root, 1, passes=3)
     second.join()
     assert second.exitcode == 2
     assert f"process {first.pid} on host" in (tmp_path / "log").read_text()
