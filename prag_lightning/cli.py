@@ -11,6 +11,7 @@ from prag_lightning.exit_status import DONE, TRY_AGAIN, USAGE
 TRAINER_COMMANDS = {
     "fit": "encode documents into adapters",
     "test": "answer questions with every method, and score the answers",
+    "predict": "answer questions whose answers nobody knows",
 }
 # Command: the function that runs it, and what it does.
 COMMANDS: dict[str, tuple[str, str]] = {

@@ -202,6 +202,13 @@ class ParametricRAG(LightningModule):
         texts = generate(self.base, self.tokenizer, batch, self.max_new_tokens)
         return Answers(texts, answer_nll(self.base, batch))
 
+    def predict_step(
+        self, batch: QuestionBatch, batch_idx: int, dataloader_idx: int = 0
+    ) -> list[str]:
+        """Answer a batch of questions that have no answers to compare with."""
+        assert self.base is not None
+        return generate(self.base, self.tokenizer, batch, self.max_new_tokens)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave the base model out."""
         state = checkpoint["state_dict"]
