@@ -116,7 +116,7 @@ class PragCLI(LightningCLI):
 
 def run_trainer_command(args: Sequence[str]) -> int:
     """Run ``fit``, ``test`` or ``predict`` and return the exit status."""
-    _quiet()
+    quiet()
     interrupted = False
 
     def remember(*_: Any) -> NoReturn:
@@ -142,7 +142,7 @@ def run_trainer_command(args: Sequence[str]) -> int:
     return SOME_FAILED if writer.failures or others_failed else DONE
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Silence what other libraries say about themselves, and nothing about the run."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     transformers.utils.logging.set_verbosity_error()

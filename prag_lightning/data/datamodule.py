@@ -241,7 +241,7 @@ class DocumentDataModule(LightningDataModule):
         self.corpus = read_corpus(self.folder)
         found: list[list[RetrievedDocument]] = [[] for _ in self.questions]
         if self._needs_retrieval:
-            own = self.retriever() if self.retriever is not None else None
-            retriever = own or open_index(self.folder, self.index_dir)
+            own = self.retriever
+            retriever = own() if own else open_index(self.folder, self.index_dir)
             found = retriever.retrieve(self.questions, self.top_k)
         self.retrieved = {q.id: row for q, row in zip(self.questions, found, strict=True)}
