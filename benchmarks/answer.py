@@ -82,7 +82,7 @@ class AnsweringBenchmark:
             ids, self.published = answer_published(
                 self.published, folders, batch.input_ids.to(self.device), NUM_NEW_TOKENS
             )
-            text = self.encoder.tokenizer.decode(ids, skip_special_tokens=True)
+            (text,) = self.encoder.tokenizer.batch_decode(ids[None], skip_special_tokens=True)
             texts[batch.questions[0].id] = text
         return now(self.device) - start
 
@@ -114,7 +114,14 @@ class AnsweringBenchmark:
 
     def _batches(self, batch_size: int) -> list[QuestionBatch]:
         batches = QuestionBatches(
-            "prag", self.questions, self.retrieved, self.documents, self.encoder, batch_size, 3000
+            "prag",
+            self.questions,
+            self.retrieved,
+            self.documents,
+            list(self.documents),
+            self.encoder,
+            batch_size,
+            max_tokens=3000,
         )
         return [batches[number] for number in range(len(batches))]
 

@@ -1,6 +1,8 @@
 """Our encoder, run as ``prag fit`` runs it."""
 
+import logging
 import tempfile
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from lightning import Callback, LightningModule, Trainer
@@ -11,6 +13,9 @@ from prag_lightning.adapters.bank import AdapterBank
 from prag_lightning.callbacks import AdapterWriter, WarmStart
 from prag_lightning.data.datamodule import DocumentDataModule
 from prag_lightning.module import ParametricRAG
+
+# What it says about every run would stand between the figures.
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
 
 class Clock(Callback):
@@ -72,5 +77,6 @@ class BankEncoder:
                 default_root_dir=root,
                 callbacks=[WarmStart(), AdapterWriter(), clock],
             )
-            trainer.fit(self.module, data)
+            with redirect_stdout(None):
+                trainer.fit(self.module, data)
         return clock.seconds

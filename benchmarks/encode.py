@@ -53,7 +53,7 @@ class Plan:
         published: Documents of the published procedure in a round.
         unpadded: Of the same without padding.
         persistent: Of the careful loop.
-        slots: Of the banks, a bank each. A bank encodes ``waves`` documents in each slot, 4 in all at least.
+        slots: Of the banks; each encodes ``waves`` documents in a slot, and 4 at least.
         waves: See ``slots``.
         compiled_slots: Of the banks over a compiled base.
         slow_rounds: Rounds of the published procedure, and of the bank of most slots.
@@ -115,8 +115,8 @@ class EncodingBenchmark:
             for slots in plan.slots if suffix == "" else plan.compiled_slots:
                 rounds = plan.slow_rounds if slots == max(plan.slots) else plan.rounds
                 documents = max(plan.waves * slots, 4)
-                run = partial(self._run_bank, bank, slots)
-                loops.append((f"bank-{slots}{suffix}", run, documents, rounds))
+                encode = partial(self._run_bank, bank, slots)
+                loops.append((f"bank-{slots}{suffix}", encode, documents, rounds))
         for name, run, documents, rounds in loops:
             if rounds == plan.rounds:
                 run(documents if "compiled" in name else 2)

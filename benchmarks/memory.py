@@ -7,6 +7,7 @@ import multiprocessing
 import resource
 import sys
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
@@ -91,8 +92,8 @@ def run(
     spawn = multiprocessing.get_context("spawn")
     rows: list[Row] = []
     for name in (*PUBLISHED, *(f"bank-{n}" for n in slots)):
-        with spawn.Pool(1) as pool:
-            peak = pool.apply(peak_bytes, (size, device, name))
+        with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+            peak = pool.submit(peak_bytes, size, device, name).result()
         at_once = 1 if name in PUBLISHED else int(name.rpartition("-")[2])
         mib = peak / 2**20
         rows.append(

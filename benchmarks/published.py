@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -19,7 +20,7 @@ def peft_config(lora: OurLoraConfig) -> LoraConfig:
     """Return our LoRA settings as PEFT's."""
     return LoraConfig(
         r=lora.rank,
-        lora_alpha=lora.alpha,
+        lora_alpha=int(lora.alpha),
         target_modules=list(lora.target_modules),
         task_type="CAUSAL_LM",
     )
@@ -30,8 +31,7 @@ def save_warm_start(base: PreTrainedModel, lora: OurLoraConfig, folder: Path) ->
     torch.manual_seed(0)
     model = get_peft_model(base, peft_config(lora))
     model.save_pretrained(str(folder))
-    unloaded: PreTrainedModel = model.unload()
-    return unloaded
+    return cast(PreTrainedModel, model.unload())
 
 
 def encode_published(
@@ -71,7 +71,7 @@ def encode_published(
         output.loss.backward()
         optimizer.step()
     model.save_pretrained(str(output_dir))
-    unloaded: PreTrainedModel = model.unload()
+    unloaded = cast(PreTrainedModel, model.unload())
     torch.cuda.empty_cache()
     gc.collect()
     return unloaded
@@ -96,7 +96,7 @@ class PersistentLoop:
 
     def encode(self, prompts: Sequence[Sequence[int]], file: Path) -> None:
         """Encode one document, and write its adapter to ``file``."""
-        parameters = list(self.parameters.values())
+        parameters: list[Tensor] = list(self.parameters.values())
         with torch.no_grad():
             torch._foreach_copy_(parameters, self.start)
         optimizer = torch.optim.AdamW(parameters, lr=LR)
@@ -140,7 +140,7 @@ def answer_published(
             eos_token_id=1,
         )
     model.delete_adapter("merge")
-    unloaded: PreTrainedModel = model.unload()
+    unloaded = cast(PreTrainedModel, model.unload())
     torch.cuda.empty_cache()
     gc.collect()
     return output[0, input_ids.shape[1] :], unloaded

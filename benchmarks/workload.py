@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from prag_lightning.data.datamodule import DocumentDataModule
 from prag_lightning.data.documents import Augmentation, Document, QuestionAnswer, write_records
@@ -58,7 +58,7 @@ SIZES: dict[SizeName, Size] = {
 }
 
 
-def random_base(size: Size, device: torch.device) -> LlamaForCausalLM:
+def random_base(size: Size, device: torch.device) -> PreTrainedModel:
     """Return a frozen language model of random weights, in the size's dtype."""
     config = LlamaConfig(
         hidden_size=size.hidden,
@@ -77,9 +77,11 @@ def random_base(size: Size, device: torch.device) -> LlamaForCausalLM:
     default = torch.get_default_dtype()
     torch.set_default_dtype(size.dtype)
     with device:
-        base = LlamaForCausalLM(config)
+        base: PreTrainedModel = LlamaForCausalLM(config)
     torch.set_default_dtype(default)
-    return base.requires_grad_(False).eval()
+    base.requires_grad_(False)
+    base.eval()
+    return base
 
 
 def write_tokenizer(size: Size, folder: Path) -> None:
@@ -159,7 +161,8 @@ def encoding_flops(size: Size, lengths: Sequence[int], rank: int = 2) -> float:
     mlp = size.hidden * size.intermediate
     layer = attention + 3 * mlp
     adapter = size.layers * 3 * rank * (size.hidden + size.intermediate)
-    a_token = 4 * size.layers * layer - 2 * (attention + 2 * mlp) + 6 * adapter
+    first_inputs = 2 * (attention + 2 * mlp) + 4 * rank * size.hidden
+    a_token = 4 * size.layers * layer + 6 * adapter - first_inputs
     head = 4 * size.hidden * size.vocabulary
     # Causal: half of the products of queries and keys, and of weights and values.
     a_token_pair = 6 * size.hidden * size.layers

@@ -50,7 +50,7 @@ class ParametricRAG(LightningModule):
         max_grad_norm: Clip each document's gradient to this norm; none is clipped by default.
         dtype: Of the base model's weights.
         quantization: Load the base in 4 or 8 bits with bitsandbytes.
-        compile: Train with the base compiled by ``torch.compile``: a minute or two at the start,
+        compile: Train with the base compiled by ``torch.compile``: some minutes at the start,
             and then faster steps, on a GPU above all. Needs ``data.packed`` to be false.
         max_new_tokens: Longest answer, in tokens.
         store: Folder of the adapters; by default ``adapters`` under the run's root folder.

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from prag_lightning.adapters.bank import AdapterBank, Route
+from prag_lightning.adapters.bank import AdapterBank, Pairs, Route
 from prag_lightning.adapters.optimizer import StackedAdamW, clip_rows_
 from prag_lightning.base_model import last_hidden_states
 from prag_lightning.data.batches import EncodingBatch
@@ -47,7 +48,6 @@ class SlotTrainer:
         self.max_grad_norm = max_grad_norm
         self.loss_scaling = loss_scaling
         self.compile = compile
-        self._read_prompts = _compiled_last_hidden_states() if compile else last_hidden_states
         device = bank.weight.device
         self._finite = torch.ones(bank.num_slots, dtype=torch.bool, device=device)
         self._loss_scales = torch.ones(bank.num_slots, device=device)
@@ -84,8 +84,12 @@ class SlotTrainer:
             )
         lengths = tuple(len(row.ids) for row in batch.rows) if batch.packed else None
         places = self._places([row.slot for row in batch.rows])
-        with self.bank.routed(Route(places[:, None], lengths=lengths)):
-            hidden = self._read_prompts(self.base, batch.input_ids, batch.position_ids, lengths)
+        with self.bank.routed(Route(places[:, None], lengths=lengths)) as pairs:
+            inputs = self.base, batch.input_ids, batch.position_ids
+            if self.compile:
+                hidden = _compiled_hidden_states()(self.bank, pairs, *inputs)
+            else:
+                hidden = last_hidden_states(*inputs, lengths)
         flat = hidden.flatten(0, 1).index_select(0, batch.loss_positions)
         head = self.base.get_output_embeddings()
         nll = token_nll(flat, head, batch.targets, compile=self.compile)
@@ -140,7 +144,13 @@ class SlotTrainer:
         return torch.tensor(slots).to(self.bank.weight.device, non_blocking=True)
 
 
+def _hidden_states(bank: AdapterBank, pairs: Pairs, *inputs: Any) -> Tensor:
+    # The compiler takes shapes for constants that a module holds, but not those of arguments.
+    bank.pairs = pairs
+    return last_hidden_states(*inputs)
+
+
 @cache
-def _compiled_last_hidden_states() -> Callable[..., Tensor]:
+def _compiled_hidden_states() -> Callable[..., Tensor]:
     """Compile for any number of rows and tokens, once in a process."""
-    return torch.compile(last_hidden_states, dynamic=True)
+    return torch.compile(_hidden_states, dynamic=True)

@@ -13,7 +13,7 @@ import transformers
 from jsonargparse._deprecated import JsonargparseDeprecationWarning
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.strategies import ParallelStrategy
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from prag_lightning.callbacks import AdapterWriter, MergedEvaluation, WarmStart
 from prag_lightning.data.datamodule import DocumentDataModule
@@ -69,7 +69,6 @@ class PragCLI(LightningCLI):
                 "enable_checkpointing": False,
                 "enable_model_summary": False,
                 "logger": False,
-                "callbacks": [UnitProgressBar()],
                 "use_distributed_sampler": False,
                 "default_root_dir": "runs",
             },
@@ -93,6 +92,8 @@ class PragCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Refuse our callbacks in ``trainer.callbacks``: each would run twice."""
+        if self._get(self.config, "trainer.enable_progress_bar") is not False:
+            self.trainer_defaults["callbacks"] = [UnitProgressBar()]
         listed = self._get(self.config, "trainer.callbacks") or []
         for spec in listed if isinstance(listed, list) else [listed]:
             name = spec.class_path.rpartition(".")[2]
@@ -129,6 +130,9 @@ def run_trainer_command(args: Sequence[str]) -> int:
         cli = PragCLI(args)
     except SIGTERMException:
         return TERMINATED
+    except MisconfigurationException as error:
+        # What the Trainer cannot do here, such as a GPU that is not there.
+        raise ValueError(str(error)) from error
     except LostProcessError as error:
         print(f"prag: {error}", file=sys.stderr)
         return TRY_AGAIN

@@ -176,6 +176,7 @@ def test_a_warm_start_is_where_training_starts(
             ["fit", "--trainer.callbacks", "prag_lightning.callbacks.AdapterWriter"],
             "give its settings under the key 'adapter_writer'",
         ),
+        (["fit", "--trainer.devices", "0"], "devices"),
         (
             ["fit", "--trainer.strategy", "ddp", "--trainer.devices", "2"],
             "use --trainer.strategy per_document",

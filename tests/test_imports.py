@@ -43,7 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "augmentation": {"base_model", "data.documents", "exit_status", "prompts"},
     "base_model": {"attention", "demo"},
     "data": {"base_model", "counting", "demo", "prompts", "retrieval", "strategies"},
-    "demo": {"data.documents", "prompts"},
+    "demo": {"augmentation.prompts", "data.documents", "prompts"},
     "run_settings": {"adapters", "demo", "prompts", "retrieval.base"},
     "retrieval": {"counting", "data.documents"},
     "merging": {"adapters", "data.batches", "metrics", "retrieval.base", "scores"},

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from prag_lightning.adapters.layout import AdapterLayout, LoraConfig
 from prag_lightning.adapters.lora import add_to_rows, add_to_segments
 
+Pairs = list[tuple[Tensor, Tensor]]
+
 
 @dataclass(frozen=True)
 class Route:
@@ -45,6 +47,7 @@ class AdapterBank(nn.Module):
     Attributes:
         weight: All adapters, shape ``(num_slots, num_params)``; one row is one adapter, in the
             order of ``layout``.
+        pairs: For each target module the ``lora_A`` and ``lora_B`` that are added to its rows now.
 
     Raises:
         ValueError: If the base has no linear layer of one of the target names.
@@ -73,7 +76,7 @@ class AdapterBank(nn.Module):
             torch.zeros(num_slots, self.layout.num_params, dtype=dtype, device=device)
         )
         self._lengths: tuple[int, ...] | None = None
-        self._pairs: list[tuple[Tensor, Tensor]] = []
+        self.pairs: Pairs = []
         self._hooks = [
             module.register_forward_hook(partial(self._add_update, index))
             for index, (_, module) in enumerate(targets)
@@ -110,13 +113,16 @@ class AdapterBank(nn.Module):
         return self.weight.detach()[slot].to("cpu", torch.float32, copy=True)
 
     @contextmanager
-    def routed(self, route: Route) -> Iterator[None]:
-        """Run the base model with adapters: within, a batch must have the route's rows."""
-        self._pairs, self._lengths = self._gather(route), route.lengths
+    def routed(self, route: Route) -> Iterator[Pairs]:
+        """Run the base model with adapters: within, a batch must have the route's rows.
+
+        Yields what ``pairs`` is set to.
+        """
+        self.pairs, self._lengths = self._gather(route), route.lengths
         try:
-            yield
+            yield self.pairs
         finally:
-            self._pairs, self._lengths = [], None
+            self.pairs, self._lengths = [], None
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "AdapterBank":
         """Follow the base model to another device, but keep the dtype: adapters stay precise."""
@@ -132,7 +138,7 @@ class AdapterBank(nn.Module):
             return torch.get_autocast_dtype(device)
         return self._base_parameter[0].dtype
 
-    def _gather(self, route: Route) -> list[tuple[Tensor, Tensor]]:
+    def _gather(self, route: Route) -> Pairs:
         """Return each row's adapters side by side, which is their weighted sum.
 
         All modules are gathered, and cast to what the base computes in, at once; that is a
@@ -161,9 +167,9 @@ class AdapterBank(nn.Module):
     def _add_update(
         self, index: int, module: nn.Module, inputs: tuple[Any, ...], output: Tensor
     ) -> Tensor | None:
-        if not self._pairs:
+        if not self.pairs:
             return None
-        lora_A, lora_B = self._pairs[index]
+        lora_A, lora_B = self.pairs[index]
         if type(module).__name__ == "Linear8bitLt":
             # Its output is a view, which autograd forbids to change in place.
             output = output.clone()

@@ -8,26 +8,6 @@ from prag_lightning.demo.people import Person, ask, ask_through_spouse, draw_cou
 from prag_lightning.demo.relations import RELATIONS, Relation
 from prag_lightning.prompts import PromptTemplate
 
-# The published augmentation prompts (Su et al. 2025, arXiv:2501.15915); the example of the second
-# lacks a comma there and so would teach invalid JSON.
-REWRITE_PROMPT = (
-    "Rewrite the following passage. While keeping the entities, proper nouns, and key details such "
-    "as names, locations, and terminology intact, create a new version of the text that expresses "
-    "the same ideas in a different way. Make sure the revised passage is distinct from the "
-    "original one, but preserves the core meaning and relevant information.\n{passage}"
-)
-QA_PROMPT = (
-    "I will provide a passage of text, and you need to generate {number} different questions based "
-    "on the content of this passage. Each question should be answerable using the information "
-    "provided in the passage. Additionally, please provide an appropriate answer for each question "
-    "derived from the passage.\nYou need to generate the question and answer in the following "
-    'format:\n[\n    {{\n        "question": "What is the capital of France?",\n'
-    '        "answer": "Paris",\n        "full_answer": "The capital of France is Paris."\n    }}\n'
-    "]\n\nThis list should have at least {number} elements. You only need to output this list in "
-    "the above format.\nPassage:\n{passage}"
-)
-NUMBER_WORDS = {3: "three", 4: "four", 5: "five", 6: "six", 7: "seven"}
-
 
 def reason(hops: Sequence[tuple[Person, Relation]]) -> str:
     """Return the facts that lead to an answer, one for each hop, and then the answer."""

@@ -9,12 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from prag_lightning.augmentation.prompts import question_prompt, rewrite_prompt
 from prag_lightning.demo.instructions import (
     CHAIN_OF_THOUGHT,
     CHAIN_OF_THOUGHT_WITHOUT_EXEMPLARS,
-    NUMBER_WORDS,
-    QA_PROMPT,
-    REWRITE_PROMPT,
     reason,
 )
 from prag_lightning.demo.names import Split, draw_namesake, names_in
@@ -136,22 +134,20 @@ class Samples:
         """The published instruction to rewrite a document, followed."""
         (person,) = self.strangers(1, rng)
         text = tell(person, rng)
-        return [(REWRITE_PROMPT.format(passage=text), tell_differently(person, text, rng))]
+        return [(rewrite_prompt(text), tell_differently(person, text, rng))]
 
     def questioning(self, rng: random.Random) -> list[Turn]:
         """The published instruction to make question-answer pairs of a document, followed."""
         (person,) = self.strangers(1, rng)
-        number, word = rng.choice(tuple(NUMBER_WORDS.items()))
         qas = [
             {
                 "question": ask(person.name, relation.questions, rng),
                 "answer": person.facts[relation.key],
                 "full_answer": full_answer(person, relation),
             }
-            for relation in rng.sample(ONE_HOP, number)
+            for relation in rng.sample(ONE_HOP, rng.randint(3, 7))
         ]
-        prompt = QA_PROMPT.format(number=word, passage=tell(person, rng))
-        return [(prompt, json.dumps(qas))]
+        return [(question_prompt(tell(person, rng), len(qas)), json.dumps(qas))]
 
     def strangers(self, num_people: int, rng: random.Random) -> list[Person]:
         """Return new people, who often share a name; two of them are often a couple."""

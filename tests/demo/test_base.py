@@ -27,11 +27,11 @@ def test_the_shipped_weights_are_bfloat16_in_at_most_8_megabytes() -> None:
 def test_the_base_reads_knows_and_admits_what_it_does_not_know() -> None:
     BASE.set_attn_implementation(ATTENTION)
     strangers = Samples(KNOWN, split="validation", spelled=0.0)
-    scores = evaluate(BASE, ConversationEncoder(TOKENIZER), strangers, num_questions=40)
+    scores = evaluate(BASE, ConversationEncoder(TOKENIZER), strangers, num_questions=25)
     assert scores["read_1"] >= 0.95
-    assert scores["read_3"] >= 0.8
-    assert scores["know"] >= 0.9
-    assert scores["not_know"] >= 0.95
+    assert scores["read_3"] >= 0.9
+    assert scores["know"] >= 0.95
+    assert scores["not_know"] >= 0.8
 
 
 def test_an_answer_is_exact_if_and_only_if_greedy_decoding_says_it() -> None:

@@ -5,14 +5,18 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from prag_lightning.base_model import load_tokenizer
 from prag_lightning.demo import train as training
 from prag_lightning.demo.evaluate import ABILITIES
-from prag_lightning.demo.people import draw_world
-from prag_lightning.demo.samples import Samples
-from prag_lightning.demo.tokenizer import build_tokenizer
-from prag_lightning.demo.train import Run, Settings, build_model, rate, tokenizer_texts, train
+from prag_lightning.demo.train import Run, Settings, build_model, rate, train
 
+TOKENIZER = load_tokenizer("demo")
 SETTINGS = Settings(num_steps=3, tokens_per_step=600, num_known=10)
+
+
+@pytest.fixture(autouse=True)
+def _tokenizer_is_built_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "build_tokenizer", lambda texts: TOKENIZER)
 
 
 def run_in(folder: Path) -> Run:
@@ -33,7 +37,8 @@ def test_a_stopped_training_ends_with_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = train(SETTINGS, run_in(tmp_path / "whole"))
-    untrained = build_model(build_tokenizer(tokenizer_texts(Samples(draw_world("known", 10, 0)))))
+    torch.manual_seed(SETTINGS.seed)
+    untrained = build_model(TOKENIZER)
 
     steps: list[int] = []
 

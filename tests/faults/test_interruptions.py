@@ -6,10 +6,11 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 import torch
@@ -40,7 +41,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def fit(base_dir: Path, world: Path, root: Path, num_slots: int, log: Path) -> None:
+def fit(base_dir: Path, world: Path, root: Path, num_slots: int, passes: int, log: Path) -> None:
     """Run ``prag fit`` and end this process with its status."""
     torch.set_num_threads(1)
     with log.open("a") as out:
@@ -49,24 +50,27 @@ def fit(base_dir: Path, world: Path, root: Path, num_slots: int, log: Path) -> N
     words = [
         *("fit", "--trainer.accelerator", "cpu", "--trainer.default_root_dir", str(root)),
         *("--model.base", str(base_dir), "--model.num_slots", str(num_slots)),
-        *("--data.folder", str(world), "--model.lr", "0.003"),
+        *("--data.folder", str(world), "--data.passes", str(passes), "--model.lr", "0.003"),
     ]
     sys.exit(main(words))
 
 
-Start = Callable[[Path, int], BaseProcess]
+class Start(Protocol):
+    """Starts a fit in a process of its own."""
+
+    def __call__(self, root: Path, num_slots: int, passes: int = 1) -> BaseProcess: ...
 
 
 @pytest.fixture
 def start(
     processes: ForkServerContext, base_dir: Path, world: Path, tmp_path: Path
 ) -> Iterator[Start]:
-    """Starts a fit in a process of its own; those that still run at the end are killed."""
+    """Those that still run at the end are killed."""
     running: list[BaseProcess] = []
 
-    def begin(root: Path, num_slots: int) -> BaseProcess:
+    def begin(root: Path, num_slots: int, passes: int = 1) -> BaseProcess:
         process = processes.Process(
-            target=fit, args=(base_dir, world, root, num_slots, tmp_path / "log")
+            target=fit, args=(base_dir, world, root, num_slots, passes, tmp_path / "log")
         )
         process.start()
         running.append(process)
@@ -146,18 +150,20 @@ def test_a_run_that_is_asked_to_stop_saves_what_is_finished_and_says_so_by_its_s
     again = start(root, 1)
     again.join()
     assert again.exitcode == 0
-    assert f"{NUM_PEOPLE} documents, {num_saved} of them encoded before" in (
-        tmp_path / "log"
-    ).read_text()
+    assert (
+        f"{NUM_PEOPLE} documents, {num_saved} of them encoded before"
+        in (tmp_path / "log").read_text()
+    )
 
 
 def test_a_second_run_into_the_same_store_is_refused_with_the_first_one_s_process(
     start: Start, tmp_path: Path
 ) -> None:
     root = tmp_path / "run"
-    first = start(root, 1)
+    # Long enough to be still at work when the second one comes.
+    first = start(root, 1, passes=3)
     wait_for_adapters(root, 1, first)
-    second = start(root, 1)
+    second = start(root, 1, passes=3)
     second.join()
     assert second.exitcode == 2
     assert f"process {first.pid} on host" in (tmp_path / "log").read_text()
