@@ -11,9 +11,10 @@ from typing import Any, NoReturn, cast
 
 import transformers
 from jsonargparse._deprecated import JsonargparseDeprecationWarning
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.strategies import ParallelStrategy
-from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from prag_lightning.callbacks import AdapterWriter, MergedEvaluation, WarmStart
 from prag_lightning.data.datamodule import DocumentDataModule
