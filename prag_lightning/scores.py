@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from pydantic import BaseModel, ConfigDict
+from rich import box
 from rich.table import Table
 
 from prag_lightning.data.documents import Question, Record
@@ -129,7 +130,7 @@ def _score(method: str, kind: str, predictions: Sequence[Prediction]) -> Score:
 
 def score_table(scores: Sequence[Score]) -> Table:
     """Return the scores as a table for a terminal."""
-    table = Table(header_style="bold")
+    table = Table(header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("method", "questions"):
         table.add_column(name, no_wrap=True)
     for name in ("n", "EM", "F1", "prec.", "recall", "NLL", "q/s"):
