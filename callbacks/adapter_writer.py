@@ -3,15 +3,19 @@
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from prag_lightning.adapters.export import export_adapter
+from prag_lightning.adapters.peft_format import read_adapter
 from prag_lightning.adapters.recipe import StoreDtype, StoreLayout
 from prag_lightning.adapters.store import AdapterStore, open_store
 from prag_lightning.data.datamodule import DocumentDataModule
+from prag_lightning.data.warm_up import WARM_START_ID
 from prag_lightning.module import ParametricRAG
 
 # Steps whose finished adapters wait for the disk at most; training then waits for the writer.
@@ -82,6 +86,8 @@ class AdapterWriter(Callback):
         self._finish()
         ids = [*(task.document_id for task in self._data.tasks), *self._data.rejected]
         missing = [document_id for document_id in ids if document_id not in self._store]
+        if WARM_START_ID in self._store and self._data.warm_up is not None:
+            self._write_warm_start(Path(trainer.default_root_dir) / WARM_START_ID)
         self._store.close()
         where = cast(ParametricRAG, pl_module).store_dir
         print(f"{self._name}{len(ids) - len(missing)} of {len(ids)} documents are in {where}")
@@ -115,6 +121,26 @@ class AdapterWriter(Callback):
     def _wait(self) -> None:
         while self._pending:
             self._pending.popleft().result()
+
+    def _write_warm_start(self, folder: Path) -> None:
+        """Write the warm start as a folder that ``--warm_start.path`` and PEFT read.
+
+        Raises:
+            ValueError: If the folder holds another adapter.
+        """
+        assert self._store is not None
+        store = self._store
+        if not folder.exists():
+            export_adapter(store, [WARM_START_ID], [1.0], folder)
+        elif not torch.equal(
+            read_adapter(folder, store.layout, store.recipe.lora),
+            store.get_many([WARM_START_ID])[0],
+        ):
+            raise ValueError(
+                f"{folder}: holds another warm start than this run trained; remove it, or give "
+                "another --trainer.default_root_dir"
+            )
+        print(f"{self._name}the warm start is in {folder}")
 
     def _refuse_other_texts(self, store: AdapterStore) -> None:
         for document in self._data.documents:

@@ -2,6 +2,7 @@
 
 import difflib
 import errno
+import os
 import sys
 from collections.abc import Sequence
 
@@ -11,9 +12,14 @@ from prag_lightning.exit_status import DONE, TRY_AGAIN, USAGE
 TRAINER_COMMANDS = {
     "fit": "encode documents into adapters",
     "test": "answer questions with every method, and score the answers",
+    "predict": "answer questions whose answers nobody knows",
 }
-# Command: the function that runs it, and what it does.
+# Command: the function that runs it, or several by name, and what it does.
 COMMANDS: dict[str, tuple[str, str]] = {
+    "ask": (
+        "prag_lightning.ask_command:run_ask",
+        "answer a question, and show the evidence",
+    ),
     "augment": (
         "prag_lightning.augmentation.commands:AUGMENT_COMMANDS",
         "make rewrites and question-answer pairs of documents",
@@ -34,6 +40,9 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"prag {__version__}")
         return DONE
     command = words[0]
+    # Threads that wait for each other sleep: spinning, two runs on one machine take ten times as
+    # long. It counts only before torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         if command in TRAINER_COMMANDS:
             from prag_lightning.trainer_cli import run_trainer_command
@@ -68,7 +77,11 @@ def _run_function(command: str, args: list[str]) -> int:
     from jsonargparse import auto_cli
 
     module, name = COMMANDS[command][0].split(":")
-    auto_cli(getattr(import_module(module), name), args=args, prog=f"prag {command}")
+    function = getattr(import_module(module), name)
+    if command == "ask":
+        # With an optional word and flags, which auto_cli has not.
+        return int(function(args))
+    auto_cli(function, args=args, prog=f"prag {command}")
     return DONE
 
 

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from prag_lightning.adapters.bank import AdapterBank
 from prag_lightning.adapters.layout import LoraConfig
 from prag_lightning.adapters.optimizer import StackedAdamW
-from prag_lightning.adapters.recipe import Recipe, digest_tensors, digest_text
+from prag_lightning.adapters.recipe import Recipe, Scalar, digest_tensors, digest_text
 from prag_lightning.adapters.warm_start import WarmStartSource
 from prag_lightning.answering import Answers, answer_nll, generate
 from prag_lightning.attention import SEGMENTED
@@ -27,6 +27,7 @@ from prag_lightning.base_model import (
     weights_digest,
 )
 from prag_lightning.data.batches import EncodingBatch, QuestionBatch
+from prag_lightning.prompts import PromptTemplate
 from prag_lightning.slots import SlotTrainer
 from prag_lightning.tuning import choose_num_slots
 
@@ -103,7 +104,7 @@ class ParametricRAG(LightningModule):
             self.base_name,
             dtype=self.dtype_name,
             quantization=self.quantization,
-            device=self._trainer.strategy.root_device if self._trainer else None,
+            device=self._trainer.strategy.root_device if self._trainer else self.device,
             trust_remote_code=self.trust_remote_code,
         )
         num_slots = 1 if self.num_slots == "auto" else self.num_slots
@@ -120,8 +121,7 @@ class ParametricRAG(LightningModule):
 
     def recipe(self, data: "DocumentDataModule") -> Recipe:
         """Return all that an adapter depends on besides its document."""
-        assert self.base is not None
-        training = {
+        training: dict[str, Scalar] = {
             "lr": self.lr,
             "weight_decay": self.weight_decay,
             "max_grad_norm": self.max_grad_norm,
@@ -130,6 +130,11 @@ class ParametricRAG(LightningModule):
             "precision": str(self.trainer.precision),
             **data.training_settings(),
         }
+        return self.recipe_of(data.encoder.template, training)
+
+    def recipe_of(self, template: PromptTemplate, training: dict[str, Scalar]) -> Recipe:
+        """Return the recipe of adapters for this base, trained so, from this warm start."""
+        assert self.base is not None
         return Recipe(
             base_model=self.base_name,
             base_digest=weights_digest(self.base),
@@ -137,7 +142,7 @@ class ParametricRAG(LightningModule):
             modules=self.bank.layout.modules,
             warm_start=digest_tensors([("warm_start", self.warm_start_row())]),
             training=training,
-            prompt_version=digest_text(*vars(data.encoder.template).values()),
+            prompt_version=digest_text(*vars(template).values()),
         )
 
     def configure_optimizers(self) -> StackedAdamW:
@@ -201,6 +206,13 @@ class ParametricRAG(LightningModule):
         assert self.base is not None
         texts = generate(self.base, self.tokenizer, batch, self.max_new_tokens)
         return Answers(texts, answer_nll(self.base, batch))
+
+    def predict_step(
+        self, batch: QuestionBatch, batch_idx: int, dataloader_idx: int = 0
+    ) -> list[str]:
+        """Answer a batch of questions that have no answers to compare with."""
+        assert self.base is not None
+        return generate(self.base, self.tokenizer, batch, self.max_new_tokens)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave the base model out."""

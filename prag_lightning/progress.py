@@ -66,10 +66,7 @@ class UnitProgressBar(ProgressBar):
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count questions, one bar for each method."""
-        self._begin()
-        loaders: Any = trainer.test_dataloaders
-        sets = [loader.dataset for loader in loaders]
-        self._tasks = {i: self._add(s.name, len(s.questions)) for i, s in enumerate(sets)}
+        self._count_questions(trainer.test_dataloaders)
 
     def on_test_batch_end(
         self,
@@ -86,6 +83,31 @@ class UnitProgressBar(ProgressBar):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the bar as it is."""
         self._end()
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to count questions, one bar for each method."""
+        self._count_questions(trainer.predict_dataloaders)
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count the questions of this batch."""
+        self._advance(dataloader_idx, len(batch.questions))
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the bar as it is."""
+        self._end()
+
+    def _count_questions(self, loaders: Any) -> None:
+        self._begin()
+        sets = [loader.dataset for loader in loaders]
+        self._tasks = {i: self._add(s.name, len(s.questions)) for i, s in enumerate(sets)}
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException

@@ -5,16 +5,15 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from pydantic import BaseModel, ConfigDict
+from rich import box
 from rich.table import Table
 
 from prag_lightning.data.documents import Question, Record
 from prag_lightning.metrics import (
     AnswerNLL,
     ExactMatch,
-    Scoring,
     TokenF1,
     exact_match,
-    extract_answer,
     token_f1,
 )
 
@@ -29,24 +28,41 @@ class Evidence(BaseModel):
     weight: float | None = None
 
 
-class Prediction(Record):
-    """What one method said to one question; a line of ``predictions.jsonl``."""
+class Answer(Record):
+    """What one method said to one question, and why; a line of ``answers.jsonl``.
+
+    Args:
+        method: Name of the method.
+        question_id: Of the question.
+        question: What was asked.
+        text: What the model said.
+        prediction: The answer in it.
+        passages: The documents in the prompt.
+        adapters: The documents whose adapters were merged, with their weights.
+        missing: The documents that have no adapter, where adapters were merged.
+    """
 
     method: str
     question_id: str
-    type: str | None
     question: str
-    answers: list[str]
     text: str
     prediction: str
+    passages: list[Evidence]
+    adapters: list[Evidence]
+    missing: list[Evidence]
+
+
+class Prediction(Answer):
+    """An answer and how good it is; a line of ``predictions.jsonl``."""
+
+    type: str | None
+    answers: list[str]
     em: float
     f1: float
     precision: float
     recall: float
     answer_nll: float | None
     seconds: float
-    passages: list[Evidence]
-    adapters: list[Evidence]
 
 
 class Score(BaseModel):
@@ -65,35 +81,21 @@ class Score(BaseModel):
     questions_per_second: float
 
 
-def predict(
-    method: str,
-    question: Question,
-    text: str,
-    answer_nll: float,
-    seconds: float,
-    scoring: Scoring,
-    passages: list[Evidence],
-    adapters: list[Evidence],
+def score_answer(
+    answer: Answer, question: Question, answer_nll: float, seconds: float
 ) -> Prediction:
-    """Return what a method said to a question, scored; it took ``seconds`` of the run's time."""
-    prediction = extract_answer(text, scoring)
-    f1 = token_f1(prediction, question.answers)
+    """Return an answer with its scores; it took ``seconds`` of the run's time."""
+    f1 = token_f1(answer.prediction, question.answers)
     return Prediction(
-        method=method,
-        question_id=question.id,
+        **dict(answer),
         type=question.type,
-        question=question.question,
         answers=question.answers,
-        text=text,
-        prediction=prediction,
-        em=exact_match(prediction, question.answers),
+        em=exact_match(answer.prediction, question.answers),
         f1=f1.f1,
         precision=f1.precision,
         recall=f1.recall,
         answer_nll=None if math.isnan(answer_nll) else answer_nll,
         seconds=seconds,
-        passages=passages,
-        adapters=adapters,
     )
 
 
@@ -128,7 +130,7 @@ def _score(method: str, kind: str, predictions: Sequence[Prediction]) -> Score:
 
 def score_table(scores: Sequence[Score]) -> Table:
     """Return the scores as a table for a terminal."""
-    table = Table(header_style="bold")
+    table = Table(header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("method", "questions"):
         table.add_column(name, no_wrap=True)
     for name in ("n", "EM", "F1", "prec.", "recall", "NLL", "q/s"):

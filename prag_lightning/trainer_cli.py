@@ -1,4 +1,4 @@
-"""The commands that run a Trainer: ``prag fit`` and ``prag test``."""
+"""The commands that run a Trainer: ``prag fit``, ``prag test`` and ``prag predict``."""
 
 import logging
 import os
@@ -11,9 +11,10 @@ from typing import Any, NoReturn, cast
 
 import transformers
 from jsonargparse._deprecated import JsonargparseDeprecationWarning
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.strategies import ParallelStrategy
-from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from prag_lightning.callbacks import AdapterWriter, MergedEvaluation, WarmStart
 from prag_lightning.data.datamodule import DocumentDataModule
@@ -40,7 +41,7 @@ class OneLineParser(LightningArgumentParser):
 
 
 class RunConfig(SaveConfigCallback):
-    """Writes a run's settings to ``fit.yaml`` or ``test.yaml`` under its root folder."""
+    """Writes a run's settings to a file named after the command under its root folder."""
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Write the settings, over those of an earlier run of the same command."""
@@ -116,8 +117,8 @@ class PragCLI(LightningCLI):
 
 
 def run_trainer_command(args: Sequence[str]) -> int:
-    """Run ``fit`` or ``test`` and return the exit status."""
-    _quiet()
+    """Run ``fit``, ``test`` or ``predict`` and return the exit status."""
+    quiet()
     interrupted = False
 
     def remember(*_: Any) -> NoReturn:
@@ -146,7 +147,7 @@ def run_trainer_command(args: Sequence[str]) -> int:
     return SOME_FAILED if writer.failures or others_failed else DONE
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Silence what other libraries say about themselves, and nothing about the run."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     transformers.utils.logging.set_verbosity_error()

@@ -203,7 +203,7 @@ def test_bad_input_gets_one_line_and_status_2(
 
 
 @pytest.mark.parametrize("config", sorted(CONFIGS.glob("**/*.yaml")), ids=lambda path: path.stem)
-@pytest.mark.parametrize("command", ["fit", "test"])
+@pytest.mark.parametrize("command", ["fit", "test", "predict"])
 def test_every_config_fits_the_code(
     config: Path, command: str, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,12 +27,26 @@ ALLOWED: dict[str, set[str]] = {
     "progress": set(),
     "prompts": set(),
     # Upwards from them.
+    "answerer": {
+        "adapters",
+        "base_model",
+        "data",
+        "merging",
+        "metrics",
+        "module",
+        "prompts",
+        "retrieval.base",
+        "run_settings",
+        "scores",
+    },
     "answering": {"base_model", "data.batches", "loss"},
     "augmentation": {"base_model", "data.documents", "exit_status", "prompts"},
     "base_model": {"attention", "demo"},
     "data": {"base_model", "counting", "demo", "prompts", "retrieval", "strategies"},
     "demo": {"augmentation.prompts", "data.documents", "prompts"},
+    "run_settings": {"adapters", "demo", "prompts", "retrieval.base"},
     "retrieval": {"counting", "data.documents"},
+    "merging": {"adapters", "data.batches", "metrics", "retrieval.base", "scores"},
     "scores": {"data.documents", "metrics"},
     "slots": {"adapters", "base_model", "data.batches", "loss"},
     "strategies": {"exit_status"},
@@ -43,6 +57,7 @@ ALLOWED: dict[str, set[str]] = {
         "attention",
         "base_model",
         "data.batches",
+        "prompts",
         "slots",
         "tuning",
     },
@@ -50,14 +65,15 @@ ALLOWED: dict[str, set[str]] = {
         "adapters",
         "answering",
         "data",
+        "merging",
         "metrics",
         "module",
-        "retrieval.base",
         "scores",
         "strategies",
     },
     # Commands.
     "__main__": {"cli"},
+    "ask_command": {"answerer", "augmentation.template", "data.documents", "trainer_cli"},
     "cli": {"exit_status", "trainer_cli"},
     "store_commands": {"adapters", "base_model", "counting", "data.formats.entries"},
     "trainer_cli": {
@@ -193,3 +209,9 @@ def test_the_modules_of_commands_load_nothing_heavy() -> None:
     for target, _ in COMMANDS.values():
         module, _, name = target.partition(":")
         assert hasattr(import_module(module), name)
+
+
+def test_what_the_package_offers_by_name_is_loaded_only_when_it_is_asked_for() -> None:
+    assert prag_lightning.Answerer is import_module("prag_lightning.answerer").Answerer
+    with pytest.raises(AttributeError, match="no attribute 'Answer'"):
+        _ = prag_lightning.Answer

@@ -5,7 +5,15 @@ import pytest
 from rich.console import Console
 
 from prag_lightning.data.documents import Question
-from prag_lightning.scores import Evidence, Prediction, predict, score_table, summarize
+from prag_lightning.metrics import extract_answer
+from prag_lightning.scores import (
+    Answer,
+    Evidence,
+    Prediction,
+    score_answer,
+    score_table,
+    summarize,
+)
 
 PARIS = Question(id="1", question="Where?", answers=["Paris", "Paris, France"], type="place")
 YEAR = Question(id="2", question="When?", answers=["1984"], type="year")
@@ -15,7 +23,17 @@ BO = Question(id="3", question="Who?", answers=["Bo Li"])
 def said(
     method: str, question: Question, text: str, nll: float = 1.0, seconds: float = 0.5
 ) -> Prediction:
-    return predict(method, question, text, nll, seconds, "strict", [], [])
+    answer = Answer(
+        method=method,
+        question_id=question.id,
+        question=question.question,
+        text=text,
+        prediction=extract_answer(text, "strict"),
+        passages=[Evidence(document_id="d", score=2.0)],
+        adapters=[Evidence(document_id="e", score=1.0, weight=0.5)],
+        missing=[],
+    )
+    return score_answer(answer, question, nll, seconds)
 
 
 PREDICTIONS = [
@@ -27,10 +45,7 @@ PREDICTIONS = [
 
 
 def test_a_prediction_holds_the_raw_text_what_was_cut_from_it_and_its_scores() -> None:
-    passages = [Evidence(document_id="d", score=2.0)]
-    adapters = [Evidence(document_id="e", score=1.0, weight=0.5)]
-    text = " Paris, Texas.\nNo."
-    prediction = predict("rag", PARIS, text, 0.5, 2.0, "strict", passages, adapters)
+    prediction = said("rag", PARIS, " Paris, Texas.\nNo.", 0.5, 2.0)
     assert prediction.model_dump(exclude_none=True) == {
         "method": "rag",
         "question_id": "1",
@@ -47,12 +62,8 @@ def test_a_prediction_holds_the_raw_text_what_was_cut_from_it_and_its_scores() -
         "seconds": 2.0,
         "passages": [{"document_id": "d", "score": 2.0}],
         "adapters": [{"document_id": "e", "score": 1.0, "weight": 0.5}],
+        "missing": [],
     }
-
-
-def test_the_scoring_decides_where_an_answer_is_cut() -> None:
-    published = predict("rag", PARIS, " Paris, Texas.", 0.5, 2.0, "published", [], [])
-    assert (published.prediction, published.em) == ("Paris", 1.0)
 
 
 def test_a_question_without_an_answer_to_compare_with_is_refused() -> None:

@@ -11,19 +11,19 @@ from torch.utils.data import DataLoader
 
 from prag_lightning.base_model import load_tokenizer
 from prag_lightning.data.batches import EncodingBatch, QuestionBatch
-from prag_lightning.data.documents import (
-    Augmentation,
-    Document,
-    Question,
-    read_records,
-    unique_by_id,
+from prag_lightning.data.documents import Document, Question, read_records, unique_by_id
+from prag_lightning.data.encoding import EncodingSteps, EncodingTask, LossOn, plan_tasks
+from prag_lightning.data.folder import (
+    build_missing_index,
+    open_index,
+    read_corpus,
+    read_documents,
 )
-from prag_lightning.data.encoding import EncodingSteps, EncodingTask, LossOn, document_prompts
 from prag_lightning.data.questions import METHODS, MethodName, QuestionBatches
+from prag_lightning.data.warm_up import as_document, as_task, read_pairs, refuse_overlap
 from prag_lightning.demo import DEMO
 from prag_lightning.prompts import PromptEncoder, PromptTemplate
 from prag_lightning.retrieval.base import RetrievedDocument, Retriever
-from prag_lightning.retrieval.bm25 import BM25Retriever, build_index
 from prag_lightning.strategies import wait_for_file
 
 if TYPE_CHECKING:
@@ -44,7 +44,12 @@ class DocumentDataModule(LightningDataModule):
         packed: Train on prompts behind each other in one row, without padding; else each in its
             own row, which is faster on a GPU.
         max_tokens: Longest prompt; passages are cut to fit, answers never.
-        methods: What ``prag test`` compares.
+        questions: File of the questions; by default ``questions.jsonl`` in the folder.
+        warm_up: Train one adapter, a warm start, on the question-answer pairs of this file of
+            questions or augmentations, and none for the documents. The questions to answer must
+            not be among them.
+        methods: What ``prag test`` compares and ``prag predict`` asks; by default all, or all that
+            need no gold documents.
         retriever: How documents are found for a question, a class of ``prag_lightning.retrieval``
             and what it takes; by default BM25, over an index that is built where it is missing.
         top_k: How many documents are retrieved.
@@ -62,7 +67,9 @@ class DocumentDataModule(LightningDataModule):
         loss_on: LossOn = "prompt_and_answer",
         packed: bool = True,
         max_tokens: PositiveInt = 3000,
-        methods: Sequence[MethodName] = tuple(METHODS),
+        questions: str | None = None,
+        warm_up: str | None = None,
+        methods: Sequence[MethodName] | None = None,
         retriever: Callable[[], Retriever] | None = None,
         top_k: PositiveInt = 3,
         question_batch_size: PositiveInt = 32,
@@ -76,7 +83,9 @@ class DocumentDataModule(LightningDataModule):
         self.loss_on = loss_on
         self.packed = packed
         self.max_tokens = max_tokens
-        self.methods = methods
+        self.questions_name = questions
+        self.warm_up = warm_up
+        self._methods = methods
         self.retriever = retriever
         self.top_k = top_k
         self.question_batch_size = question_batch_size
@@ -101,10 +110,16 @@ class DocumentDataModule(LightningDataModule):
         return Path(self.trainer.default_root_dir if self.trainer else ".") / "index"
 
     @property
-    def _corpus_file(self) -> Path:
-        """What is searched: the corpus where there is one, else the documents."""
-        corpus = self.folder / "corpus.jsonl"
-        return corpus if corpus.exists() else self.folder / "documents.jsonl"
+    def _questions_file(self) -> Path:
+        return Path(self.questions_name or self.folder / "questions.jsonl")
+
+    @property
+    def methods(self) -> Sequence[MethodName]:
+        """The methods that answer."""
+        if self._methods is not None:
+            return self._methods
+        predicting = self.trainer is not None and self.trainer.predicting
+        return [name for name, method in METHODS.items() if not (predicting and method.needs_gold)]
 
     @property
     def needs_adapters(self) -> bool:
@@ -121,28 +136,34 @@ class DocumentDataModule(LightningDataModule):
             from prag_lightning.demo.world import write_world
 
             write_world(self.folder)
-        if self._needs_index and not self.index_dir.exists():
-            corpus = self._corpus_file
-            build_index(read_records(corpus, Document), self.index_dir, corpus)
+        if self._needs_index:
+            build_missing_index(self.folder, self.index_dir)
 
     @property
     def _needs_index(self) -> bool:
-        testing = self.trainer is not None and self.trainer.testing
-        return testing and self._needs_retrieval and self.retriever is None
+        answering = self.trainer is not None and (self.trainer.testing or self.trainer.predicting)
+        return answering and self._needs_retrieval and self.retriever is None
 
     def setup(self, stage: str) -> None:
-        """Read the files that ``fit`` or ``test`` needs."""
+        """Read the files that ``fit``, ``test`` or ``predict`` needs."""
         # One process on each machine prepares them; the others may come here before it is done.
         if self.folder_name == DEMO:
             wait_for_file(self.folder / "questions.jsonl")
         if self._needs_index:
             wait_for_file(self.index_dir)
-        source = self.folder / "documents.jsonl"
-        self.documents = unique_by_id(read_records(source, Document), source)
-        if stage == "fit":
-            self._plan_encoding()
-        else:
+        if stage != "fit":
+            self.documents = read_documents(self.folder)
             self._prepare_questions()
+        elif self.warm_up is not None:
+            pairs = read_pairs(Path(self.warm_up))
+            refuse_overlap(pairs, self._questions_file)
+            self.documents = [as_document(pairs)]
+            self.tasks = [as_task(pairs) for _ in self._own_documents()]
+        else:
+            self.documents = read_documents(self.folder)
+            source = self.folder / "augmentations.jsonl"
+            self.tasks, self.rejected = plan_tasks(self._own_documents(), source)
+        self._by_id = {document.id: document for document in self.documents}
 
     def text_digest(self, document_id: str) -> str:
         """Return a digest of a document's title and text."""
@@ -157,21 +178,6 @@ class DocumentDataModule(LightningDataModule):
             "loss_on": self.loss_on,
             "max_tokens": self.max_tokens,
         }
-
-    def _plan_encoding(self) -> None:
-        self._by_id = {document.id: document for document in self.documents}
-        source = self.folder / "augmentations.jsonl"
-        augmentations = {a.document_id: a for a in read_records(source, Augmentation)}
-        # Like lengths together: what trains side by side then needs little padding.
-        for document in sorted(self._own_documents(), key=lambda document: len(document.text)):
-            augmentation = augmentations.get(document.id)
-            if augmentation is None or not augmentation.qas:
-                self.rejected[document.id] = f"no question-answer pairs in {source}"
-            elif not document.text.strip():
-                self.rejected[document.id] = "its text is empty"
-            else:
-                prompts = document_prompts(document, augmentation)
-                self.tasks.append(EncodingTask(document.id, prompts))
 
     def _own_documents(self) -> Iterator[Document]:
         """Yield the documents of this process: by a hash of the id, so that runs agree on it."""
@@ -222,27 +228,20 @@ class DocumentDataModule(LightningDataModule):
         )
         return [self._loader(batch) for batch in batches]
 
+    predict_dataloader = test_dataloader
+
     def _loader(self, dataset: EncodingSteps | QuestionBatches) -> DataLoader:  # type: ignore[type-arg]
-        return DataLoader(
-            dataset,
-            batch_size=None,
-            num_workers=self.num_workers,
-            persistent_workers=False,
-        )
+        return DataLoader(dataset, batch_size=None, num_workers=self.num_workers)
 
     def _prepare_questions(self) -> None:
         rank, num_processes = self._place
-        source = self.folder / "questions.jsonl"
+        source = self._questions_file
         questions = unique_by_id(read_records(source, Question), source)
         self.questions = questions[rank::num_processes]
-        corpus = (*read_records(self._corpus_file, Document), *self.documents)
-        self.corpus = {document.id: document for document in corpus}
+        self.corpus = read_corpus(self.folder)
         found: list[list[RetrievedDocument]] = [[] for _ in self.questions]
         if self._needs_retrieval:
-            found = self._open_retriever().retrieve(self.questions, self.top_k)
+            own = self.retriever
+            retriever = own() if own else open_index(self.folder, self.index_dir)
+            found = retriever.retrieve(self.questions, self.top_k)
         self.retrieved = {q.id: row for q, row in zip(self.questions, found, strict=True)}
-
-    def _open_retriever(self) -> Retriever:
-        if self.retriever is not None:
-            return self.retriever()
-        return BM25Retriever(self.index_dir, self._corpus_file)

@@ -1,13 +1,14 @@
 """The prompts that a document is encoded from, batched step by step."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from torch.utils.data import Dataset
 
 from prag_lightning.data.batches import EncodingBatch, Row, collate_encoding
-from prag_lightning.data.documents import Augmentation, Document
+from prag_lightning.data.documents import Augmentation, Document, read_records
 from prag_lightning.data.schedule import Schedule, Turn
 from prag_lightning.prompts import PromptEncoder
 
@@ -57,6 +58,25 @@ class EncodingTask:
         """Return the prompts of one step; every pass goes through them in order."""
         start = step * batch_size % (-(-len(self.prompts) // batch_size) * batch_size)
         return self.prompts[start : start + batch_size]
+
+
+def plan_tasks(
+    documents: Iterable[Document], augmentations_file: Path
+) -> tuple[list[EncodingTask], dict[str, str]]:
+    """Return the tasks that encode documents, and why some cannot be encoded, by id."""
+    augmentations = {a.document_id: a for a in read_records(augmentations_file, Augmentation)}
+    tasks: list[EncodingTask] = []
+    rejected: dict[str, str] = {}
+    # Like lengths together: what trains side by side then needs little padding.
+    for document in sorted(documents, key=lambda document: len(document.text)):
+        augmentation = augmentations.get(document.id)
+        if augmentation is None or not augmentation.qas:
+            rejected[document.id] = f"no question-answer pairs in {augmentations_file}"
+        elif not document.text.strip():
+            rejected[document.id] = "its text is empty"
+        else:
+            tasks.append(EncodingTask(document.id, document_prompts(document, augmentation)))
+    return tasks, rejected
 
 
 class EncodingSteps(Dataset[EncodingBatch]):

@@ -25,6 +25,11 @@ class Method:
     passages: Source = "none"
     adapters: Source = "none"
 
+    @property
+    def needs_gold(self) -> bool:
+        """Whether it can answer only questions whose gold documents are known."""
+        return not {self.passages, self.adapters} <= {"none", "retrieved"}
+
 
 # `random` is routed like `own`; its adapters are then replaced by noise of the same size.
 METHODS: dict[MethodName, Method] = {

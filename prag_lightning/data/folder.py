@@ -1,0 +1,46 @@
+"""A folder of documents: what is searched in it, and the index that finds it."""
+
+from pathlib import Path
+
+from prag_lightning.data.documents import Document, read_records, unique_by_id
+from prag_lightning.retrieval.base import Retriever
+from prag_lightning.retrieval.bm25 import BM25Retriever, build_index
+
+
+def read_documents(folder: Path) -> list[Document]:
+    """Return the documents to encode, without exact repetitions.
+
+    Raises:
+        ValueError: If one id stands for two different documents.
+    """
+    source = folder / "documents.jsonl"
+    return unique_by_id(read_records(source, Document), source)
+
+
+def corpus_file(folder: Path) -> Path:
+    """Return what is searched: the corpus where there is one, else the documents."""
+    corpus = folder / "corpus.jsonl"
+    return corpus if corpus.exists() else folder / "documents.jsonl"
+
+
+def read_corpus(folder: Path) -> dict[str, Document]:
+    """Return all documents that may be found or encoded, by id."""
+    documents = (*read_records(corpus_file(folder), Document), *read_documents(folder))
+    return {document.id: document for document in documents}
+
+
+def build_missing_index(folder: Path, index_dir: Path) -> None:
+    """Build the folder's BM25 index where there is none."""
+    if not index_dir.exists():
+        corpus = corpus_file(folder)
+        build_index(read_records(corpus, Document), index_dir, corpus)
+
+
+def open_index(folder: Path, index_dir: Path) -> Retriever:
+    """Return the retriever of the folder's BM25 index.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If the corpus is no longer what it was built from.
+    """
+    return BM25Retriever(index_dir, corpus_file(folder))

@@ -1,0 +1,231 @@
+"""Answers from Python and from ``prag ask`` and ``prag predict``, against ``prag test``."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from prag_lightning import Answerer
+from prag_lightning.adapters.store import open_store
+from prag_lightning.adapters.warm_start import WarmStartSource
+from prag_lightning.answerer import AnswerMethod
+from prag_lightning.cli import main
+from prag_lightning.data.documents import Document, Question, read_records, write_records
+from prag_lightning.demo.world import write_world
+from prag_lightning.run_settings import read_run
+from prag_lightning.scores import Answer, Prediction
+
+METHODS: list[AnswerMethod] = ["closed_book", "rag", "prag", "combine"]
+
+
+def fit_or_test(command: str, base_dir: Path, folder: Path, root: Path, *more: str) -> int:
+    words = [
+        *(command, "--trainer.accelerator", "cpu", "--trainer.default_root_dir", str(root)),
+        *("--model.base", str(base_dir), "--model.num_slots", "3", "--model.lr", "0.003"),
+        *("--model.max_new_tokens", "3", "--data.folder", str(folder), *more),
+    ]
+    if command != "fit" and "--data.methods" not in more:
+        words += ["--data.methods", f"[{','.join(METHODS)}]"]
+    return main(words)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A world of six people."""
+    path = tmp_path_factory.mktemp("world")
+    write_world(path, num_people=6)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, base_dir: Path, folder: Path) -> Path:
+    """A run whose six documents are encoded and whose questions are answered."""
+    root = tmp_path_factory.mktemp("run")
+    assert fit_or_test("fit", base_dir, folder, root) == 0
+    assert fit_or_test("test", base_dir, folder, root, "--evaluation.merge", "mean") == 0
+    return root
+
+
+@pytest.fixture(scope="module")
+def partial_run(tmp_path_factory: pytest.TempPathFactory, base_dir: Path, folder: Path) -> Path:
+    """A run with all six documents in its corpus, and only three of them encoded."""
+    root = tmp_path_factory.mktemp("partial")
+    fewer = root / "folder"
+    write_world(fewer, num_people=6)
+    write_records(fewer / "documents.jsonl", read_documents(folder)[:3])
+    assert fit_or_test("fit", base_dir, fewer, root) == 0
+    return root
+
+
+def read_documents(folder: Path) -> list[Document]:
+    return list(read_records(folder / "documents.jsonl", Document))
+
+
+def read_questions(folder: Path) -> list[str]:
+    return [q.question for q in read_records(folder / "questions.jsonl", Question)]
+
+
+@pytest.fixture(scope="module")
+def answerer(run: Path) -> Answerer:
+    return Answerer.from_run(run)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_answers_and_their_evidence_are_those_of_prag_test(
+    answerer: Answerer, run: Path, folder: Path, method: AnswerMethod
+) -> None:
+    predictions = read_records(run / "predictions.jsonl", Prediction)
+    expected = {p.question: p for p in predictions if p.method == method}
+    answers = answerer.answer(read_questions(folder), method)
+    assert [answer.question for answer in answers] == read_questions(folder)
+    for answer in answers:
+        prediction = expected[answer.question]
+        assert answer.text == prediction.text
+        assert answer.prediction == prediction.prediction
+        assert answer.adapters == prediction.adapters
+        assert answer.passages == prediction.passages
+        assert bool(answer.adapters) == (method in ("prag", "combine"))
+        assert bool(answer.passages) == (method in ("rag", "combine"))
+
+
+def test_adapters_change_what_is_said(answerer: Answerer, folder: Path) -> None:
+    questions = read_questions(folder)
+    plain, merged = (answerer.answer(questions, m) for m in ("closed_book", "prag"))
+    assert sum(a.text != b.text for a, b in zip(plain, merged, strict=True)) > len(questions) / 2
+
+
+def test_the_order_of_the_questions_changes_no_answer(answerer: Answerer, folder: Path) -> None:
+    questions = read_questions(folder)
+    forwards = {a.question: a.text for a in answerer.answer(questions)}
+    backwards = {a.question: a.text for a in answerer.answer(questions[::-1])}
+    assert forwards == backwards
+
+
+def test_settings_come_from_the_run_unless_they_are_given(answerer: Answerer, run: Path) -> None:
+    other = Answerer.from_run(run, merge="sum", top_k=2)
+    question = read_questions(run_folder(run))[0]
+    for one, weights in ((answerer, [1 / 3] * 3), (other, [1.0] * 2)):
+        [answer] = one.answer([question])
+        assert [e.weight for e in answer.adapters] == pytest.approx(weights)
+
+
+def run_folder(run: Path) -> Path:
+    return Path(read_run(run)["folder"])
+
+
+def test_a_document_without_an_adapter_is_named_and_left_out(
+    partial_run: Path, folder: Path
+) -> None:
+    answerer = Answerer.from_run(partial_run)
+    encoded = {document.id for document in read_documents(folder)[:3]}
+    answers = answerer.answer(read_questions(folder))
+    assert any(answer.missing for answer in answers)
+    assert any(answer.adapters for answer in answers)
+    for answer, found in zip(answers, answerer.retrieve(read_questions(folder)), strict=True):
+        ids = {document.document_id for document in found}
+        assert {e.document_id for e in answer.adapters} == ids & encoded
+        assert {e.document_id for e in answer.missing} == ids - encoded
+
+
+def test_adapters_that_started_elsewhere_are_refused(run: Path) -> None:
+    with pytest.raises(ValueError, match="warm_start: the store has"):
+        Answerer.from_run(run, warm_start=WarmStartSource(seed=1))
+
+
+def test_a_folder_in_which_nothing_was_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"fit\.yaml: no such file; `prag fit"):
+        Answerer.from_run(tmp_path)
+
+
+def test_a_retriever_of_the_run_is_made_as_the_trainer_makes_it(run: Path, tmp_path: Path) -> None:
+    settings = yaml.safe_load((run / "test.yaml").read_text())
+    name = "prag_lightning.retrieval.given.GivenRetriever"
+    settings["data"]["retriever"] = {"class_path": name}
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump(settings))
+    assert type(read_run(tmp_path)["retriever"]).__name__ == "GivenRetriever"
+    assert "retriever" not in read_run(run)
+
+
+def test_ask_shows_each_method_s_answer_and_each_document_s_score_and_weight(
+    run: Path, folder: Path, answerer: Answerer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    question = read_questions(folder)[0]
+    assert main(["ask", question, "--run", str(run)]) == 0
+    out = capsys.readouterr().out
+    assert all(f"│ {method}" in out for method in METHODS)
+    [answer] = answerer.answer([question])
+    for evidence in answer.adapters:
+        line = next(line for line in out.splitlines() if evidence.document_id in line)
+        assert f"{evidence.score:.2f}" in line
+        assert "0.333" in line
+
+
+def test_ask_goes_on_until_there_is_no_more_question(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = iter(["Who?", "Where?", ""])
+    monkeypatch.setattr("builtins.input", lambda *_: next(lines))
+    words = ["ask", "--interactive", "--run", str(run), "--methods", "[closed_book]"]
+    assert main(words) == 0
+    assert capsys.readouterr().out.count("│ closed_book") == 2
+    assert next(lines, None) is None
+
+
+def test_ask_without_a_question_says_what_to_give(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ask"]) == 2
+    assert "give one in quotes, or --interactive" in capsys.readouterr().err
+
+
+def test_documents_encoded_on_the_spot_get_the_adapters_that_a_run_gives_them(
+    partial_run: Path, run: Path, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings = (partial_run / "fit.yaml").read_text()
+    last = read_documents(folder)[-1].id
+    question = f"Where was {last.replace('-', ' ')} born?"
+    words = ["ask", question, "--run", str(partial_run), "--methods", "[prag]"]
+    assert main(words) == 0
+    assert "no adapter" in capfd.readouterr().out
+    assert main([*words, "--encode-missing"]) == 0
+    assert "no adapter" not in capfd.readouterr().out
+    with open_store(partial_run / "adapters", mode="read") as store:
+        found = store.get_many([last])
+    with open_store(run / "adapters", mode="read") as store:
+        expected = store.get_many([last])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert (partial_run / "fit.yaml").read_text() == settings
+
+
+def test_predict_answers_questions_without_answers_as_test_answers_them(
+    base_dir: Path, run: Path, folder: Path, tmp_path: Path
+) -> None:
+    questions = read_records(folder / "questions.jsonl", Question)
+    bare = [Question(id=q.id, question=q.question) for q in questions]
+    write_records(tmp_path / "bare.jsonl", bare)
+    scores = (run / "scores.json").read_bytes()
+    more = ["--data.questions", str(tmp_path / "bare.jsonl"), "--evaluation.merge", "mean"]
+    # Without a choice of methods it takes those that need no gold documents.
+    words = ["--data.methods", "null"]
+    assert fit_or_test("predict", base_dir, folder, run, *more, *words) == 0
+    answers = {(a.method, a.question_id): a for a in read_records(run / "answers.jsonl", Answer)}
+    expected = {
+        (p.method, p.question_id): p for p in read_records(run / "predictions.jsonl", Prediction)
+    }
+    assert answers.keys() == expected.keys()
+    for key, answer in answers.items():
+        assert (answer.text, answer.adapters) == (expected[key].text, expected[key].adapters)
+    assert '"em"' not in (run / "answers.jsonl").read_text()
+    assert (run / "scores.json").read_bytes() == scores
+
+
+def test_predict_refuses_a_method_that_needs_gold_documents_which_nobody_named(
+    base_dir: Path,
+    run: Path,
+    folder: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    write_records(tmp_path / "bare.jsonl", [Question(id="q1", question="Who?")])
+    more = ["--data.questions", str(tmp_path / "bare.jsonl"), "--data.methods", "[own]"]
+    assert fit_or_test("predict", base_dir, folder, run, *more) == 2
+    assert "method 'own' needs each question's gold documents" in capfd.readouterr().err
