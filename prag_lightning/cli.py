@@ -2,6 +2,7 @@
 
 import difflib
 import errno
+import os
 import sys
 from collections.abc import Sequence
 
@@ -39,6 +40,9 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"prag {__version__}")
         return DONE
     command = words[0]
+    # Threads that wait for each other sleep: spinning, two runs on one machine take ten times as
+    # long. It counts only before torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         if command in TRAINER_COMMANDS:
             from prag_lightning.trainer_cli import run_trainer_command
