@@ -1,5 +1,6 @@
 """After a document's last step: its adapter into the store, while training goes on."""
 
+import errno
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,12 +9,14 @@ from typing import Any, cast
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from rich.filesize import decimal
 from torch import Tensor
 
+from prag_lightning.adapters.durable import StoreFullError, free_bytes
 from prag_lightning.adapters.export import export_adapter
 from prag_lightning.adapters.peft_format import read_adapter
 from prag_lightning.adapters.recipe import StoreDtype, StoreLayout
-from prag_lightning.adapters.store import AdapterStore, open_store
+from prag_lightning.adapters.store import AdapterStore, forecast_bytes, open_store
 from prag_lightning.data.datamodule import DocumentDataModule
 from prag_lightning.data.warm_up import WARM_START_ID
 from prag_lightning.module import ParametricRAG
@@ -28,18 +31,29 @@ class AdapterWriter(Callback):
     Args:
         layout: Many documents in few files, or a folder for each as PEFT and vLLM read it.
         dtype: Of the stored numbers.
+        check_free_space: Refuse to begin where the disk has no room for all adapters.
     """
 
-    def __init__(self, layout: StoreLayout = "packed", dtype: StoreDtype = "float32") -> None:
+    def __init__(
+        self,
+        layout: StoreLayout = "packed",
+        dtype: StoreDtype = "float32",
+        check_free_space: bool = True,
+    ) -> None:
         self.layout = layout
         self.dtype = dtype
+        self.check_free_space = check_free_space
         # Why documents have no adapter, by id.
         self.failures: dict[str, str] = {}
         self._store: AdapterStore | None = None
         self._pending: deque[Future[None]] = deque()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the store, and tell the data module what it holds already."""
+        """Open the store, tell the data module what it holds, and see whether the rest fits.
+
+        Raises:
+            StoreFullError: If it does not.
+        """
         module = cast(ParametricRAG, pl_module)
         data = cast(DocumentDataModule, cast(Any, trainer).datamodule)
         store = open_store(
@@ -58,6 +72,7 @@ class AdapterWriter(Callback):
         num_done = sum(task.document_id in store for task in data.tasks)
         self._name = f"process {trainer.global_rank}: " if trainer.world_size > 1 else ""
         print(f"{self._name}{len(data.tasks)} documents, {num_done} of them encoded before")
+        self._require_room(store, len(data.tasks) - num_done, trainer.world_size)
 
     def on_train_batch_end(
         self,
@@ -100,8 +115,10 @@ class AdapterWriter(Callback):
     ) -> None:
         """Save what is finished before the run ends."""
         if self._store is not None:
-            self._finish()
-            self._store.close()
+            try:
+                self._finish()
+            finally:
+                self._store.close()
 
     def _save(self, document_ids: list[str], copied: Callable[[], Tensor]) -> None:
         assert self._store is not None
@@ -141,6 +158,24 @@ class AdapterWriter(Callback):
                 "another --trainer.default_root_dir"
             )
         print(f"{self._name}the warm start is in {folder}")
+
+    def _require_room(self, store: AdapterStore, num_left: int, num_processes: int) -> None:
+        folder = store.files.local
+        assert folder is not None
+        # Every process has about as many documents, and all may write on one disk.
+        needed = num_processes * forecast_bytes(store.recipe, self.layout, self.dtype, num_left)
+        free = free_bytes(folder)
+        if num_left:
+            print(f"{self._name}adapters to come: {decimal(needed)}; free: {decimal(free)}")
+        if self.check_free_space and needed > free:
+            raise StoreFullError(
+                errno.ENOSPC,
+                f"the adapters of {num_left * num_processes} documents take {decimal(needed)} but "
+                f"{decimal(free)} are free; make room, store smaller numbers "
+                "(--adapter_writer.dtype), or begin nevertheless with "
+                "--adapter_writer.check_free_space false",
+                str(folder),
+            )
 
     def _refuse_other_texts(self, store: AdapterStore) -> None:
         for document in self._data.documents:

@@ -20,6 +20,9 @@ from prag_lightning.demo import BASE_DIR, DEMO
 Quantization = Literal["nf4", "int8"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
+# Values of each tensor that stand for all of them in a digest.
+_NUM_FIRST, _NUM_SPREAD = 64, 1024
+
 
 def load_tokenizer(base: str, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
     """Return the tokenizer of a base model, by hub name or folder; ``demo`` is the embedded one."""
@@ -177,10 +180,16 @@ def _require_equal(expected: Tensor, found: Tensor, tolerance: float, message: s
 
 
 def weights_digest(base: PreTrainedModel) -> str:
-    """Return a digest of the weights' identity: every tensor's name, shape and first values."""
+    """Return a digest of the weights' identity: of every tensor's name, shape and some values.
+
+    These are the first 64 and 1,024 spread evenly from the first to the last. To read all of them
+    would take longer than to load them.
+    """
     digest = hashlib.sha256()
     for name, parameter in base.named_parameters():
+        values = parameter.detach().flatten()
+        spread = torch.arange(_NUM_SPREAD, device=values.device) * (len(values) - 1)
+        sample = torch.cat([values[:_NUM_FIRST], values[spread // (_NUM_SPREAD - 1)]])
         digest.update(f"{name} {tuple(parameter.shape)} ".encode())
-        first = parameter.detach().flatten()[:64].to("cpu", torch.float32)
-        digest.update(first.numpy().tobytes())
+        digest.update(sample.to("cpu", torch.float32).numpy().tobytes())
     return digest.hexdigest()[:16]

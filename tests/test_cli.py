@@ -214,3 +214,17 @@ def test_every_config_fits_the_code(
 def test_help_lists_the_commands(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     assert "encode documents into adapters" in capfd.readouterr().out
+
+
+def test_a_run_that_the_disk_cannot_hold_is_refused_before_it_begins(
+    base_dir: Path,
+    world: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("prag_lightning.callbacks.adapter_writer.free_bytes", lambda folder: 1000)
+    assert main(["fit", *options(base_dir, world, tmp_path)]) == 75
+    assert "the adapters of 6 documents take" in capfd.readouterr().err
+    nevertheless = ["--adapter_writer.check_free_space", "false"]
+    assert main(["fit", *options(base_dir, world, tmp_path), *nevertheless]) == 0
