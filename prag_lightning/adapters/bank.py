@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from prag_lightning.adapters.layout import AdapterLayout, LoraConfig
 from prag_lightning.adapters.lora import add_to_rows, add_to_segments
@@ -50,14 +51,14 @@ class AdapterBank(nn.Module):
         pairs: For each target module the ``lora_A`` and ``lora_B`` that are added to its rows now.
 
     Raises:
-        ValueError: If the base has no linear layer of one of the target names.
+        ValueError: If the base has no linear layer of one of the target names, or one is its head.
     """
 
     weight: nn.Parameter
 
     def __init__(
         self,
-        base: nn.Module,
+        base: PreTrainedModel,
         config: LoraConfig,
         num_slots: int,
         dtype: torch.dtype = torch.float32,
@@ -181,12 +182,13 @@ class AdapterBank(nn.Module):
 
 
 def find_target_modules(
-    base: nn.Module, target_modules: tuple[str, ...]
+    base: PreTrainedModel, target_modules: tuple[str, ...]
 ) -> list[tuple[str, nn.Linear]]:
     """Return the linear layers whose name ends in one of ``target_modules``, with their names.
 
     Raises:
-        ValueError: If a target name fits no linear layer; names those that there are.
+        ValueError: If a target name fits no linear layer; names those that there are. If one is the
+            head, whose weight the loss reads without asking the layer.
     """
     # Quantized layers (bitsandbytes) are subclasses of nn.Linear.
     linear = [(name, m) for name, m in base.named_modules() if isinstance(m, nn.Linear)]
@@ -197,4 +199,10 @@ def find_target_modules(
             f"target module '{min(missing)}' is no linear layer of {type(base).__name__}; "
             f"it has {', '.join(sorted(names))}"
         )
+    for name, module in found:
+        if module is base.get_output_embeddings():
+            raise ValueError(
+                f"target module '{name}' is the head of {type(base).__name__}, whose weight the "
+                "loss reads directly, so that an adapter of it would not be trained; leave it out"
+            )
     return found

@@ -122,3 +122,9 @@ def test_a_batch_of_more_rows_than_the_route_is_refused() -> None:
 def test_a_target_module_that_the_base_lacks_is_refused_with_those_it_has() -> None:
     with pytest.raises(ValueError, match=r"'c_fc' is no linear layer .*down_proj, gate_proj"):
         AdapterBank(tiny_base(), LoraConfig(target_modules=("c_fc", "up_proj")), 1)
+
+
+def test_the_head_as_a_target_module_is_refused_with_the_reason() -> None:
+    config = LoraConfig(target_modules=("up_proj", "lm_head"))
+    with pytest.raises(ValueError, match=r"'lm_head' is the head of Llama.*; leave it out"):
+        AdapterBank(tiny_base(), config, 1)
