@@ -228,3 +228,14 @@ def test_a_run_that_the_disk_cannot_hold_is_refused_before_it_begins(
     assert "the adapters of 6 documents take" in capfd.readouterr().err
     nevertheless = ["--adapter_writer.check_free_space", "false"]
     assert main(["fit", *options(base_dir, world, tmp_path), *nevertheless]) == 0
+
+
+def test_a_question_without_answers_is_refused_before_any_is_answered(
+    run: Path, base_dir: Path, world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bare = tmp_path / "world"
+    shutil.copytree(world, bare)
+    first, *rest = read_records(world / "questions.jsonl", Question)
+    write_records(bare / "questions.jsonl", [first.model_copy(update={"answers": []}), *rest])
+    assert main(["test", *options(base_dir, bare, run)]) == 2
+    assert f"question '{first.id}' has no 'answers'" in capfd.readouterr().err

@@ -127,10 +127,10 @@ def _augment(documents: Path, output: Path | None, generator: "Generator", rank:
     """Run, print what came of it on rank 0, and end with another status than 0 if it is not all."""
     from prag_lightning.augmentation.outcome_files import failures_file
     from prag_lightning.augmentation.runner import run_augmentation
-    from prag_lightning.data.documents import Document, read_records, unique_by_id
+    from prag_lightning.data.documents import Document, read_unique
 
     output = output or documents.with_name("augmentations.jsonl")
-    todo = unique_by_id(read_records(documents, Document), documents)
+    todo = read_unique(documents, Document)
     summary = run_augmentation(todo, generator, output, rank)
     if rank == 0:
         print(summary)

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from prag_lightning.base_model import load_tokenizer
 from prag_lightning.data.batches import EncodingBatch, QuestionBatch
-from prag_lightning.data.documents import Document, Question, read_records, unique_by_id
+from prag_lightning.data.documents import Document, Question, read_unique
 from prag_lightning.data.encoding import EncodingSteps, EncodingTask, LossOn, plan_tasks
 from prag_lightning.data.folder import (
     build_missing_index,
@@ -19,7 +19,7 @@ from prag_lightning.data.folder import (
     read_corpus,
     read_documents,
 )
-from prag_lightning.data.questions import METHODS, MethodName, QuestionBatches
+from prag_lightning.data.questions import METHODS, MethodName, QuestionBatches, require_answers
 from prag_lightning.data.warm_up import as_document, as_task, read_pairs, refuse_overlap
 from prag_lightning.demo import DEMO
 from prag_lightning.prompts import PromptEncoder, PromptTemplate
@@ -236,7 +236,9 @@ class DocumentDataModule(LightningDataModule):
     def _prepare_questions(self) -> None:
         rank, num_processes = self._place
         source = self._questions_file
-        questions = unique_by_id(read_records(source, Question), source)
+        questions = read_unique(source, Question)
+        if self.trainer is not None and self.trainer.testing:
+            require_answers(questions, source)
         self.questions = questions[rank::num_processes]
         self.corpus = read_corpus(self.folder)
         found: list[list[RetrievedDocument]] = [[] for _ in self.questions]

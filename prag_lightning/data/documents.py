@@ -60,7 +60,12 @@ def read_records(file: str | os.PathLike[str], record_type: type[RecordT]) -> It
         FileNotFoundError: If there is no such file.
         ValueError: If a line is not valid; names the file, the line and the field.
     """
-    path = Path(file)
+    for _, record in _numbered_records(Path(file), record_type):
+        yield record
+
+
+def _numbered_records(path: Path, record_type: type[RecordT]) -> Iterator[tuple[int, RecordT]]:
+    """Yield each record with the number of its line, from 1."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected {record_type.__name__} records")
     with path.open("rb") as lines:
@@ -70,7 +75,7 @@ def read_records(file: str | os.PathLike[str], record_type: type[RecordT]) -> It
             try:
                 # The text is decoded strictly here: pydantic names no byte of a bad sequence.
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-                yield record_type.model_validate_json(text)
+                yield number, record_type.model_validate_json(text)
             except UnicodeDecodeError as error:
                 raise ValueError(
                     f"{path}:{number}: not UTF-8 at byte {error.start} of the line; "
@@ -118,24 +123,25 @@ def records_file(file: str | os.PathLike[str]) -> Iterator[Callable[[Record], No
         temporary.unlink(missing_ok=True)
 
 
-IdentifiedT = TypeVar("IdentifiedT", Document, Question)
+IdentifiedT = TypeVar("IdentifiedT", Document, Augmentation, Question)
 
 
-def unique_by_id(
-    records: Iterable[IdentifiedT], source: str | os.PathLike[str]
-) -> list[IdentifiedT]:
-    """Return documents or questions without exact repetitions, in order.
+def read_unique(file: str | os.PathLike[str], record_type: type[IdentifiedT]) -> list[IdentifiedT]:
+    """Return the records of a JSON Lines file without exact repetitions, in order.
 
     Raises:
-        ValueError: If one id stands for two different ones.
+        FileNotFoundError: If there is no such file.
+        ValueError: If a line is not valid, or one id stands for two different records; names both
+            lines.
     """
-    by_id: dict[str, IdentifiedT] = {}
-    for record in records:
-        known = by_id.setdefault(record.id, record)
+    by_id: dict[str, tuple[int, IdentifiedT]] = {}
+    for number, record in _numbered_records(Path(file), record_type):
+        record_id = record.document_id if isinstance(record, Augmentation) else record.id
+        first, known = by_id.setdefault(record_id, (number, record))
         if known != record:
-            kind = type(record).__name__.lower()
+            kind = record_type.__name__.lower()
             raise ValueError(
-                f"{source}: {kind} id '{record.id}' stands for two different {kind}s; "
-                "give each its own id"
+                f"{file}: id '{record_id}' stands for two different {kind}s, in lines {first} and "
+                f"{number}; keep one of them, or give each its own id"
             )
-    return list(by_id.values())
+    return [record for _, record in by_id.values()]

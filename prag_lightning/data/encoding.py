@@ -8,7 +8,7 @@ from typing import Literal
 from torch.utils.data import Dataset
 
 from prag_lightning.data.batches import EncodingBatch, Row, collate_encoding
-from prag_lightning.data.documents import Augmentation, Document, read_records
+from prag_lightning.data.documents import Augmentation, Document, read_unique
 from prag_lightning.data.schedule import Schedule, Turn
 from prag_lightning.prompts import PromptEncoder
 
@@ -64,7 +64,7 @@ def plan_tasks(
     documents: Iterable[Document], augmentations_file: Path
 ) -> tuple[list[EncodingTask], dict[str, str]]:
     """Return the tasks that encode documents, and why some cannot be encoded, by id."""
-    augmentations = {a.document_id: a for a in read_records(augmentations_file, Augmentation)}
+    augmentations = {a.document_id: a for a in read_unique(augmentations_file, Augmentation)}
     tasks: list[EncodingTask] = []
     rejected: dict[str, str] = {}
     # Like lengths together: what trains side by side then needs little padding.

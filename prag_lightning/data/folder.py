@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from prag_lightning.data.documents import Document, read_records, unique_by_id
+from prag_lightning.data.documents import Document, read_records, read_unique
 from prag_lightning.retrieval.base import Retriever
 from prag_lightning.retrieval.bm25 import BM25Retriever, build_index
 
@@ -13,8 +13,7 @@ def read_documents(folder: Path) -> list[Document]:
     Raises:
         ValueError: If one id stands for two different documents.
     """
-    source = folder / "documents.jsonl"
-    return unique_by_id(read_records(source, Document), source)
+    return read_unique(folder / "documents.jsonl", Document)
 
 
 def corpus_file(folder: Path) -> Path:

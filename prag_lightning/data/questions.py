@@ -1,8 +1,9 @@
 """Questions to evaluate, batched for one method after another."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -42,6 +43,20 @@ METHODS: dict[MethodName, Method] = {
     "random": Method(adapters="gold"),
     "combine": Method(passages="retrieved", adapters="retrieved"),
 }
+
+
+def require_answers(questions: Iterable[Question], source: Path) -> None:
+    """Refuse questions of a file whose answers cannot be scored.
+
+    Raises:
+        ValueError: If a question has no accepted answer; names it.
+    """
+    for question in questions:
+        if not question.answers:
+            raise ValueError(
+                f"{source}: question '{question.id}' has no 'answers', so nothing that is said to "
+                "it can be scored; give it some, or take it out"
+            )
 
 
 class QuestionBatches(Dataset[QuestionBatch]):

@@ -13,7 +13,7 @@ from prag_lightning.data.documents import (
     QuestionAnswer,
     Record,
     read_records,
-    unique_by_id,
+    read_unique,
     write_records,
 )
 
@@ -157,20 +157,40 @@ def test_a_document_cannot_be_changed() -> None:
         Document(id="1", text="a").text = "b"
 
 
-def test_exact_repetitions_are_dropped_and_the_order_is_kept() -> None:
+def test_exact_repetitions_are_dropped_and_the_order_is_kept(tmp_path: Path) -> None:
+    file = tmp_path / "documents.jsonl"
     first, second = Document(id="2", text="a"), Document(id="1", text="a")
-    assert unique_by_id([first, second, first.model_copy()], "file") == [first, second]
+    write_records(file, [first, second, first])
+    assert read_unique(file, Document) == [first, second]
 
 
-@pytest.mark.parametrize("other", [{"text": "b"}, {"text": "a", "title": "B"}])
-def test_one_id_for_two_documents_is_refused(other: dict[str, str]) -> None:
-    documents = [Document(id="1", text="a"), Document(id="1", **other)]
-    with pytest.raises(ValueError, match=r"some\.jsonl: document id '1' stands for two different"):
-        unique_by_id(documents, "some.jsonl")
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (Document(id="1", text="a"), Document(id="1", text="b")),
+        (Document(id="1", text="a"), Document(id="1", title="B", text="a")),
+        (Question(id="1", question="Who?"), Question(id="1", question="Where?")),
+        (
+            Augmentation(document_id="1", rewrites=["a"], qas=[]),
+            Augmentation(document_id="1", rewrites=["b"], qas=[]),
+        ),
+    ],
+)
+def test_one_id_for_two_records_is_refused_with_both_lines(
+    first: Document, second: Document, tmp_path: Path
+) -> None:
+    file = tmp_path / "some.jsonl"
+    write_records(file, [first, second])
+    # A blank line is no record, but it is a line.
+    file.write_text("\n" + file.read_text())
+    kind = type(first).__name__.lower()
+    message = rf"some\.jsonl: id '1' stands for two different {kind}s, in lines 2 and 3; keep one"
+    with pytest.raises(ValueError, match=message):
+        read_unique(file, type(first))
 
 
-def test_one_id_for_two_questions_is_refused() -> None:
-    questions = [Question(id="q", question="Who?"), Question(id="q", question="Where?")]
-    with pytest.raises(ValueError, match="question id 'q' stands for two different questions"):
-        unique_by_id(questions, "questions.jsonl")
-    assert unique_by_id(questions[:1] * 2, "questions.jsonl") == questions[:1]
+def test_ids_that_look_alike_are_different_ids(tmp_path: Path) -> None:
+    file = tmp_path / "documents.jsonl"
+    ids = ["1", "01", " 1", "caf\u00e9", "cafe\u0301", "a", "A"]
+    write_records(file, [Document(id=one, text="a") for one in ids])
+    assert [document.id for document in read_unique(file, Document)] == ids
