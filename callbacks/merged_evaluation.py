@@ -82,8 +82,10 @@ class MergedEvaluation(Callback):
         elapsed = time.monotonic() - self._batch_start
         seconds = elapsed / len(batch.questions) / trainer.world_size
         answers = answers_with_evidence(batch, self._merges, texts, self.scoring)
+        beyond = self._data.beyond_limit
         for answer, question, value in zip(answers, batch.questions, nll, strict=True):
-            self._records.append(score_answer(answer, question, value, seconds))
+            counts = question.id not in beyond
+            self._records.append(score_answer(answer, question, value, seconds, counts))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write predictions and scores, and print the scores."""
@@ -174,7 +176,7 @@ class MergedEvaluation(Callback):
         self._part(trainer.global_rank).unlink(missing_ok=True)
         self._records: list[Answer] = []
         module = cast(ParametricRAG, pl_module)
-        data = cast(DocumentDataModule, cast(Any, trainer).datamodule)
+        self._data = data = cast(DocumentDataModule, cast(Any, trainer).datamodule)
         store: AdapterStore | None = None
         if data.needs_adapters:
             store = open_store(module.store_dir, module.recipe(data), mode="read")

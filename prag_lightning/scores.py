@@ -53,9 +53,13 @@ class Answer(Record):
 
 
 class Prediction(Answer):
-    """An answer and how good it is; a line of ``predictions.jsonl``."""
+    """An answer and how good it is; a line of ``predictions.jsonl``.
+
+    Where ``data.limit`` is set, the score over all types leaves out what is not ``counts_in_all``.
+    """
 
     type: str | None
+    counts_in_all: bool = True
     answers: list[str]
     em: float
     f1: float
@@ -82,13 +86,18 @@ class Score(BaseModel):
 
 
 def score_answer(
-    answer: Answer, question: Question, answer_nll: float, seconds: float
+    answer: Answer,
+    question: Question,
+    answer_nll: float,
+    seconds: float,
+    counts_in_all: bool = True,
 ) -> Prediction:
     """Return an answer with its scores; it took ``seconds`` of the run's time."""
     f1 = token_f1(answer.prediction, question.answers)
     return Prediction(
         **dict(answer),
         type=question.type,
+        counts_in_all=counts_in_all,
         answers=question.answers,
         em=exact_match(answer.prediction, question.answers),
         f1=f1.f1,
@@ -103,7 +112,9 @@ def summarize(predictions: Iterable[Prediction]) -> list[Score]:
     """Return the score of every method over all questions, and over each type of them."""
     groups: dict[tuple[str, str], list[Prediction]] = {}
     for prediction in predictions:
-        groups.setdefault((prediction.method, ALL_TYPES), []).append(prediction)
+        group = groups.setdefault((prediction.method, ALL_TYPES), [])
+        if prediction.counts_in_all:
+            group.append(prediction)
         if prediction.type not in (None, ALL_TYPES):
             groups.setdefault((prediction.method, prediction.type), []).append(prediction)
     return [_score(method, kind, group) for (method, kind), group in groups.items()]

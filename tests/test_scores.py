@@ -21,7 +21,12 @@ BO = Question(id="3", question="Who?", answers=["Bo Li"])
 
 
 def said(
-    method: str, question: Question, text: str, nll: float = 1.0, seconds: float = 0.5
+    method: str,
+    question: Question,
+    text: str,
+    nll: float = 1.0,
+    seconds: float = 0.5,
+    counts_in_all: bool = True,
 ) -> Prediction:
     answer = Answer(
         method=method,
@@ -33,7 +38,7 @@ def said(
         adapters=[Evidence(document_id="e", score=1.0, weight=0.5)],
         missing=[],
     )
-    return score_answer(answer, question, nll, seconds)
+    return score_answer(answer, question, nll, seconds, counts_in_all)
 
 
 PREDICTIONS = [
@@ -50,6 +55,7 @@ def test_a_prediction_holds_the_raw_text_what_was_cut_from_it_and_its_scores() -
         "method": "rag",
         "question_id": "1",
         "type": "place",
+        "counts_in_all": True,
         "question": "Where?",
         "answers": ["Paris", "Paris, France"],
         "text": " Paris, Texas.\nNo.",
@@ -110,6 +116,23 @@ def test_a_type_named_like_the_total_is_not_counted_into_it_twice() -> None:
     odd = PARIS.model_copy(update={"type": "all"})
     rows = summarize([said("rag", odd, " Paris."), said("rag", YEAR, " 1985.")])
     assert rows[0].num_questions == 2
+
+
+def test_what_does_not_count_in_all_counts_in_its_type_only() -> None:
+    # The first two questions of a file whose third is the second of its type.
+    rome = Question(id="4", question="Where to?", answers=["Rome"], type="place")
+    rows = summarize(
+        [
+            said("rag", PARIS, " Oslo."),
+            said("rag", YEAR, " 1984."),
+            said("rag", rome, " Rome.", counts_in_all=False),
+        ]
+    )
+    assert {row.type: (row.num_questions, row.em) for row in rows} == {
+        "all": (2, 0.5),
+        "place": (2, 0.5),
+        "year": (1, 1.0),
+    }
 
 
 def test_no_predictions_are_no_scores() -> None:

@@ -99,10 +99,15 @@ def test_two_processes_give_the_adapters_and_the_scores_of_one(
     assert found.keys() == expected.keys()
     for document_id, row in expected.items():
         torch.testing.assert_close(found[document_id], row, rtol=0, atol=1e-5)
-    run(processes, ["test", *options(base_dir, world, two), *more], tmp_path / "log")
-    asked = [question.id for question in read_records(world / "questions.jsonl", Question)]
-    answered = [p.question_id for p in read_records(two / "predictions.jsonl", Prediction)]
-    assert sorted(answered) == sorted(asked * 8)
+    limit = ["--data.limit", "7"]
+    run(processes, ["test", *options(base_dir, world, two), *more, *limit], tmp_path / "log")
+    questions = list(read_records(world / "questions.jsonl", Question))
+    # Five one-hop questions and a two-hop one about each of six people: the first 7 and all 6.
+    asked = [q.id for n, q in enumerate(questions) if n < 8 or q.type == "two_hop"]
+    predictions = list(read_records(two / "predictions.jsonl", Prediction))
+    assert sorted(p.question_id for p in predictions) == sorted(asked * 8)
+    counted = {p.question_id for p in predictions if p.counts_in_all}
+    assert counted == {question.id for question in questions[:7]}
 
 
 @pytest.mark.parametrize("num_documents", [0, 1])

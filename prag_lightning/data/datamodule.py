@@ -19,7 +19,13 @@ from prag_lightning.data.folder import (
     read_corpus,
     read_documents,
 )
-from prag_lightning.data.questions import METHODS, MethodName, QuestionBatches, require_answers
+from prag_lightning.data.questions import (
+    METHODS,
+    MethodName,
+    QuestionBatches,
+    first_of_each_type,
+    require_answers,
+)
 from prag_lightning.data.warm_up import as_document, as_task, read_pairs, refuse_overlap
 from prag_lightning.demo import DEMO
 from prag_lightning.prompts import PromptEncoder, PromptTemplate
@@ -45,6 +51,8 @@ class DocumentDataModule(LightningDataModule):
             own row, which is faster on a GPU.
         max_tokens: Longest prompt; passages are cut to fit, answers never.
         questions: File of the questions; by default ``questions.jsonl`` in the folder.
+        limit: Ask only the first so many questions of each type; the score over all types is that
+            of the first so many of the file, as in the published tables.
         warm_up: Train one adapter, a warm start, on the question-answer pairs of this file of
             questions or augmentations, and none for the documents. The questions to answer must
             not be among them.
@@ -68,6 +76,7 @@ class DocumentDataModule(LightningDataModule):
         packed: bool = True,
         max_tokens: PositiveInt = 3000,
         questions: str | None = None,
+        limit: PositiveInt | None = None,
         warm_up: str | None = None,
         methods: Sequence[MethodName] | None = None,
         retriever: Callable[[], Retriever] | None = None,
@@ -84,6 +93,9 @@ class DocumentDataModule(LightningDataModule):
         self.packed = packed
         self.max_tokens = max_tokens
         self.questions_name = questions
+        self.limit = limit
+        # Ids of the questions that the score over all types does not count.
+        self.beyond_limit: set[str] = set()
         self.warm_up = warm_up
         self._methods = methods
         self.retriever = retriever
@@ -239,6 +251,9 @@ class DocumentDataModule(LightningDataModule):
         questions = read_unique(source, Question)
         if self.trainer is not None and self.trainer.testing:
             require_answers(questions, source)
+        if self.limit is not None:
+            self.beyond_limit = {question.id for question in questions[self.limit :]}
+            questions = first_of_each_type(questions, self.limit)
         self.questions = questions[rank::num_processes]
         self.corpus = read_corpus(self.folder)
         found: list[list[RetrievedDocument]] = [[] for _ in self.questions]

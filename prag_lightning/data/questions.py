@@ -1,6 +1,7 @@
 """Questions to evaluate, batched for one method after another."""
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,20 @@ def require_answers(questions: Iterable[Question], source: Path) -> None:
                 f"{source}: question '{question.id}' has no 'answers', so nothing that is said to "
                 "it can be scored; give it some, or take it out"
             )
+
+
+def first_of_each_type(questions: Iterable[Question], limit: int) -> list[Question]:
+    """Return the first ``limit`` questions of each type, in order; those without one are a type.
+
+    The first ``limit`` of all are among them.
+    """
+    counts: Counter[str | None] = Counter()
+    kept = []
+    for question in questions:
+        counts[question.type] += 1
+        if counts[question.type] <= limit:
+            kept.append(question)
+    return kept
 
 
 class QuestionBatches(Dataset[QuestionBatch]):

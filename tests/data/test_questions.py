@@ -7,7 +7,12 @@ import torch
 
 from prag_lightning.data.batches import QuestionBatch
 from prag_lightning.data.documents import Document, Question
-from prag_lightning.data.questions import METHODS, MethodName, QuestionBatches
+from prag_lightning.data.questions import (
+    METHODS,
+    MethodName,
+    QuestionBatches,
+    first_of_each_type,
+)
 from prag_lightning.prompts import PromptEncoder
 from prag_lightning.retrieval.base import RetrievedDocument
 from tests.conftest import tiny_tokenizer
@@ -211,3 +216,16 @@ def test_a_batch_moves_with_its_tensors_and_keeps_the_rest() -> None:
     for name in ("input_ids", "attention_mask", "answered_ids", "answer_spans"):
         assert getattr(moved, name).device.type == "meta"
     assert (moved.questions, moved.passages) == (batch.questions, batch.passages)
+
+
+@pytest.mark.parametrize(
+    ("limit", "kept"), [(1, "034"), (2, "013456"), (3, "01234567"), (9, "012345678")]
+)
+def test_the_first_of_each_type_are_kept_in_order_and_those_without_one_are_a_type(
+    limit: int, kept: str
+) -> None:
+    types = ["a", "a", "a", None, "b", "b", None, None, "a"]
+    questions = [
+        Question(id=str(number), question="Who?", type=kind) for number, kind in enumerate(types)
+    ]
+    assert "".join(question.id for question in first_of_each_type(questions, limit)) == kept
