@@ -58,14 +58,14 @@ class Prediction(Answer):
     Where ``data.limit`` is set, the score over all types leaves out what is not ``counts_in_all``.
     """
 
-    type: str | None
+    type: str | None = None
     counts_in_all: bool = True
     answers: list[str]
     em: float
     f1: float
     precision: float
     recall: float
-    answer_nll: float | None
+    answer_nll: float | None = None
     seconds: float
 
 

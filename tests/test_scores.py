@@ -1,10 +1,11 @@
 import io
 import math
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from prag_lightning.data.documents import Question
+from prag_lightning.data.documents import Question, read_records, write_records
 from prag_lightning.metrics import extract_answer
 from prag_lightning.scores import (
     Answer,
@@ -70,6 +71,15 @@ def test_a_prediction_holds_the_raw_text_what_was_cut_from_it_and_its_scores() -
         "adapters": [{"document_id": "e", "score": 1.0, "weight": 0.5}],
         "missing": [],
     }
+
+
+def test_a_prediction_without_type_and_likelihood_is_read_as_it_was_written(
+    tmp_path: Path,
+) -> None:
+    bare = said("rag", BO, " Bo.", math.nan)
+    assert (bare.type, bare.answer_nll) == (None, None)
+    write_records(tmp_path / "predictions.jsonl", [bare])
+    assert list(read_records(tmp_path / "predictions.jsonl", Prediction)) == [bare]
 
 
 def test_a_question_without_an_answer_to_compare_with_is_refused() -> None:

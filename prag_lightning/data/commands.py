@@ -1,4 +1,4 @@
-"""The command ``prag data``: bring data sets into the toolkit's form."""
+"""The command ``prag data``: bring data sets into the toolkit's form, and pick from a corpus."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -43,4 +43,27 @@ def convert(
     print(f"{', '.join(f'{count} {name}' for name, count in counts.items())}: {output_dir}")
 
 
-DATA_COMMANDS: dict[str, Any] = {"convert": convert}
+def retrieve(
+    questions: Path, corpus: Path, index_dir: Path, output_dir: Path, top_k: PositiveInt = 3
+) -> None:
+    """Write the documents that are found for questions as a folder to encode and to answer from.
+
+    Beside documents.jsonl and questions.jsonl it holds retrieved.trec, the ranking, from which
+    prag_lightning.retrieval.run_file.RunFileRetriever finds them again.
+
+    Args:
+        questions: JSON Lines of questions.
+        corpus: JSON Lines of documents.
+        index_dir: Its index, as `prag index bm25` wrote it.
+        output_dir: Folder to write into.
+        top_k: How many documents are retrieved for a question.
+    """
+    from prag_lightning.data.found import write_found
+    from prag_lightning.retrieval.bm25 import BM25Retriever
+
+    retriever = BM25Retriever(index_dir, corpus)
+    counts = write_found(questions, corpus, retriever, output_dir, top_k)
+    print(f"{counts[0]} questions, {counts[1]} documents: {output_dir}")
+
+
+DATA_COMMANDS: dict[str, Any] = {"convert": convert, "retrieve": retrieve}
