@@ -1,6 +1,5 @@
 """The command ``prag``: a thin dispatcher, so that help comes at once."""
 
-import difflib
 import errno
 import os
 import sys
@@ -8,12 +7,15 @@ from collections.abc import Sequence
 
 from prag_lightning import __version__
 from prag_lightning.exit_status import DONE, TRY_AGAIN, USAGE
+from prag_lightning.suggestion import did_you_mean
 
 TRAINER_COMMANDS = {
     "fit": "encode documents into adapters",
     "test": "answer questions with every method, and score the answers",
     "predict": "answer questions whose answers nobody knows",
 }
+# Those that read their own words, which auto_cli cannot: flags, and words that may be left out.
+_OWN_PARSERS = ("ask", "configs")
 # Command: the function that runs it, or several by name, and what it does.
 COMMANDS: dict[str, tuple[str, str]] = {
     "ask": (
@@ -26,6 +28,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "index": ("prag_lightning.retrieval.commands:INDEX_COMMANDS", "make a corpus searchable"),
     "data": ("prag_lightning.data.commands:DATA_COMMANDS", "bring data sets into our form"),
+    "configs": (
+        "prag_lightning.shipped_configs:run_configs",
+        "list the shipped experiments, or print one",
+    ),
     "store": ("prag_lightning.store_commands:STORE_COMMANDS", "look after a store of adapters"),
 }
 
@@ -58,8 +64,7 @@ def main(args: Sequence[str] | None = None) -> int:
             return _fail(str(error), TRY_AGAIN)
         raise
     known = [*TRAINER_COMMANDS, *COMMANDS]
-    near = difflib.get_close_matches(command, known, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else "`prag --help` lists the commands"
+    hint = did_you_mean(command, known, "`prag --help` lists the commands")
     return _fail(f"there is no command '{command}'; {hint}", USAGE)
 
 
@@ -74,13 +79,12 @@ def _help() -> str:
 def _run_function(command: str, args: list[str]) -> int:
     from importlib import import_module
 
-    from jsonargparse import auto_cli
-
     module, name = COMMANDS[command][0].split(":")
     function = getattr(import_module(module), name)
-    if command == "ask":
-        # With an optional word and flags, which auto_cli has not.
+    if command in _OWN_PARSERS:
         return int(function(args))
+    from jsonargparse import auto_cli
+
     auto_cli(function, args=args, prog=f"prag {command}")
     return DONE
 

@@ -21,6 +21,7 @@ from prag_lightning.data.datamodule import DocumentDataModule
 from prag_lightning.exit_status import DONE, INTERRUPTED, SOME_FAILED, TERMINATED, TRY_AGAIN
 from prag_lightning.module import ParametricRAG
 from prag_lightning.progress import UnitProgressBar
+from prag_lightning.shipped_configs import with_config_files
 from prag_lightning.strategies import PER_DOCUMENT, LostProcessError, PerDocumentStrategy
 
 _FORCED = {
@@ -128,7 +129,7 @@ def run_trainer_command(args: Sequence[str]) -> int:
 
     signal.signal(signal.SIGINT, remember)
     try:
-        cli = PragCLI(args)
+        cli = PragCLI(with_config_files(args))
     except SIGTERMException:
         return TERMINATED
     except MisconfigurationException as error:

@@ -26,6 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "metrics": set(),
     "progress": set(),
     "prompts": set(),
+    "suggestion": set(),
     # Upwards from them.
     "answerer": {
         "adapters",
@@ -74,7 +75,8 @@ ALLOWED: dict[str, set[str]] = {
     # Commands.
     "__main__": {"cli"},
     "ask_command": {"answerer", "augmentation.template", "data.documents", "trainer_cli"},
-    "cli": {"exit_status", "trainer_cli"},
+    "cli": {"exit_status", "suggestion", "trainer_cli"},
+    "shipped_configs": {"exit_status", "suggestion"},
     "store_commands": {"adapters", "base_model", "counting", "data.formats.entries"},
     "trainer_cli": {
         "callbacks",
@@ -82,6 +84,7 @@ ALLOWED: dict[str, set[str]] = {
         "exit_status",
         "module",
         "progress",
+        "shipped_configs",
         "strategies",
     },
 }
