@@ -72,6 +72,8 @@ class AdapterWriter(Callback):
         num_done = sum(task.document_id in store for task in data.tasks)
         self._name = f"process {trainer.global_rank}: " if trainer.world_size > 1 else ""
         print(f"{self._name}{len(data.tasks)} documents, {num_done} of them encoded before")
+        for kind, count in (+data.num_short).items():
+            print(f"{self._name}{count} of them have fewer {kind} than asked for; all are taken")
         self._require_room(store, len(data.tasks) - num_done, trainer.world_size)
 
     def on_train_batch_end(
@@ -128,7 +130,7 @@ class AdapterWriter(Callback):
         for document_id in set(document_ids).difference(whole):
             self.failures[document_id] = "its loss or its adapter is not a finite number"
         if whole:
-            digests = [self._data.text_digest(document_id) for document_id in whole]
+            digests = [self._data.training_digest(document_id) for document_id in whole]
             self._store.put_many(whole, rows[finite], digests)
 
     def _finish(self) -> None:
@@ -178,12 +180,13 @@ class AdapterWriter(Callback):
             )
 
     def _refuse_other_texts(self, store: AdapterStore) -> None:
-        for document in self._data.documents:
-            stored = store.text_digest(document.id)
-            if stored is not None and stored != self._data.text_digest(document.id):
+        for task in self._data.tasks:
+            stored = store.text_digest(task.document_id)
+            if stored is not None and stored != task.digest:
                 raise ValueError(
-                    f"document '{document.id}' has another text than the one that its adapter in "
-                    "the store was made from; give it another id, or use another store"
+                    f"document '{task.document_id}' has another text or another augmentation than "
+                    "its adapter in the store was made from; give it another id, or use another "
+                    "store"
                 )
 
 

@@ -108,6 +108,11 @@ class PromptEncoder:
         whole = self._encode_text(self.template.assistant.format(answer=answer.strip()))
         return prompt[: len(prompt) - len(start)] + whole, len(prompt)
 
+    def encode_plain(self, text: str, max_tokens: int | None = None) -> list[int]:
+        """Return the token ids of a text by itself, as in pretraining, cut where it is too long."""
+        start: list[int] = self.tokenizer("").input_ids
+        return (start + self._encode_text(text))[:max_tokens]
+
     def encode_user_text(self, text: str) -> list[int]:
         """Return the token ids of a user's turn of any text; the assistant's comes next."""
         head, tail = self._frame

@@ -55,6 +55,21 @@ def test_the_user_s_turn_without_documents_keeps_the_published_empty_lines() -> 
     assert PromptTemplate().user_text(QUESTION) == INSTRUCTION + "\n\nQuestion: Where was Ada born?"
 
 
+def test_a_plain_text_has_no_turns_and_begins_as_the_tokenizer_begins_texts() -> None:
+    tokenizer = tiny_tokenizer()
+    words = tokens(tokenizer, "Ada was born.")
+    assert PromptEncoder(tokenizer).encode_plain("Ada was born.") == words
+    # What looks like a special token is a document's own text.
+    marked = PromptEncoder(tokenizer).encode_plain("<|end|>")
+    assert tokenizer.eos_token_id not in marked
+    begin = tokenizer.pad_token_id
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|pad|> $A", special_tokens=[("<|pad|>", begin)]
+    )
+    assert PromptEncoder(tokenizer).encode_plain("Ada was born.") == [begin, *words]
+    assert PromptEncoder(tokenizer).encode_plain("Ada was born.", 2) == [begin, words[0]]
+
+
 def test_the_assistant_s_turn_is_the_published_one() -> None:
     assert PromptTemplate().assistant_text(" Paris ") == "The answer is Paris."
 

@@ -1,6 +1,7 @@
 """The LightningDataModule: documents as encoding steps, and questions as evaluations."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -10,6 +11,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch.utils.data import DataLoader
 
 from prag_lightning.base_model import load_tokenizer
+from prag_lightning.data.augmentation_limits import AugmentationLimits
 from prag_lightning.data.batches import EncodingBatch, QuestionBatch
 from prag_lightning.data.documents import Document, Question, read_unique
 from prag_lightning.data.encoding import EncodingSteps, EncodingTask, LossOn, plan_tasks
@@ -50,6 +52,10 @@ class DocumentDataModule(LightningDataModule):
         packed: Train on prompts behind each other in one row, without padding; else each in its
             own row, which is faster on a GPU.
         max_tokens: Longest prompt; passages are cut to fit, answers never.
+        augmentations: File of the augmentations; by default ``augmentations.jsonl`` in the folder.
+        num_rewrites: Train on the first so many rewrites of each document; by default on all.
+        num_qas: Train on the first so many question-answer pairs of each document; by default on
+            all. Without any, the passage and its rewrites are trained on as plain text.
         questions: File of the questions; by default ``questions.jsonl`` in the folder.
         limit: Ask only the first so many questions of each type; the score over all types is that
             of the first so many of the file, as in the published tables.
@@ -75,6 +81,9 @@ class DocumentDataModule(LightningDataModule):
         loss_on: LossOn = "prompt_and_answer",
         packed: bool = True,
         max_tokens: PositiveInt = 3000,
+        augmentations: str | None = None,
+        num_rewrites: NonNegativeInt | None = None,
+        num_qas: NonNegativeInt | None = None,
         questions: str | None = None,
         limit: PositiveInt | None = None,
         warm_up: str | None = None,
@@ -92,6 +101,8 @@ class DocumentDataModule(LightningDataModule):
         self.loss_on = loss_on
         self.packed = packed
         self.max_tokens = max_tokens
+        self.augmentations_name = augmentations
+        self.limits = AugmentationLimits(num_rewrites, num_qas)
         self.questions_name = questions
         self.limit = limit
         # Ids of the questions that the score over all types does not count.
@@ -107,6 +118,8 @@ class DocumentDataModule(LightningDataModule):
         self.tasks: list[EncodingTask] = []
         # Documents that cannot be encoded, with the reason.
         self.rejected: dict[str, str] = {}
+        # How many have fewer rewrites, or question-answer pairs, than were asked for.
+        self.num_short: Counter[str] = Counter()
 
     @property
     def folder(self) -> Path:
@@ -173,14 +186,14 @@ class DocumentDataModule(LightningDataModule):
             self.tasks = [as_task(pairs) for _ in self._own_documents()]
         else:
             self.documents = read_documents(self.folder)
-            source = self.folder / "augmentations.jsonl"
-            self.tasks, self.rejected = plan_tasks(self._own_documents(), source)
-        self._by_id = {document.id: document for document in self.documents}
+            source = Path(self.augmentations_name or self.folder / "augmentations.jsonl")
+            plan = plan_tasks(self._own_documents(), source, self.limits)
+            self.tasks, self.rejected, self.num_short = plan
+        self._by_id = {task.document_id: task for task in self.tasks}
 
-    def text_digest(self, document_id: str) -> str:
-        """Return a digest of a document's title and text."""
-        document = self._by_id[document_id]
-        return hashlib.sha256(f"{document.title}\n{document.text}".encode()).hexdigest()[:16]
+    def training_digest(self, document_id: str) -> str:
+        """Return a digest of what a document's adapter is trained on."""
+        return self._by_id[document_id].digest
 
     def training_settings(self) -> dict[str, str | int]:
         """Return the settings here that an adapter depends on."""
@@ -189,6 +202,7 @@ class DocumentDataModule(LightningDataModule):
             "batch_size": self.batch_size,
             "loss_on": self.loss_on,
             "max_tokens": self.max_tokens,
+            **self.limits.settings,
         }
 
     def _own_documents(self) -> Iterator[Document]:

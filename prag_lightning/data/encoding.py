@@ -1,12 +1,16 @@
 """The prompts that a document is encoded from, batched step by step."""
 
+import hashlib
+import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from torch.utils.data import Dataset
 
+from prag_lightning.data.augmentation_limits import AugmentationLimits
 from prag_lightning.data.batches import EncodingBatch, Row, collate_encoding
 from prag_lightning.data.documents import Augmentation, Document, read_unique
 from prag_lightning.data.schedule import Schedule, Turn
@@ -17,7 +21,10 @@ LossOn = Literal["prompt_and_answer", "answer"]
 
 @dataclass(frozen=True)
 class TrainingPrompt:
-    """A question, the passages before it, and the answer to learn."""
+    """A question, the passages before it, and the answer to learn.
+
+    Without a question the passage is the whole text, as in pretraining.
+    """
 
     question: str
     passages: tuple[str, ...]
@@ -29,15 +36,21 @@ def document_prompts(document: Document, augmentation: Augmentation) -> list[Tra
 
     The first half of the question-answer pairs, rounded up, stands once below the document and
     once below each rewrite; the second half stands alone (Su et al. 2025, arXiv:2501.15915).
+    Where there are none, the document and each rewrite are texts by themselves, as in its ablation
+    (section 5.3).
     """
     return list(_prompts(document, augmentation))
 
 
 def _prompts(document: Document, augmentation: Augmentation) -> Iterator[TrainingPrompt]:
+    texts = (document.text, *augmentation.rewrites)
+    if not augmentation.qas:
+        for text in texts:
+            yield TrainingPrompt("", (text,), "")
     num_with_passage = (len(augmentation.qas) + 1) // 2
     for number, qa in enumerate(augmentation.qas):
         if number < num_with_passage:
-            for text in (document.text, *augmentation.rewrites):
+            for text in texts:
                 yield TrainingPrompt(qa.question, (text,), qa.answer)
         else:
             yield TrainingPrompt(qa.question, (), qa.answer)
@@ -50,6 +63,12 @@ class EncodingTask:
     document_id: str
     prompts: Sequence[TrainingPrompt]
 
+    @property
+    def digest(self) -> str:
+        """Digest of what is trained on, 16 hexadecimal digits."""
+        texts = json.dumps([astuple(prompt) for prompt in self.prompts])
+        return hashlib.sha256(texts.encode()).hexdigest()[:16]
+
     def num_steps(self, batch_size: int, passes: int) -> int:
         """Optimizer steps that it takes."""
         return -(-len(self.prompts) // batch_size) * passes
@@ -60,23 +79,42 @@ class EncodingTask:
         return self.prompts[start : start + batch_size]
 
 
+class EncodingPlan(NamedTuple):
+    """What is to be encoded.
+
+    Args:
+        tasks: The adapters to train.
+        rejected: Why documents cannot be encoded, by id.
+        num_short: How many documents have fewer rewrites, or pairs, than were asked for.
+    """
+
+    tasks: list[EncodingTask]
+    rejected: dict[str, str]
+    num_short: Counter[str]
+
+
 def plan_tasks(
-    documents: Iterable[Document], augmentations_file: Path
-) -> tuple[list[EncodingTask], dict[str, str]]:
-    """Return the tasks that encode documents, and why some cannot be encoded, by id."""
-    augmentations = {a.document_id: a for a in read_unique(augmentations_file, Augmentation)}
-    tasks: list[EncodingTask] = []
-    rejected: dict[str, str] = {}
+    documents: Iterable[Document],
+    augmentations_file: Path,
+    limits: AugmentationLimits = AugmentationLimits(),  # noqa: B008 - frozen
+) -> EncodingPlan:
+    """Return the tasks that encode documents, each with as much of its augmentation as allowed."""
+    source = [] if limits.take_nothing else read_unique(augmentations_file, Augmentation)
+    augmentations = {augmentation.document_id: augmentation for augmentation in source}
+    plan = EncodingPlan([], {}, Counter())
     # Like lengths together: what trains side by side then needs little padding.
     for document in sorted(documents, key=lambda document: len(document.text)):
-        augmentation = augmentations.get(document.id)
-        if augmentation is None or not augmentation.qas:
-            rejected[document.id] = f"no question-answer pairs in {augmentations_file}"
+        bare = Augmentation(document_id=document.id, rewrites=[], qas=[])
+        augmentation = augmentations.get(document.id, bare)
+        if not augmentation.qas and limits.num_qas != 0:
+            plan.rejected[document.id] = f"no question-answer pairs in {augmentations_file}"
         elif not document.text.strip():
-            rejected[document.id] = "its text is empty"
+            plan.rejected[document.id] = "its text is empty"
         else:
-            tasks.append(EncodingTask(document.id, document_prompts(document, augmentation)))
-    return tasks, rejected
+            prompts = document_prompts(document, limits.cut(augmentation))
+            plan.tasks.append(EncodingTask(document.id, prompts))
+            plan.num_short.update(limits.short(augmentation))
+    return plan
 
 
 class EncodingSteps(Dataset[EncodingBatch]):
@@ -132,6 +170,10 @@ class EncodingSteps(Dataset[EncodingBatch]):
 
     def _rows(self, turn: Turn) -> Iterator[Row]:
         for prompt in self.tasks[turn.document].of_step(turn.step, self.batch_size):
+            if not prompt.question:
+                (text,) = prompt.passages
+                yield Row(turn.slot, self.encoder.encode_plain(text, self.max_tokens), 0)
+                continue
             ids, num_user_tokens = self.encoder.encode_training(
                 prompt.question, prompt.passages, prompt.answer, self.max_tokens
             )

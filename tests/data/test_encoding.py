@@ -1,13 +1,21 @@
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
-from prag_lightning.data.documents import Augmentation, Document, QuestionAnswer
+from prag_lightning.data.augmentation_limits import AugmentationLimits
+from prag_lightning.data.documents import (
+    Augmentation,
+    Document,
+    QuestionAnswer,
+    write_records,
+)
 from prag_lightning.data.encoding import (
     EncodingSteps,
     EncodingTask,
     TrainingPrompt,
     document_prompts,
+    plan_tasks,
 )
 from prag_lightning.prompts import PromptEncoder
 from tests.conftest import tiny_tokenizer
@@ -48,7 +56,7 @@ def test_the_prompts_of_a_document_are_those_published_in_their_order() -> None:
 
 @pytest.mark.parametrize(
     ("num_rewrites", "num_qas", "num_below_a_text", "num_alone"),
-    [(1, 1, 2, 0), (1, 2, 2, 1), (2, 3, 6, 1), (0, 4, 2, 2), (3, 5, 12, 2), (1, 0, 0, 0)],
+    [(1, 1, 2, 0), (1, 2, 2, 1), (2, 3, 6, 1), (0, 4, 2, 2), (3, 5, 12, 2)],
 )
 def test_half_of_the_pairs_rounded_up_stand_below_the_document_and_every_rewrite(
     num_rewrites: int, num_qas: int, num_below_a_text: int, num_alone: int
@@ -57,6 +65,83 @@ def test_half_of_the_pairs_rounded_up_stand_below_the_document_and_every_rewrite
     assert [bool(prompt.passages) for prompt in prompts] == (
         [True] * num_below_a_text + [False] * num_alone
     )
+
+
+def test_without_pairs_the_document_and_each_rewrite_are_texts_by_themselves() -> None:
+    (plain, rewritten) = document_prompts(DOCUMENT, augmentation(1, 0))
+    assert (plain.passages, rewritten.passages) == (("text",), ("rewrite 0",))
+    encoding = steps([EncodingTask("d", [plain, rewritten])], num_slots=1)
+    texts = [ENCODER.tokenizer.decode(row.ids) for i in (0, 1) for row in encoding[i].rows]
+    assert texts == ["text", "rewrite 0"]
+    # Every token but the first is learnt, whatever the loss is on.
+    for loss_on in ("prompt_and_answer", "answer"):
+        batch = steps([EncodingTask("d", [rewritten])], loss_on=loss_on)[0]
+        assert batch.targets.tolist() == batch.rows[0].ids[1:]
+    assert steps([EncodingTask("d", [rewritten])], max_tokens=3)[0].num_tokens == 3
+
+
+@pytest.fixture
+def augmentations_file(tmp_path: Path) -> Path:
+    """The augmentations of three documents, with fewer and fewer pairs."""
+    augmentations = [
+        augmentation(2, 4).model_copy(update={"document_id": "a"}),
+        augmentation(1, 2).model_copy(update={"document_id": "b"}),
+        augmentation(0, 1).model_copy(update={"document_id": "c"}),
+    ]
+    write_records(tmp_path / "augmentations.jsonl", augmentations)
+    return tmp_path / "augmentations.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("limits", "num_prompts", "num_short"),
+    [
+        # Half of the pairs, rounded up, below 1 + rewrites texts; the others alone.
+        ((None, None), [2 * 3 + 2, 1 * 2 + 1, 1], {}),
+        ((0, None), [2 + 2, 1 + 1, 1], {}),
+        ((1, 2), [2 + 1, 2 + 1, 1], {"rewrites": 1, "question-answer pairs": 1}),
+        ((9, 1), [3, 2, 1], {"rewrites": 3}),
+        ((None, 0), [3, 2, 1, 1], {}),
+        ((1, 0), [2, 2, 1, 1], {"rewrites": 2}),
+        ((0, 0), [1, 1, 1, 1], {}),
+    ],
+)
+def test_no_more_of_an_augmentation_is_used_than_asked_for_and_what_is_short_is_counted(
+    limits: tuple[int | None, int | None],
+    num_prompts: list[int],
+    num_short: dict[str, int],
+    augmentations_file: Path,
+) -> None:
+    documents = [Document(id=name, text="text") for name in "abcd"]
+    plan = plan_tasks(documents, augmentations_file, AugmentationLimits(*limits))
+    assert [len(task.prompts) for task in plan.tasks] == num_prompts
+    assert dict(+plan.num_short) == num_short
+    # Document d has no augmentation; without pairs its text is enough.
+    assert plan.rejected.keys() == (set() if limits[1] == 0 else {"d"})
+
+
+def test_the_first_of_an_augmentation_are_used(augmentations_file: Path) -> None:
+    limits = AugmentationLimits(num_rewrites=1, num_qas=1)
+    (a, *_) = plan_tasks([Document(id="a", text="text")], augmentations_file, limits).tasks
+    assert [(p.question, p.passages[0]) for p in a.prompts] == [("q0", "text"), ("q0", "rewrite 0")]
+
+
+def test_bare_documents_need_no_augmentations_file(tmp_path: Path) -> None:
+    missing = tmp_path / "none.jsonl"
+    documents = [Document(id="a", text="text")]
+    assert plan_tasks(documents, missing, AugmentationLimits(0, 0)).tasks
+    with pytest.raises(FileNotFoundError, match=r"none.jsonl: no such file"):
+        plan_tasks(documents, missing, AugmentationLimits(1, 0))
+
+
+def test_a_digest_stands_for_all_that_is_trained_on() -> None:
+    def digest(text: str, num_rewrites: int, num_qas: int) -> str:
+        document = DOCUMENT.model_copy(update={"text": text})
+        prompts = document_prompts(document, augmentation(num_rewrites, num_qas))
+        return EncodingTask("any", prompts).digest
+
+    assert digest("text", 1, 3) == digest("text", 1, 3)
+    others = [digest(*changed) for changed in (("Text", 1, 3), ("text", 2, 3), ("text", 1, 2))]
+    assert len({digest("text", 1, 3), *others}) == 4
 
 
 @pytest.mark.parametrize("num_prompts", [1, 4, 5, 7])
