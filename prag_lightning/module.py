@@ -182,7 +182,7 @@ class ParametricRAG(LightningModule):
         numbers = {
             "documents": self._num_encoded,
             "documents_per_second": self._num_encoded / seconds,
-            "padding": 1 - batch.num_tokens / batch.input_ids.numel(),
+            "padding": batch.padding,
         }
         # Made on the CPU, for a number that goes to the device waits for all its work.
         tensors = {name: torch.tensor(float(number)) for name, number in numbers.items()}

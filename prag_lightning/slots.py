@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from prag_lightning.adapters.bank import AdapterBank, Pairs, Route
 from prag_lightning.adapters.optimizer import StackedAdamW, clip_rows_
 from prag_lightning.base_model import last_hidden_states
-from prag_lightning.data.batches import EncodingBatch
+from prag_lightning.data.batches import EncodingBatch, Part
 from prag_lightning.loss import token_nll
 
 # Where the loss scale of 16-bit training begins, as in torch's GradScaler, and where it gives up.
@@ -62,7 +62,8 @@ class SlotTrainer:
         """
         for slot in batch.begins:
             self._finite[slot] = True
-            self._loss_scales[slot] = FIRST_LOSS_SCALE
+            if self.loss_scaling:
+                self._loss_scales[slot] = FIRST_LOSS_SCALE
         self.bank.zero_grad()
         losses = self._accumulate(batch)
         if self.max_grad_norm is not None:
@@ -71,30 +72,37 @@ class SlotTrainer:
         optimizer.step(slots=batch.slots)
         return losses
 
-    def document_losses(self, batch: EncodingBatch) -> Tensor:
-        """Return each document's mean negative log-likelihood, shape ``(len(batch.slots),)``.
+    def part_losses(self, part: Part, loss_counts: Tensor) -> Tensor:
+        """Return what a part of a batch adds to each document's mean negative log-likelihood.
+
+        Args:
+            part: Prompts that are read together.
+            loss_counts: The batch's.
+
+        Returns:
+            Shape of ``loss_counts``; 0 for documents that are not in the part.
 
         Raises:
-            ValueError: If a packed batch is to be trained by compiled code.
+            ValueError: If a packed part is to be trained by compiled code.
         """
-        if self.compile and batch.packed:
+        if self.compile and part.lengths is not None:
             raise ValueError(
                 "model.compile is on, but prompts stand in one row, in which every step is another "
                 "program; set data.packed to false"
             )
-        lengths = tuple(len(row.ids) for row in batch.rows) if batch.packed else None
-        places = self._places([row.slot for row in batch.rows])
-        with self.bank.routed(Route(places[:, None], lengths=lengths)) as pairs:
-            inputs = self.base, batch.input_ids, batch.position_ids
+        places = self._places([row.slot for row in part.rows])
+        with self.bank.routed(Route(places[:, None], lengths=part.lengths)) as pairs:
+            inputs = self.base, part.input_ids, part.position_ids
             if self.compile:
+                _mark_static(pairs)
                 hidden = _compiled_hidden_states()(self.bank, pairs, *inputs)
             else:
-                hidden = last_hidden_states(*inputs, lengths)
-        flat = hidden.flatten(0, 1).index_select(0, batch.loss_positions)
+                hidden = last_hidden_states(*inputs, part.lengths)
+        flat = hidden.flatten(0, 1).index_select(0, part.loss_positions)
         head = self.base.get_output_embeddings()
-        nll = token_nll(flat, head, batch.targets, compile=self.compile)
-        sums = nll.new_zeros(len(batch.loss_counts)).index_add(0, batch.loss_documents, nll)
-        return sums / batch.loss_counts
+        nll = token_nll(flat, head, part.targets, compile=self.compile)
+        sums = nll.new_zeros(len(loss_counts)).index_add(0, part.loss_documents, nll)
+        return sums / loss_counts
 
     def finished_rows(self, slots: Sequence[int]) -> Tensor:
         """Return copies of the adapters in ``slots``, shape ``(len(slots), num_params)``, float32.
@@ -106,13 +114,13 @@ class SlotTrainer:
         return rows.masked_fill_(~self._finite.index_select(0, places)[:, None], float("nan"))
 
     def _accumulate(self, batch: EncodingBatch) -> Tensor:
-        """Accumulate gradients, in as many parts as the memory wants, and return the losses."""
+        """Accumulate gradients, of as many documents at once as fit, and return the losses."""
         while True:
             width = self._slots_at_once or len(batch.slots)
             groups = [batch.slots[i : i + width] for i in range(0, len(batch.slots), width)]
-            parts = [batch] if len(groups) == 1 else [batch.of_slots(group) for group in groups]
+            batches = [batch] if len(groups) == 1 else [batch.of_slots(group) for group in groups]
             try:
-                return torch.cat([self._accumulate_part(part) for part in parts])
+                return torch.cat([self._accumulate_at_once(one) for one in batches])
             except torch.OutOfMemoryError:
                 if width == 1:
                     raise
@@ -121,14 +129,20 @@ class SlotTrainer:
             self.bank.zero_grad()
             print(f"out of memory: going on with {self._slots_at_once} documents at once")
 
-    def _accumulate_part(self, batch: EncodingBatch) -> Tensor:
-        losses = self.document_losses(batch)
-        if not self.loss_scaling:
-            self.backward(losses.sum())
-            return losses.detach()
+    def _accumulate_at_once(self, batch: EncodingBatch) -> Tensor:
+        scales = self._loss_scales.index_select(0, self._places(batch.slots))
+        losses = torch.zeros_like(scales)
+        for part in batch.parts:
+            part_losses = self.part_losses(part, batch.loss_counts)
+            self.backward((part_losses * scales).sum())
+            losses = losses + part_losses.detach()
+        if self.loss_scaling:
+            self._unscale(batch, scales)
+        return losses
+
+    def _unscale(self, batch: EncodingBatch, scales: Tensor) -> None:
+        """Divide gradients by their scales, and make those again that overflowed."""
         slots = list(batch.slots)
-        scales = self._loss_scales[slots]
-        self.backward((losses * scales).sum())
         self.bank.grad[slots] /= scales[:, None]
         finite = torch.isfinite(self.bank.grad[slots]).all(dim=1)
         # With the last scale no overflow is to blame: the document is not finite.
@@ -137,8 +151,7 @@ class SlotTrainer:
         if again:
             self.bank.grad[again] = 0.0
             self._loss_scales[again] /= 2
-            self._accumulate_part(batch.of_slots(again))
-        return losses.detach()
+            self._accumulate_at_once(batch.of_slots(again))
 
     def _places(self, slots: Sequence[int]) -> Tensor:
         return torch.tensor(slots).to(self.bank.weight.device, non_blocking=True)
@@ -150,7 +163,14 @@ def _hidden_states(bank: AdapterBank, pairs: Pairs, *inputs: Any) -> Tensor:
     return last_hidden_states(*inputs)
 
 
+def _mark_static(pairs: Pairs) -> None:
+    # Else two rows and a rank of 2 would be compiled as the same number.
+    for matrix in (matrix for pair in pairs for matrix in pair):
+        torch._dynamo.mark_static(matrix, 1)
+        torch._dynamo.mark_static(matrix, 2)
+
+
 @cache
 def _compiled_hidden_states() -> Callable[..., Tensor]:
-    """Compile for any number of rows and tokens, once in a process."""
+    """Compile for any number of rows and tokens: in a process once for one row, once for more."""
     return torch.compile(_hidden_states, dynamic=True)

@@ -52,9 +52,10 @@ def gradients(compile: bool, batches: list[EncodingBatch]) -> list[Tensor]:
     torch.nn.init.normal_(bank.weight, std=0.02)
     trainer = SlotTrainer(base, bank, compile=compile)
     grads = []
-    for part in batches:
+    for one in batches:
         bank.zero_grad()
-        trainer.document_losses(part).sum().backward()
+        for part in one.parts:
+            trainer.part_losses(part, one.loss_counts).sum().backward()
         grads.append(bank.grad.clone())
     return grads
 
@@ -62,12 +63,14 @@ def gradients(compile: bool, batches: list[EncodingBatch]) -> list[Tensor]:
 def test_compiled_code_gives_the_same_gradients_and_serves_every_shape(
     counter: CompileCounterWithBackend,
 ) -> None:
-    batches = [batch((9, 12, 7, 12)), batch((30, 31, 28, 20)), batch((5, 6, 7))]
+    # Two rows of the rank's number first, then parts of one row, and of others.
+    batches = [batch((12, 12)), batch((9, 12, 7, 12)), batch((30, 31, 30)), batch((5, 6, 7, 6))]
     for found, expected in zip(gradients(True, batches), gradients(False, batches), strict=True):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
         assert expected.abs().max() > 1e-3
-    # The base, and a chunk of the loss.
-    assert counter.frame_count == 2
+    assert len({part.input_ids.shape for one in batches for part in one.parts}) == 6
+    # The base for one row, the base for several, and a chunk of the loss.
+    assert counter.frame_count == 3
 
 
 def test_packed_prompts_are_not_compiled() -> None:

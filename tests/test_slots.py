@@ -15,13 +15,19 @@ from prag_lightning.adapters.optimizer import StackedAdamW
 from prag_lightning.adapters.warm_start import random_adapter
 from prag_lightning.attention import SEGMENTED
 from prag_lightning.base_model import load_base
-from prag_lightning.data.batches import EncodingBatch, Row, collate_encoding
+from prag_lightning.data.batches import EncodingBatch, Part, Row, collate_encoding
 from prag_lightning.data.schedule import Schedule
 from prag_lightning.loss import token_nll
 from prag_lightning.slots import FIRST_LOSS_SCALE, SlotTrainer
 from tests import reference
 from tests.conftest import tiny_base
-from tests.reference import encode_sequentially
+from tests.reference import (
+    encode_sequentially,
+    lora_parameters,
+    peft_model,
+    prompt_nll,
+    set_adapter,
+)
 
 LORA = LoraConfig(rank=2, alpha=32)
 LR = 3e-4
@@ -112,6 +118,34 @@ def test_in_float64_documents_train_as_they_do_alone_with_peft(
     assert largest_difference(found[:1], found[1:2]) > 1e-4
 
 
+@pytest.mark.parametrize("packed", [True, False])
+def test_prompts_of_one_document_in_one_step_make_the_mean_of_their_tokens(packed: bool) -> None:
+    base = tiny_base(dtype=torch.float64)
+    base.set_attn_implementation(SEGMENTED)
+    bank = AdapterBank(base, LORA, 2, torch.float64)
+    for slot in range(2):
+        bank.load(slot, warm_start(bank.layout, torch.float64))
+    # Lengths that are like no other's stand in a part each.
+    prompts = [torch.arange(length).tolist() for length in (40, 5, 12)]
+    rows = [Row(0, prompts[0], 0), Row(0, prompts[1], 0), Row(1, prompts[2], 0)]
+    batch = collate_encoding(rows, packed, {}, {}, {})
+    assert len(batch.parts) == (1 if packed else 3)
+    losses = SlotTrainer(base, bank).step(batch, StackedAdamW(bank.weight, lr=0.0))
+    gradient = bank.grad[0].clone()
+    bank.zero_grad()
+    model = peft_model(base, LORA)
+    set_adapter(model, bank.layout, bank.weight[0].detach())
+    each = [prompt_nll(model, torch.tensor(ids)) * (len(ids) - 1) for ids in prompts[:2]]
+    expected = (each[0] + each[1]) / (39 + 4)
+    expected.backward()
+    grads = {key: p.grad for key, p in lora_parameters(model).items() if p.grad is not None}
+    torch.testing.assert_close(losses[0], expected.detach(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        gradient, bank.layout.join(grads, "reference").double(), rtol=0, atol=1e-9
+    )
+    assert gradient.abs().max() > 1e-3
+
+
 def test_one_slot_in_float32_gives_peft_s_adapter_to_the_bit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -155,11 +189,11 @@ class SmallMemory(SlotTrainer):
 
     num_refused = 0
 
-    def document_losses(self, batch: EncodingBatch) -> Tensor:
-        if len(batch.slots) > 2:
+    def part_losses(self, part: Part, loss_counts: Tensor) -> Tensor:
+        if len(loss_counts) > 2:
             SmallMemory.num_refused += 1
             raise torch.OutOfMemoryError("no room")
-        return super().document_losses(batch)
+        return super().part_losses(part, loss_counts)
 
 
 def test_out_of_memory_halves_the_documents_at_once_and_loses_nothing(
@@ -176,26 +210,29 @@ def test_out_of_memory_halves_the_documents_at_once_and_loses_nothing(
 class Overflowing(SlotTrainer):
     """The gradient of the document in slot 1 overflows while its loss scale is above 4."""
 
-    def _accumulate_part(self, batch: EncodingBatch) -> Tensor:
-        losses = self.document_losses(batch)
-        self.scales_seen.append(self._loss_scales[list(batch.slots)].tolist())
-        del losses
-        return super()._accumulate_part(batch)
-
     scales_seen: list[list[float]] = []  # noqa: RUF012
 
-    def document_losses(self, batch: EncodingBatch) -> Tensor:
-        losses = super().document_losses(batch)
-        over = [slot == 1 and bool(self._loss_scales[slot] > 4) for slot in batch.slots]
-        factor = torch.tensor([torch.inf if yes else 1.0 for yes in over])
+    def _accumulate_at_once(self, batch: EncodingBatch) -> Tensor:
+        self.scales_seen.append(self._loss_scales[list(batch.slots)].tolist())
+        self.over = [slot == 1 and bool(self._loss_scales[slot] > 4) for slot in batch.slots]
+        return super()._accumulate_at_once(batch)
+
+    def part_losses(self, part: Part, loss_counts: Tensor) -> Tensor:
+        losses = super().part_losses(part, loss_counts)
+        factor = torch.tensor([torch.inf if yes else 1.0 for yes in self.over])
+        # Where a document has no prompt in this part, there is nothing that could overflow.
+        factor[[slot not in part.loss_documents for slot in range(len(factor))]] = 1.0
         losses.register_hook(lambda grad: grad * factor)
         return losses
 
 
-def test_a_document_whose_gradient_overflows_tries_smaller_scales_and_skips_nobody_s_step() -> None:
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_document_whose_gradient_overflows_tries_smaller_scales_and_skips_nobody_s_step(
+    packed: bool,
+) -> None:
     base, work = tiny_base(), documents()
     Overflowing.scales_seen.clear()
-    found = encode(base, work, 3, trainer_class=Overflowing, loss_scaling=True)
+    found = encode(base, work, 3, packed=packed, trainer_class=Overflowing, loss_scaling=True)
     # Scales are powers of 2, so they change no digit.
     assert largest_difference(found, encode(base, work, 3)) < 1e-6
     assert Overflowing.scales_seen[0] == [FIRST_LOSS_SCALE] * 3

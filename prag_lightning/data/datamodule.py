@@ -50,7 +50,7 @@ class DocumentDataModule(LightningDataModule):
         batch_size: Prompts of a document in one optimizer step.
         loss_on: Which tokens carry loss; all of them, as published, or the answer's only.
         packed: Train on prompts behind each other in one row, without padding; else each in its
-            own row, which is faster on a GPU.
+            own row, those of like length together, which is faster on a GPU.
         max_tokens: Longest prompt; passages are cut to fit, answers never.
         augmentations: File of the augmentations; by default ``augmentations.jsonl`` in the folder.
         num_rewrites: Train on the first so many rewrites of each document; by default on all.

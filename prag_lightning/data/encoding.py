@@ -69,6 +69,12 @@ class EncodingTask:
         texts = json.dumps([astuple(prompt) for prompt in self.prompts])
         return hashlib.sha256(texts.encode()).hexdigest()[:16]
 
+    @property
+    def num_characters(self) -> int:
+        """Length of all prompts, without the template's words."""
+        texts = ((*p.passages, p.question, p.answer) for p in self.prompts)
+        return sum(len(text) for prompt in texts for text in prompt)
+
     def num_steps(self, batch_size: int, passes: int) -> int:
         """Optimizer steps that it takes."""
         return -(-len(self.prompts) // batch_size) * passes
@@ -102,8 +108,7 @@ def plan_tasks(
     source = [] if limits.take_nothing else read_unique(augmentations_file, Augmentation)
     augmentations = {augmentation.document_id: augmentation for augmentation in source}
     plan = EncodingPlan([], {}, Counter())
-    # Like lengths together: what trains side by side then needs little padding.
-    for document in sorted(documents, key=lambda document: len(document.text)):
+    for document in documents:
         bare = Augmentation(document_id=document.id, rewrites=[], qas=[])
         augmentation = augmentations.get(document.id, bare)
         if not augmentation.qas and limits.num_qas != 0:
@@ -114,6 +119,8 @@ def plan_tasks(
             prompts = document_prompts(document, limits.cut(augmentation))
             plan.tasks.append(EncodingTask(document.id, prompts))
             plan.num_short.update(limits.short(augmentation))
+    # Like lengths together: what trains side by side then needs little padding.
+    plan.tasks.sort(key=lambda task: task.num_characters)
     return plan
 
 

@@ -1,9 +1,11 @@
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from prag_lightning.data.augmentation_limits import AugmentationLimits
+from prag_lightning.data.datamodule import DocumentDataModule
 from prag_lightning.data.documents import (
     Augmentation,
     Document,
@@ -76,7 +78,7 @@ def test_without_pairs_the_document_and_each_rewrite_are_texts_by_themselves() -
     # Every token but the first is learnt, whatever the loss is on.
     for loss_on in ("prompt_and_answer", "answer"):
         batch = steps([EncodingTask("d", [rewritten])], loss_on=loss_on)[0]
-        assert batch.targets.tolist() == batch.rows[0].ids[1:]
+        assert batch.parts[0].targets.tolist() == batch.rows[0].ids[1:]
     assert steps([EncodingTask("d", [rewritten])], max_tokens=3)[0].num_tokens == 3
 
 
@@ -113,7 +115,10 @@ def test_no_more_of_an_augmentation_is_used_than_asked_for_and_what_is_short_is_
 ) -> None:
     documents = [Document(id=name, text="text") for name in "abcd"]
     plan = plan_tasks(documents, augmentations_file, AugmentationLimits(*limits))
-    assert [len(task.prompts) for task in plan.tasks] == num_prompts
+    lengths = {task.document_id: len(task.prompts) for task in plan.tasks}
+    assert [lengths[name] for name in sorted(lengths)] == num_prompts
+    # The shortest come first.
+    assert list(lengths.values()) == sorted(num_prompts)
     assert dict(+plan.num_short) == num_short
     # Document d has no augmentation; without pairs its text is enough.
     assert plan.rejected.keys() == (set() if limits[1] == 0 else {"d"})
@@ -197,9 +202,9 @@ def test_loss_is_on_the_prompt_and_the_answer_or_on_the_answer_alone() -> None:
     work = [task("a", 1)]
     published, ours = steps(work)[0], steps(work, loss_on="answer")[0]
     ids, num_user_tokens = ENCODER.encode_training("q0", ("a",), "a0")
-    assert published.targets.tolist() == ids[1:]
-    assert ours.targets.tolist() == ids[num_user_tokens:]
-    assert ENCODER.tokenizer.decode(ours.targets[:-1].tolist()) == "The answer is a0."
+    assert published.parts[0].targets.tolist() == ids[1:]
+    assert ours.parts[0].targets.tolist() == ids[num_user_tokens:]
+    assert ENCODER.tokenizer.decode(ours.parts[0].targets[:-1].tolist()) == "The answer is a0."
 
 
 def test_prompts_are_cut_to_the_longest_that_is_allowed() -> None:
@@ -213,3 +218,23 @@ def test_a_step_that_there_is_not_is_an_index_error() -> None:
     assert len(encoding) == 3
     with pytest.raises(IndexError, match="3"):
         encoding[3]
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("num_slots", [4, 32])
+def test_under_5_percent_of_what_is_read_of_real_documents_is_padding(
+    num_slots: int, packed: bool
+) -> None:
+    if "PRAG_DATA" not in os.environ:
+        pytest.skip("PRAG_DATA is not set: there are no real documents")
+    data = DocumentDataModule(str(Path(os.environ["PRAG_DATA"]) / "squad_augmented"), packed=packed)
+    data.setup("fit")
+    encoding = data.encoding_steps(num_slots)
+    batches = [encoding[index] for index in range(len(encoding))]
+    num_read = sum(part.input_ids.numel() for batch in batches for part in batch.parts)
+    num_tokens = sum(batch.num_tokens for batch in batches)
+    in_one_part = sum(len(b.rows) * max(len(row.ids) for row in b.rows) for b in batches)
+    assert (1 - num_tokens / num_read == 0) if packed else (0 < 1 - num_tokens / num_read < 0.05)
+    assert max(batch.padding for batch in batches) < 0.05
+    # Without the parts it would be many times that.
+    assert 1 - num_tokens / in_one_part > 0.2
