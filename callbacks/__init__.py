@@ -1,7 +1,8 @@
 """What happens around training and evaluation batches."""
 
 from prag_lightning.callbacks.adapter_writer import AdapterWriter
+from prag_lightning.callbacks.encoding_log import EncodingLog
 from prag_lightning.callbacks.merged_evaluation import MergedEvaluation
 from prag_lightning.callbacks.warm_start import WarmStart
 
-__all__ = ["AdapterWriter", "MergedEvaluation", "WarmStart"]
+__all__ = ["AdapterWriter", "EncodingLog", "MergedEvaluation", "WarmStart"]

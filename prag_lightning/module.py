@@ -1,6 +1,5 @@
 """The LightningModule: a frozen base model, and a bank of adapters over it."""
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -163,8 +162,6 @@ class ParametricRAG(LightningModule):
         if self.num_slots == "auto":
             data = cast("DocumentDataModule", cast(Any, self.trainer).datamodule)
             choose_num_slots(self, data.encoding_steps)
-        self._num_encoded = 0
-        self._start = time.monotonic()
 
     def set_num_slots(self, num_slots: int) -> StackedAdamW:
         """Empty the bank, with another number of slots, and return the optimizer of these."""
@@ -174,19 +171,9 @@ class ParametricRAG(LightningModule):
         self.slots = self._slot_trainer()
         return optimizer
 
-    def training_step(self, batch: EncodingBatch, batch_idx: int) -> None:
-        """Train every busy slot on its document's next prompts."""
-        losses = self.slots.step(batch, cast(Any, self.optimizers()))
-        self._num_encoded += len(batch.ends)
-        seconds = time.monotonic() - self._start
-        numbers = {
-            "documents": self._num_encoded,
-            "documents_per_second": self._num_encoded / seconds,
-            "padding": batch.padding,
-        }
-        # Made on the CPU, for a number that goes to the device waits for all its work.
-        tensors = {name: torch.tensor(float(number)) for name, number in numbers.items()}
-        self.log_dict({"loss": losses.mean(), **tensors}, batch_size=1)
+    def training_step(self, batch: EncodingBatch, batch_idx: int) -> Tensor:
+        """Train every busy slot on its document's next prompts, and return the losses."""
+        return self.slots.step(batch, cast(Any, self.optimizers()))
 
     def on_fit_end(self) -> None:
         """Give the base its own attention back, for answers are padded at the left."""

@@ -16,7 +16,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning.pytorch.strategies import ParallelStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from prag_lightning.callbacks import AdapterWriter, MergedEvaluation, WarmStart
+from prag_lightning.callbacks import AdapterWriter, EncodingLog, MergedEvaluation, WarmStart
 from prag_lightning.data.datamodule import DocumentDataModule
 from prag_lightning.exit_status import DONE, INTERRUPTED, SOME_FAILED, TERMINATED, TRY_AGAIN
 from prag_lightning.module import ParametricRAG
@@ -94,8 +94,9 @@ class PragCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Refuse our callbacks in ``trainer.callbacks``: each would run twice."""
+        self.trainer_defaults["callbacks"] = [EncodingLog()]
         if self._get(self.config, "trainer.enable_progress_bar") is not False:
-            self.trainer_defaults["callbacks"] = [UnitProgressBar()]
+            self.trainer_defaults["callbacks"].append(UnitProgressBar())
         listed = self._get(self.config, "trainer.callbacks") or []
         for spec in listed if isinstance(listed, list) else [listed]:
             name = spec.class_path.rpartition(".")[2]

@@ -2,12 +2,12 @@
 
 import fcntl
 import json
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 from prag_lightning.augmentation.draft import Failure
+from prag_lightning.data.appending import append_lines, locked
 from prag_lightning.data.documents import Augmentation, read_records, write_records
 
 # What made the augmentations: a run with other settings does not go on in the same file.
@@ -48,7 +48,7 @@ class OutcomeFiles:
             self._check_settings()
             self._claim()
             for file in (self.augmentations, self.failures):
-                _append(file, b"")
+                append_lines(file, b"")
             kept = [f for f in self._read_failures() if f.num_attempts >= self._max_attempts]
             write_records(self.failures, kept)
         return self
@@ -59,20 +59,20 @@ class OutcomeFiles:
 
     def done_ids(self) -> set[str]:
         """Return the documents that have an augmentation."""
-        with _locked(self.augmentations):
+        with locked(self.augmentations):
             records = read_records(self.augmentations, Augmentation)
             return {record.document_id for record in records}
 
     def failed_ids(self) -> set[str]:
         """Return the documents that have failed."""
-        with _locked(self.failures):
+        with locked(self.failures):
             return {failure.document_id for failure in self._read_failures()}
 
     def append(self, result: Augmentation | Failure) -> None:
         """Write one line, and hand it to the operating system before returning."""
         file = self.failures if isinstance(result, Failure) else self.augmentations
         line = json.dumps(result.model_dump(), ensure_ascii=False) + "\n"
-        _append(file, line.encode())
+        append_lines(file, line.encode())
 
     def _read_failures(self) -> Iterator[Failure]:
         return read_records(self.failures, Failure)
@@ -115,38 +115,3 @@ class OutcomeFiles:
 def failures_file(output: Path) -> Path:
     """Return the file of the failures that belongs to a file of augmentations."""
     return output.with_name(f"{output.stem}.failed.jsonl")
-
-
-def _append(file: Path, line: bytes) -> None:
-    """Append a whole line to a file, after cutting off what a killed process left of one."""
-    with _locked(file) as descriptor:
-        size = os.fstat(descriptor).st_size
-        end = _end_of_last_line(descriptor, size)
-        if end != size:
-            os.ftruncate(descriptor, end)
-        while line:
-            written = os.pwrite(descriptor, line, end)
-            line, end = line[written:], end + written
-
-
-@contextmanager
-def _locked(file: Path) -> Iterator[int]:
-    """Open a file for this process alone; the lock ends when it is closed."""
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _end_of_last_line(descriptor: int, size: int) -> int:
-    """Return the place after the last line break in a file."""
-    end = size
-    while end:
-        start = max(0, end - 4096)
-        place = os.pread(descriptor, end - start, start).rfind(b"\n")
-        if place >= 0:
-            return start + place + 1
-        end = start
-    return 0

@@ -1,0 +1,173 @@
+"""While documents train: their losses and what it takes, into the run's folder and to loggers."""
+
+import math
+import resource
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from prag_lightning import __version__
+from prag_lightning.fit_records import (
+    LOSSES_FILE,
+    SUMMARY_FILE,
+    DocumentLosses,
+    FitSummary,
+    append_records,
+)
+from prag_lightning.module import ParametricRAG
+
+
+class _Step(NamedTuple):
+    """One step's losses, still on the device, and whose they are; which documents it ended."""
+
+    losses: Tensor
+    documents: list[str]
+    ends: list[str]
+
+
+class EncodingLog(Callback):
+    """Writes ``losses.jsonl`` and ``fit.jsonl`` in the run's root folder, and metrics to loggers.
+
+    Both files grow with every run in that folder. Losses stay on the device until so many steps
+    are done as the Trainer's ``log_every_n_steps`` says: a GPU never waits for one number.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[_Step] = []
+        self._num_steps = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        if pl_module.device.type == "cuda":
+            # The trials of numbers of slots do not count.
+            torch.cuda.reset_peak_memory_stats(pl_module.device)
+        self._losses: defaultdict[str, list[float | None]] = defaultdict(list)
+        self._num_documents = 0
+        # Tokens of prompts, and all with padding: now, and when losses were last passed on.
+        self._tokens = self._tokens_before = (0, 0)
+        self._started = datetime.now(timezone.utc)
+        self._start = self._last = time.monotonic()
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Keep the losses, and pass them on every so many steps."""
+        documents = [batch.documents[slot] for slot in batch.slots]
+        self._waiting.append(_Step(outputs["loss"], documents, list(batch.ends.values())))
+        self._num_steps += 1
+        used, places = self._tokens
+        self._tokens = used + batch.num_tokens, places + batch.num_places
+        every = cast(Any, trainer).log_every_n_steps
+        if every and self._num_steps % every == 0:
+            self._pass_on(trainer, pl_module.device)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write what the run took."""
+        self._finish(trainer, cast(ParametricRAG, pl_module), complete=True)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Write what the run took up to here."""
+        self._finish(trainer, cast(ParametricRAG, pl_module), complete=False)
+
+    def _finish(self, trainer: Trainer, module: ParametricRAG, complete: bool) -> None:
+        if not self._num_steps:
+            return
+        self._pass_on(trainer, module.device)
+        seconds = time.monotonic() - self._start
+        summary = FitSummary(
+            started=self._started.isoformat(timespec="seconds"),
+            complete=complete,
+            process=trainer.global_rank,
+            num_processes=trainer.world_size,
+            device=_device_name(module.device),
+            num_slots=module.bank.num_slots,
+            num_documents=self._num_documents,
+            num_steps=self._num_steps,
+            num_tokens=self._tokens[0],
+            padding=1 - self._tokens[0] / self._tokens[1],
+            seconds=round(seconds, 3),
+            documents_per_second=self._num_documents / seconds,
+            peak_memory=_peak_memory(module.device),
+            version=__version__,
+        )
+        append_records(Path(trainer.default_root_dir) / SUMMARY_FILE, [summary])
+        self._num_steps = 0
+
+    def _pass_on(self, trainer: Trainer, device: torch.device) -> None:
+        """Write the losses of documents that are done, and give the loggers their metrics."""
+        if not self._waiting:
+            return
+        losses = [_rounded(x) for x in torch.cat([s.losses for s in self._waiting]).tolist()]
+        unread, done = iter(losses), list[DocumentLosses]()
+        for step in self._waiting:
+            for name in step.documents:
+                self._losses[name].append(next(unread))
+            done += (
+                DocumentLosses(document_id=name, losses=self._losses.pop(name))
+                for name in step.ends
+            )
+        self._waiting.clear()
+        self._num_documents += len(done)
+        append_records(Path(trainer.default_root_dir) / LOSSES_FILE, done)
+        metrics = self._metrics(losses, done, device)
+        for logger in trainer.loggers:
+            logger.log_metrics(metrics, step=self._num_steps)
+
+    def _metrics(
+        self, losses: Sequence[float | None], done: Sequence[DocumentLosses], device: torch.device
+    ) -> dict[str, float]:
+        now = time.monotonic()
+        used, places = (a - b for a, b in zip(self._tokens, self._tokens_before, strict=True))
+        metrics = {
+            "loss": _mean(losses),
+            "loss_first": _mean([document.losses[0] for document in done]),
+            "loss_last": _mean([document.losses[-1] for document in done]),
+            "documents": float(self._num_documents),
+            "documents_per_second": self._num_documents / (now - self._start),
+            "tokens_per_second": used / (now - self._last),
+            "padding": 1 - used / places,
+            "memory_mib": _peak_memory(device) / 2**20,
+        }
+        self._last, self._tokens_before = now, self._tokens
+        return {name: value for name, value in metrics.items() if not math.isnan(value)}
+
+
+def _rounded(loss: float) -> float | None:
+    """Return a loss to five digits, as a file needs it; None if it is not a finite number."""
+    return float(f"{loss:.5g}") if math.isfinite(loss) else None
+
+
+def _mean(losses: Sequence[float | None]) -> float:
+    """Return the mean of the finite losses; NaN if there are none."""
+    known = [loss for loss in losses if loss is not None]
+    return sum(known) / len(known) if known else math.nan
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Return the most bytes that were in use: of the GPU, or resident in this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    # Kilobytes, but on a Mac bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads"

@@ -1,0 +1,42 @@
+"""Appending to a file of lines, by whole lines, whoever else does so and whenever one is killed."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def append_lines(file: Path, lines: bytes) -> None:
+    """Append whole lines to a file, after cutting off what a killed process left of one."""
+    with locked(file) as descriptor:
+        size = os.fstat(descriptor).st_size
+        end = _end_of_last_line(descriptor, size)
+        if end != size:
+            os.ftruncate(descriptor, end)
+        while lines:
+            written = os.pwrite(descriptor, lines, end)
+            lines, end = lines[written:], end + written
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[int]:
+    """Open a file for this process alone; the lock ends when it is closed."""
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _end_of_last_line(descriptor: int, size: int) -> int:
+    """Return the place after the last line break in a file."""
+    end = size
+    while end:
+        start = max(0, end - 4096)
+        place = os.pread(descriptor, end - start, start).rfind(b"\n")
+        if place >= 0:
+            return start + place + 1
+        end = start
+    return 0
