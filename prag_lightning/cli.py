@@ -15,12 +15,16 @@ TRAINER_COMMANDS = {
     "predict": "answer questions whose answers nobody knows",
 }
 # Those that read their own words, which auto_cli cannot: flags, and words that may be left out.
-_OWN_PARSERS = ("ask", "configs")
+_OWN_PARSERS = ("ask", "configs", "sweep")
 # Command: the function that runs it, or several by name, and what it does.
 COMMANDS: dict[str, tuple[str, str]] = {
     "ask": (
         "prag_lightning.ask_command:run_ask",
         "answer a question, and show the evidence",
+    ),
+    "sweep": (
+        "prag_lightning.sweep.command:run_sweep",
+        "run an experiment with every combination of settings",
     ),
     "augment": (
         "prag_lightning.augmentation.commands:AUGMENT_COMMANDS",

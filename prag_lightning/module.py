@@ -120,7 +120,20 @@ class ParametricRAG(LightningModule):
 
     def recipe(self, data: "DocumentDataModule") -> Recipe:
         """Return all that an adapter depends on besides its document."""
-        training: dict[str, Scalar] = {
+        return self.recipe_of(data.encoder.template, self._training_settings(data))
+
+    def recipe_settings(self, data: "DocumentDataModule") -> dict[str, Any]:
+        """Return the settings that the recipe follows from; for these no base need be loaded."""
+        return {
+            "base": self.base_name,
+            "lora": vars(self.lora),
+            "warm_start": vars(self.warm_start),
+            "training": self._training_settings(data),
+            "prompts": vars(data.encoder.template),
+        }
+
+    def _training_settings(self, data: "DocumentDataModule") -> dict[str, Scalar]:
+        return {
             "lr": self.lr,
             "weight_decay": self.weight_decay,
             "max_grad_norm": self.max_grad_norm,
@@ -129,7 +142,6 @@ class ParametricRAG(LightningModule):
             "precision": str(self.trainer.precision),
             **data.training_settings(),
         }
-        return self.recipe_of(data.encoder.template, training)
 
     def recipe_of(self, template: PromptTemplate, training: dict[str, Scalar]) -> Recipe:
         """Return the recipe of adapters for this base, trained so, from this warm start."""

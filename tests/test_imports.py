@@ -79,6 +79,16 @@ ALLOWED: dict[str, set[str]] = {
     "ask_command": {"answerer", "augmentation.template", "data.documents", "trainer_cli"},
     "cli": {"exit_status", "suggestion", "trainer_cli"},
     "shipped_configs": {"exit_status", "suggestion"},
+    "sweep": {
+        "adapters",
+        "data.datamodule",
+        "exit_status",
+        "module",
+        "scores",
+        "shipped_configs",
+        "suggestion",
+        "trainer_cli",
+    },
     "store_commands": {"adapters", "base_model", "counting", "data.formats.entries"},
     "trainer_cli": {
         "callbacks",

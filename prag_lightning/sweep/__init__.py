@@ -1,0 +1,1 @@
+"""One experiment with every combination of some settings: ``prag sweep``."""
