@@ -3,6 +3,7 @@
 import json
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
@@ -81,7 +82,7 @@ class MergedEvaluation(Callback):
         texts, nll = cast(Answers, outputs).texts, cast(Answers, outputs).nll.tolist()
         elapsed = time.monotonic() - self._batch_start
         seconds = elapsed / len(batch.questions) / trainer.world_size
-        answers = answers_with_evidence(batch, self._merges, texts, self.scoring)
+        answers = self._answers(batch, texts)
         beyond = self._data.beyond_limit
         for answer, question, value in zip(answers, batch.questions, nll, strict=True):
             counts = question.id not in beyond
@@ -128,7 +129,7 @@ class MergedEvaluation(Callback):
     ) -> None:
         """Take the adapters out again, and keep the answers."""
         self._routed.__exit__(None, None, None)
-        self._records += answers_with_evidence(batch, self._merges, outputs, self.scoring)
+        self._records += self._answers(batch, outputs)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the answers."""
@@ -139,6 +140,11 @@ class MergedEvaluation(Callback):
         console = Console()
         self._print_missing(console)
         console.print(f"{count} answers are in {self._root / 'answers.jsonl'}")
+
+    def _answers(self, batch: QuestionBatch, texts: Sequence[str]) -> list[Answer]:
+        return answers_with_evidence(
+            batch, self._merges, texts, self.scoring, self._data.encoder.template.reasons
+        )
 
     def _print_missing(self, console: Console) -> None:
         for method, count in (+self._num_missing).items():

@@ -1,6 +1,7 @@
 """Answering questions from Python: a base model and a store of adapters, loaded once."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,12 +12,13 @@ from prag_lightning.adapters.store import AdapterStore, open_store
 from prag_lightning.adapters.warm_start import WarmStartSource
 from prag_lightning.base_model import Dtype, Quantization
 from prag_lightning.data.documents import Question
+from prag_lightning.data.exemplars import read_exemplars
 from prag_lightning.data.folder import build_missing_index, open_index, read_corpus
 from prag_lightning.data.questions import QuestionBatches
 from prag_lightning.merging import AdapterMerger, answers_with_evidence
 from prag_lightning.metrics import Scoring
 from prag_lightning.module import ParametricRAG
-from prag_lightning.prompts import PromptEncoder, PromptTemplate
+from prag_lightning.prompts import PromptEncoder, PromptTemplate, TemplateName, find_template
 from prag_lightning.retrieval.base import RetrievedDocument, Retriever
 from prag_lightning.run_settings import read_run
 from prag_lightning.scores import Answer
@@ -42,7 +44,9 @@ class Answerer:
         temperature: Of the merge rule ``score``, in units of the retriever's scores.
         top_k: How many documents are retrieved.
         warm_start: What the adapters started from.
-        template: Wording of the prompts.
+        template: Wording of the prompts, or its name.
+        exemplars: JSON file of examples for the prompt.
+        few_shot_in_training: Whether the adapters were trained with the examples.
         scoring: How an answer is cut out of what the model says.
         dtype: Of the base model's weights.
         quantization: Load the base in 4 or 8 bits with bitsandbytes.
@@ -69,7 +73,9 @@ class Answerer:
         temperature: float = 1.0,
         top_k: int = 3,
         warm_start: WarmStartSource = WarmStartSource(),  # noqa: B008 - frozen
-        template: PromptTemplate = PromptTemplate(),  # noqa: B008 - frozen
+        template: PromptTemplate | TemplateName = "direct",
+        exemplars: str | None = None,
+        few_shot_in_training: bool = True,
         scoring: Scoring = "strict",
         dtype: Dtype = "auto",
         quantization: Quantization | None = None,
@@ -102,10 +108,13 @@ class Answerer:
             trust_remote_code=trust_remote_code,
         )
         self._module.warm_start = warm_start
-        self._encoder = PromptEncoder(self._module.tokenizer, template)
+        shots = read_exemplars(exemplars) if exemplars else ()
+        template = find_template(template)
+        self._encoder = PromptEncoder(self._module.tokenizer, template, shots)
         self._load_base(device)
         # Trained as they were, they must be of this base, prompt and warm start.
-        expected = self._module.recipe_of(template, recipe.training)
+        trained = self._encoder if few_shot_in_training else replace(self._encoder, exemplars=())
+        expected = self._module.recipe_of(trained, recipe.training)
         self._open = lambda: open_store(store, expected, mode="read")
         start = self._module.warm_start_row()
         self._merger = AdapterMerger(self._module.bank, self._open(), start, merge, temperature)
@@ -169,7 +178,8 @@ class Answerer:
             merges = [self._merger.choose(documents) for documents in batch.adapters]
             with torch.inference_mode(), self._module.bank.routed(self._merger.load(merges)):
                 texts = self._module.predict_step(batch, number)
-            for answer in answers_with_evidence(batch, merges, texts, self.scoring):
+            reasons = self._encoder.template.reasons
+            for answer in answers_with_evidence(batch, merges, texts, self.scoring, reasons):
                 answers[answer.question_id] = answer
         return [answers[question.id] for question in asked]
 

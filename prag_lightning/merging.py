@@ -117,7 +117,11 @@ def noise_like(adapters: Tensor, layout: AdapterLayout) -> Tensor:
 
 
 def answers_with_evidence(
-    batch: QuestionBatch, merges: Sequence[Merge], texts: Sequence[str], scoring: Scoring
+    batch: QuestionBatch,
+    merges: Sequence[Merge],
+    texts: Sequence[str],
+    scoring: Scoring,
+    chain_of_thought: bool,
 ) -> list[Answer]:
     """Return what was said to each question of a batch, and the documents behind it."""
     answers = []
@@ -132,7 +136,7 @@ def answers_with_evidence(
             question_id=question.id,
             question=question.question,
             text=texts[row],
-            prediction=extract_answer(texts[row], scoring),
+            prediction=extract_answer(texts[row], scoring, chain_of_thought),
             passages=_without_weights(batch.passages[row]),
             adapters=adapters,
             missing=_without_weights(merge.missing),

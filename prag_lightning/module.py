@@ -26,7 +26,7 @@ from prag_lightning.base_model import (
     weights_digest,
 )
 from prag_lightning.data.batches import EncodingBatch, QuestionBatch
-from prag_lightning.prompts import PromptTemplate
+from prag_lightning.prompts import PromptEncoder
 from prag_lightning.slots import SlotTrainer
 from prag_lightning.tuning import choose_num_slots
 
@@ -120,7 +120,7 @@ class ParametricRAG(LightningModule):
 
     def recipe(self, data: "DocumentDataModule") -> Recipe:
         """Return all that an adapter depends on besides its document."""
-        return self.recipe_of(data.encoder.template, self._training_settings(data))
+        return self.recipe_of(data.training_encoder, self._training_settings(data))
 
     def recipe_settings(self, data: "DocumentDataModule") -> dict[str, Any]:
         """Return the settings that the recipe follows from; for these no base need be loaded."""
@@ -129,7 +129,7 @@ class ParametricRAG(LightningModule):
             "lora": vars(self.lora),
             "warm_start": vars(self.warm_start),
             "training": self._training_settings(data),
-            "prompts": vars(data.encoder.template),
+            "prompts": data.training_encoder.wording,
         }
 
     def _training_settings(self, data: "DocumentDataModule") -> dict[str, Scalar]:
@@ -143,8 +143,8 @@ class ParametricRAG(LightningModule):
             **data.training_settings(),
         }
 
-    def recipe_of(self, template: PromptTemplate, training: dict[str, Scalar]) -> Recipe:
-        """Return the recipe of adapters for this base, trained so, from this warm start."""
+    def recipe_of(self, encoder: PromptEncoder, training: dict[str, Scalar]) -> Recipe:
+        """Return the recipe of adapters for this base, trained so on an encoder's prompts."""
         assert self.base is not None
         return Recipe(
             base_model=self.base_name,
@@ -153,7 +153,7 @@ class ParametricRAG(LightningModule):
             modules=self.bank.layout.modules,
             warm_start=digest_tensors([("warm_start", self.warm_start_row())]),
             training=training,
-            prompt_version=digest_text(*vars(template).values()),
+            prompt_version=digest_text(*encoder.wording),
         )
 
     def configure_optimizers(self) -> StackedAdamW:

@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser
 
 from prag_lightning.adapters.warm_start import WarmStartSource
 from prag_lightning.demo import DEMO
-from prag_lightning.prompts import PromptTemplate
+from prag_lightning.prompts import PromptTemplate, TemplateName, find_template
 from prag_lightning.retrieval.base import Retriever
 
 # Those of `test` say also how it merged.
@@ -61,10 +61,16 @@ def read_run(run_dir: Path) -> dict[str, Any]:
         "top_k": data["top_k"],
         "max_tokens": data["max_tokens"],
         "batch_size": data["question_batch_size"],
-        "template": PromptTemplate(**data["template"]),
+        "template": _make_template(data["template"]),
+        "exemplars": data["exemplars"],
+        "few_shot_in_training": data["few_shot_in_training"],
         "warm_start": WarmStartSource(**run["warm_start"]),
         "device": "cpu" if trainer["accelerator"] == "cpu" else None,
     }
+
+
+def _make_template(settings: dict[str, str] | TemplateName) -> PromptTemplate:
+    return PromptTemplate(**settings) if isinstance(settings, dict) else find_template(settings)
 
 
 def _make_retriever(settings: dict[str, Any]) -> Retriever:

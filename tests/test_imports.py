@@ -44,7 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "augmentation": {"base_model", "data.appending", "data.documents", "exit_status", "prompts"},
     "base_model": {"attention", "demo"},
     "data": {"base_model", "counting", "demo", "prompts", "retrieval", "strategies"},
-    "demo": {"augmentation.prompts", "data.documents", "prompts"},
+    "demo": {"augmentation.prompts", "data.documents", "data.exemplars", "prompts"},
     "fit_records": {"data.appending", "data.documents"},
     "run_settings": {"adapters", "demo", "prompts", "retrieval.base"},
     "retrieval": {"counting", "data.documents"},

@@ -4,7 +4,14 @@ from hypothesis import strategies as st
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
-from prag_lightning.prompts import PromptEncoder, PromptTemplate, clean_answer, clean_question
+from prag_lightning.prompts import (
+    TEMPLATES,
+    Exemplar,
+    PromptEncoder,
+    PromptTemplate,
+    clean_answer,
+    clean_question,
+)
 from tests.conftest import tiny_tokenizer
 
 PASSAGES = ["Ada was born in Paris.", "Bo was not."]
@@ -224,3 +231,73 @@ def test_a_limit_that_the_question_alone_exceeds_leaves_question_and_answer_whol
     encoder = PromptEncoder(_TOKENIZER)
     ids, _ = encoder.encode_training(QUESTION, ["a b " * 500], "Paris", max_tokens)
     assert ids == encoder.encode_training(QUESTION, [""], "Paris")[0]
+
+
+REASONING = TEMPLATES["chain_of_thought"]
+EXEMPLAR = Exemplar(
+    "Where was Cy born?", "Cy is the son of Di. Di lived in Lund. So the answer is Lund."
+)
+
+
+def test_a_chain_of_thought_stands_between_exemplars_documents_and_the_answer() -> None:
+    assert REASONING.user_text(QUESTION, PASSAGES, [EXEMPLAR, EXEMPLAR]) == (
+        "Question: Where was Cy born?\n"
+        "Answer: Cy is the son of Di. Di lived in Lund. So the answer is Lund.\n\n"
+        * 2
+        + "Passage 1: Ada was born in Paris.\nPassage 2: Bo was not.\n\n"
+        "Think step by step before you answer.\n\nQuestion: Where was Ada born?"
+    )
+    assert REASONING.assistant_text("Paris", "Ada was born in Paris") == (
+        "Answer: Ada was born in Paris. So the answer is Paris."
+    )
+    assert REASONING.reasons
+    assert not TEMPLATES["direct"].reasons
+
+
+def test_a_model_that_reasons_is_trained_on_what_it_is_shown_and_asked_to_say() -> None:
+    encoder = PromptEncoder(_TOKENIZER, REASONING, (EXEMPLAR,))
+    ids, num_user_tokens = encoder.encode_training(QUESTION, PASSAGES, "Paris", None, "In Paris.")
+    text = rendered(_TOKENIZER, REASONING.user_text(QUESTION, PASSAGES, [EXEMPLAR]))
+    end = _TOKENIZER.eos_token_id
+    turn = "Answer: In Paris. So the answer is Paris."
+    assert ids == [*tokens(_TOKENIZER, text + turn), end]
+    assert encoder.encode_generation(QUESTION, PASSAGES) == [
+        *ids[:num_user_tokens],
+        *tokens(_TOKENIZER, "Answer:"),
+    ]
+    # The likelihood of an answer behind reasons that only the model knows is not asked for.
+    prompt, start = encoder.encode_answered(QUESTION, PASSAGES, "Paris")
+    assert (prompt, start) == (encoder.encode_generation(QUESTION, PASSAGES), len(prompt))
+
+
+def test_the_wording_tells_exemplars_and_templates_apart() -> None:
+    encoders = [
+        PromptEncoder(_TOKENIZER),
+        PromptEncoder(_TOKENIZER, REASONING),
+        PromptEncoder(_TOKENIZER, REASONING, (EXEMPLAR,)),
+        PromptEncoder(_TOKENIZER, REASONING, (EXEMPLAR, EXEMPLAR)),
+    ]
+    assert len({encoder.wording for encoder in encoders}) == 4
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"user": "{passages}"}, r"'user' is '{passages}'; its fields are .* mind {question}"),
+        ({"user": "{passages}{question}{name}"}, r"mind {name} \(and write other braces twice\)"),
+        ({"user": "{passages}{question"}, "'user' is .*expected '}'"),
+        ({"passage": "{number}"}, "'passage' is .* mind {text}"),
+        ({"exemplar": "{question}"}, "'exemplar' is .* mind {answer}"),
+        ({"assistant": "The answer is"}, "'assistant' is .* mind none of them"),
+        ({"assistant_start": "The answer is "}, "must end without a space"),
+        ({"assistant_start": "So"}, r"'assistant' \('The answer is {answer}'\) begin with it"),
+    ],
+)
+def test_a_template_with_other_fields_is_refused(fields: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PromptTemplate(**fields)
+
+
+def test_exemplars_without_a_place_in_the_template_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"'user' has no field {exemplars} for them; add one"):
+        PromptEncoder(_TOKENIZER, PromptTemplate(), (EXEMPLAR,))

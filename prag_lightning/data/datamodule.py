@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -15,6 +16,7 @@ from prag_lightning.data.augmentation_limits import AugmentationLimits
 from prag_lightning.data.batches import EncodingBatch, QuestionBatch
 from prag_lightning.data.documents import Document, Question, read_unique
 from prag_lightning.data.encoding import EncodingSteps, EncodingTask, LossOn, plan_tasks
+from prag_lightning.data.exemplars import read_exemplars
 from prag_lightning.data.folder import (
     build_missing_index,
     open_index,
@@ -30,7 +32,7 @@ from prag_lightning.data.questions import (
 )
 from prag_lightning.data.warm_up import as_document, as_task, read_pairs, refuse_overlap
 from prag_lightning.demo import DEMO
-from prag_lightning.prompts import PromptEncoder, PromptTemplate
+from prag_lightning.prompts import PromptEncoder, PromptTemplate, TemplateName, find_template
 from prag_lightning.retrieval.base import RetrievedDocument, Retriever
 from prag_lightning.strategies import wait_for_file
 
@@ -45,7 +47,12 @@ class DocumentDataModule(LightningDataModule):
         folder: Where ``documents.jsonl``, ``augmentations.jsonl``, ``questions.jsonl`` and, if it
             holds more than the documents, ``corpus.jsonl`` are; ``demo`` makes the embedded world.
         base: Whose tokenizer and chat template are used; follows ``model.base``.
-        template: Wording of the prompts.
+        template: Wording of the prompts: ``direct``, as published, ``chain_of_thought``, or a YAML
+            file with the fields of a template.
+        exemplars: JSON file of examples for the prompt, a list of ``question`` and ``answer``,
+            which is written out as the model is to answer; ``demo`` are the embedded world's.
+        few_shot_in_training: Whether the examples stand in the prompts of encoding, too, as
+            published.
         passes: How often a document's prompts are gone through.
         batch_size: Prompts of a document in one optimizer step.
         loss_on: Which tokens carry loss; all of them, as published, or the answer's only.
@@ -75,7 +82,9 @@ class DocumentDataModule(LightningDataModule):
         self,
         folder: str = DEMO,
         base: str = DEMO,
-        template: PromptTemplate = PromptTemplate(),  # noqa: B008 - frozen
+        template: PromptTemplate | TemplateName = "direct",
+        exemplars: str | None = None,
+        few_shot_in_training: bool = True,
         passes: PositiveInt = 1,
         batch_size: PositiveInt = 1,
         loss_on: LossOn = "prompt_and_answer",
@@ -95,7 +104,11 @@ class DocumentDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.folder_name = folder
-        self.encoder = PromptEncoder(load_tokenizer(base), template)
+        shots = read_exemplars(exemplars) if exemplars else ()
+        self.encoder = PromptEncoder(load_tokenizer(base), find_template(template), shots)
+        self.training_encoder = self.encoder
+        if not few_shot_in_training:
+            self.training_encoder = replace(self.encoder, exemplars=())
         self.passes = passes
         self.batch_size = batch_size
         self.loss_on = loss_on
@@ -223,7 +236,7 @@ class DocumentDataModule(LightningDataModule):
         return EncodingSteps(
             [task for task in self.tasks if task.document_id not in self.finished],
             num_slots,
-            self.encoder,
+            self.training_encoder,
             batch_size=self.batch_size,
             passes=self.passes,
             loss_on=self.loss_on,

@@ -21,7 +21,7 @@ LossOn = Literal["prompt_and_answer", "answer"]
 
 @dataclass(frozen=True)
 class TrainingPrompt:
-    """A question, the passages before it, and the answer to learn.
+    """A question, the passages before it, and the answer to learn, in words and in a sentence.
 
     Without a question the passage is the whole text, as in pretraining.
     """
@@ -29,6 +29,7 @@ class TrainingPrompt:
     question: str
     passages: tuple[str, ...]
     answer: str
+    full_answer: str | None = None
 
 
 def document_prompts(document: Document, augmentation: Augmentation) -> list[TrainingPrompt]:
@@ -51,9 +52,9 @@ def _prompts(document: Document, augmentation: Augmentation) -> Iterator[Trainin
     for number, qa in enumerate(augmentation.qas):
         if number < num_with_passage:
             for text in texts:
-                yield TrainingPrompt(qa.question, (text,), qa.answer)
+                yield TrainingPrompt(qa.question, (text,), qa.answer, qa.full_answer)
         else:
-            yield TrainingPrompt(qa.question, (), qa.answer)
+            yield TrainingPrompt(qa.question, (), qa.answer, qa.full_answer)
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,10 @@ class EncodingSteps(Dataset[EncodingBatch]):
                 yield Row(turn.slot, self.encoder.encode_plain(text, self.max_tokens), 0)
                 continue
             ids, num_user_tokens = self.encoder.encode_training(
-                prompt.question, prompt.passages, prompt.answer, self.max_tokens
+                prompt.question,
+                prompt.passages,
+                prompt.answer,
+                self.max_tokens,
+                prompt.full_answer,
             )
             yield Row(turn.slot, ids, num_user_tokens if self.loss_on == "answer" else 0)

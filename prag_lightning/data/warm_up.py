@@ -15,10 +15,11 @@ WARM_START_ID = "warm_start"
 
 
 class WarmUpPair(NamedTuple):
-    """A question and its answer."""
+    """A question and its answer, in words and, where it is known, in a sentence."""
 
     question: str
     answer: str
+    full_answer: str | None = None
 
 
 class _AnyLine(BaseModel):
@@ -42,7 +43,7 @@ def read_pairs(file: Path) -> list[WarmUpPair]:
 def _pairs_of_augmentations(file: Path) -> Iterator[WarmUpPair]:
     for augmentation in read_records(file, Augmentation):
         for qa in augmentation.qas:
-            yield WarmUpPair(qa.question, qa.answer)
+            yield WarmUpPair(qa.question, qa.answer, qa.full_answer)
 
 
 def _pairs_of_questions(file: Path) -> Iterator[WarmUpPair]:
@@ -83,5 +84,5 @@ def as_document(pairs: Sequence[WarmUpPair]) -> Document:
 
 def as_task(pairs: Sequence[WarmUpPair]) -> EncodingTask:
     """Return the encoding of the pairs, none of them with a passage."""
-    prompts = [TrainingPrompt(pair.question, (), pair.answer) for pair in pairs]
+    prompts = [TrainingPrompt(p.question, (), p.answer, p.full_answer) for p in pairs]
     return EncodingTask(WARM_START_ID, prompts)

@@ -10,11 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from prag_lightning.augmentation.prompts import question_prompt, rewrite_prompt
-from prag_lightning.demo.instructions import (
-    CHAIN_OF_THOUGHT,
-    CHAIN_OF_THOUGHT_WITHOUT_EXEMPLARS,
-    reason,
-)
+from prag_lightning.data.exemplars import read_exemplars
+from prag_lightning.demo import DEMO
 from prag_lightning.demo.names import Split, draw_namesake, names_in
 from prag_lightning.demo.people import (
     ONE_HOP,
@@ -29,14 +26,16 @@ from prag_lightning.demo.people import (
     tell_differently,
 )
 from prag_lightning.demo.relations import RELATIONS, Relation
-from prag_lightning.prompts import PromptTemplate
+from prag_lightning.prompts import TEMPLATES
 
 Turn = tuple[str, str]
 """What the user says, and what the assistant answers."""
 
 UNKNOWN = "unknown"
 SPOUSE = RELATIONS[-1]
-_DIRECT = PromptTemplate()
+_DIRECT = TEMPLATES["direct"]
+_REASONING = TEMPLATES["chain_of_thought"]
+_EXEMPLARS = read_exemplars(DEMO)
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,7 @@ class Samples:
             people = []
             person = rng.choice(self.known)
             spouse = self._by_name[person.facts["spouse"]]
-        template = rng.choice((CHAIN_OF_THOUGHT, CHAIN_OF_THOUGHT_WITHOUT_EXEMPLARS))
+        exemplars = rng.choice((_EXEMPLARS, ()))
         passages = [tell(person, rng) for person in people]
         if spouse and rng.random() < 0.6:
             relation = rng.choice(TWO_HOP)
@@ -128,7 +127,14 @@ class Samples:
             relation = rng.choice(ONE_HOP)
             question = _any_question(person.name, relation, rng)
             hops = [(person, relation)]
-        return [(template.user_text(question, passages), template.assistant_text(reason(hops)))]
+        answer = hops[-1][0].facts[relation.key]
+        facts = " ".join(full_answer(*hop) for hop in hops)
+        return [
+            (
+                _REASONING.user_text(question, passages, exemplars),
+                _REASONING.assistant_text(answer, facts),
+            )
+        ]
 
     def rewriting(self, rng: random.Random) -> list[Turn]:
         """The published instruction to rewrite a document, followed."""

@@ -48,11 +48,11 @@ def steps(tasks: Sequence[EncodingTask], num_slots: int = 2, **settings: object)
 
 def test_the_prompts_of_a_document_are_those_published_in_their_order() -> None:
     assert document_prompts(DOCUMENT, augmentation(1, 3)) == [
-        TrainingPrompt("q0", ("text",), "a0"),
-        TrainingPrompt("q0", ("rewrite 0",), "a0"),
-        TrainingPrompt("q1", ("text",), "a1"),
-        TrainingPrompt("q1", ("rewrite 0",), "a1"),
-        TrainingPrompt("q2", (), "a2"),
+        TrainingPrompt("q0", ("text",), "a0", "It is a0."),
+        TrainingPrompt("q0", ("rewrite 0",), "a0", "It is a0."),
+        TrainingPrompt("q1", ("text",), "a1", "It is a1."),
+        TrainingPrompt("q1", ("rewrite 0",), "a1", "It is a1."),
+        TrainingPrompt("q2", (), "a2", "It is a2."),
     ]
 
 

@@ -26,19 +26,26 @@ PAIRS = [WarmUpPair("Where was Bo born?", "Rome"), WarmUpPair("Who is Cy?", "A p
 AUGMENTATION = Augmentation(
     document_id="d",
     rewrites=["Unused."],
-    qas=[QuestionAnswer(question=q, answer=a, full_answer=f"It is {a}.") for q, a in PAIRS],
+    qas=[QuestionAnswer(question=q, answer=a, full_answer=f"It is {a}.") for q, a, _ in PAIRS],
 )
 QUESTIONS = [
-    Question(id=str(n), question=q, answers=[a, "another"]) for n, (q, a) in enumerate(PAIRS)
+    Question(id=str(n), question=q, answers=[a, "another"]) for n, (q, a, _) in enumerate(PAIRS)
 ]
 
 
-@pytest.mark.parametrize("records", [[AUGMENTATION], QUESTIONS], ids=["augmentations", "questions"])
+@pytest.mark.parametrize(
+    ("records", "pairs"),
+    [
+        ([AUGMENTATION], [WarmUpPair(q, a, f"It is {a}.") for q, a, _ in PAIRS]),
+        (QUESTIONS, PAIRS),
+    ],
+    ids=["augmentations", "questions"],
+)
 def test_pairs_are_read_from_augmentations_and_from_questions(
-    tmp_path: Path, records: list[Record]
+    tmp_path: Path, records: list[Record], pairs: list[WarmUpPair]
 ) -> None:
     write_records(tmp_path / "pairs.jsonl", records)
-    assert read_pairs(tmp_path / "pairs.jsonl") == PAIRS
+    assert read_pairs(tmp_path / "pairs.jsonl") == pairs
 
 
 @pytest.mark.parametrize(
@@ -88,7 +95,7 @@ def test_the_warm_start_is_the_adapter_that_peft_and_torch_train_on_the_pairs(
     layout = AdapterBank(tiny_base(), config, 1).layout
     row = read_adapter(tmp_path / "run" / "warm_start", layout, config)
     encoder = PromptEncoder(tiny_tokenizer())
-    prompts = [encoder.encode_training(q, (), a)[0] for q, a in PAIRS] * 3
+    prompts = [encoder.encode_training(q, (), a)[0] for q, a, _ in PAIRS] * 3
     start = random_adapter(layout, seed=0)
     [expected] = encode_sequentially(tiny_base(), config, layout, start, [prompts], 0.003)
     torch.testing.assert_close(row, expected, rtol=0, atol=1e-5)
