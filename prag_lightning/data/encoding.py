@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -67,7 +67,7 @@ class EncodingTask:
     @property
     def digest(self) -> str:
         """Digest of what is trained on, 16 hexadecimal digits."""
-        texts = json.dumps([astuple(prompt) for prompt in self.prompts])
+        texts = json.dumps([vars(prompt) for prompt in self.prompts])
         return hashlib.sha256(texts.encode()).hexdigest()[:16]
 
     @property
