@@ -22,12 +22,12 @@ MODELS: dict[str, tuple[str, str, str | None]] = {
     LLAMA_8B: ("meta-llama/Meta-Llama-3-8B-Instruct", "float32", None),
     LLAMA_8B_4BIT: ("meta-llama/Meta-Llama-3-8B-Instruct", "bfloat16", "nf4"),
 }
-# New tokens and passes, as in the configs of the published code.
+# Prompt, new tokens and passes, as in the configs of the published code.
 DATASETS = {
-    "2wikimultihopqa": (128, 1),
-    "hotpotqa": (128, 1),
-    "popqa": (20, 2),
-    "complexwebquestions": (20, 1),
+    "2wikimultihopqa": ("chain_of_thought", 128, 1),
+    "hotpotqa": ("chain_of_thought", 128, 1),
+    "popqa": ("direct", 20, 2),
+    "complexwebquestions": ("direct", 20, 1),
 }
 # Passages that share words with the sample questions, in the form of DPR's table.
 PASSAGES = """\
@@ -64,7 +64,7 @@ def test_every_experiment_has_the_published_settings(
     assert main(["fit", *parts(model, dataset), "--print_config"]) == 0
     config = yaml.safe_load(capfd.readouterr().out)
     base, dtype, quantization = MODELS[model]
-    max_new_tokens, passes = DATASETS[dataset]
+    template, max_new_tokens, passes = DATASETS[dataset]
     found = config["model"]
     assert found["lora"] == {
         "rank": 2,
@@ -77,7 +77,10 @@ def test_every_experiment_has_the_published_settings(
     data = config["data"]
     assert data["passes"] == (2 if (model, dataset) == (QWEN, "hotpotqa") else passes)
     assert (data["batch_size"], data["top_k"], data["limit"]) == (1, 3, 300)
-    assert data["loss_on"] == "prompt_and_answer"
+    assert (data["loss_on"], data["few_shot_in_training"]) == ("prompt_and_answer", True)
+    assert data["template"] == template
+    exemplars = f"data/{dataset}/exemplars.json" if template == "chain_of_thought" else None
+    assert data["exemplars"] == exemplars
     assert data["folder"] == f"data/{dataset}"
     assert data["retriever"]["init_args"]["run_file"] == f"data/{dataset}/retrieved.trec"
     assert (config["evaluation"]["merge"], config["evaluation"]["scoring"]) == ("sum", "published")
@@ -100,6 +103,11 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Path
             f"augment template {folder}/documents.jsonl",
         ):
             assert main(command.split()) == 0
+        exemplar = {
+            "question": "Who was Ada?",
+            "answer": "She drew. So the answer is artist.",
+        }
+        Path(f"{folder}/exemplars.json").write_text(json.dumps([exemplar]))
 
     return prepare
 
@@ -129,7 +137,9 @@ def test_an_experiment_runs_from_the_data_set_s_own_files_to_its_scores(
     }
     assert list(scores) == ["closed_book", "rag", "prag", "combine"]
     assert {score["num_questions"] for score in scores.values()} == {num_questions}
-    assert scores["prag"]["answer_nll"] < scores["closed_book"]["answer_nll"]
+    if DATASETS[dataset][0] == "direct":
+        # Behind a chain of thought no likelihood of the answer is known.
+        assert scores["prag"]["answer_nll"] < scores["closed_book"]["answer_nll"]
     documents = {d.id for d in read_records(f"data/{dataset}/documents.jsonl", Document)}
     for prediction in read_records("run/predictions.jsonl", Prediction):
         merged = [evidence.document_id for evidence in prediction.adapters]

@@ -18,6 +18,7 @@ MATTERS = {
     "warm_start.seed": ("0", "1"),
     "data.passes": ("1", "2"),
     "data.loss_on": ("prompt_and_answer", "answer"),
+    "data.template": ("direct", "chain_of_thought"),
     "data.num_qas": ("null", "0"),
 }
 DOES_NOT = {
