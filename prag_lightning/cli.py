@@ -15,7 +15,7 @@ TRAINER_COMMANDS = {
     "predict": "answer questions whose answers nobody knows",
 }
 # Those that read their own words, which auto_cli cannot: flags, and words that may be left out.
-_OWN_PARSERS = ("ask", "configs", "sweep")
+_OWN_PARSERS = ("ask", "configs", "report", "sweep")
 # Command: the function that runs it, or several by name, and what it does.
 COMMANDS: dict[str, tuple[str, str]] = {
     "ask": (
@@ -35,6 +35,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "configs": (
         "prag_lightning.shipped_configs:run_configs",
         "list the shipped experiments, or print one",
+    ),
+    "report": (
+        "prag_lightning.reporting.report_command:run_report",
+        "show what runs have to show, on a page and in tables",
     ),
     "store": ("prag_lightning.store_commands:STORE_COMMANDS", "look after a store of adapters"),
 }

@@ -1,0 +1,88 @@
+"""How sure a mean over questions is: bootstrap intervals, of scores and of paired differences."""
+
+from collections.abc import Mapping
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+LEVEL = 0.95
+NUM_RESAMPLES = 10_000
+# Numbers of resampled questions in memory at once.
+_CHUNK = 2**22
+
+KeyT = TypeVar("KeyT")
+# A number for each question, by its id.
+Column = Mapping[str, float]
+
+
+class Interval(NamedTuple):
+    """The mean over questions, and the interval that it would stay in for other questions."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def is_positive(self) -> bool:
+        """Whether all of it lies above 0."""
+        return self.low > 0
+
+    @property
+    def is_negative(self) -> bool:
+        """Whether all of it lies below 0."""
+        return self.high < 0
+
+
+def bootstrap_intervals(
+    values: NDArray[np.float64],
+    *,
+    num_resamples: int = NUM_RESAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> list[Interval]:
+    """Return the mean and the percentile interval of each column (Efron & Tibshirani 1993, 13.3).
+
+    Every column is resampled alike: each resample draws as many questions as there are, with
+    replacement. Where a column holds the difference of two methods on the same questions, this is
+    the paired bootstrap (Koehn 2004, aclanthology.org/W04-3250).
+
+    Args:
+        values: Shape ``(questions, columns)``, at least one question.
+        num_resamples: How often questions are drawn.
+        level: Share of resampled means within the interval.
+        seed: Of the draws.
+    """
+    num_questions = len(values)
+    random = np.random.default_rng(seed)
+    means = np.empty((num_resamples, values.shape[1]))
+    rows = max(1, _CHUNK // num_questions)
+    for start in range(0, num_resamples, rows):
+        stop = min(start + rows, num_resamples)
+        # Means need only how often each question was drawn.
+        drawn = random.integers(num_questions, size=(stop - start, num_questions))
+        drawn += np.arange(stop - start)[:, None] * num_questions
+        counts = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
+        means[start:stop] = counts.astype(np.float64) @ values / num_questions
+    tail = (1 - level) / 2
+    low, high = np.quantile(means, [tail, 1 - tail], axis=0)
+    mean = values.mean(axis=0)
+    return [Interval(*map(float, triple)) for triple in zip(mean, low, high, strict=True)]
+
+
+def column_intervals(columns: Mapping[KeyT, Column]) -> dict[KeyT, Interval]:
+    """Return the interval of each column that holds a question; equal questions are drawn alike."""
+    groups: dict[tuple[str, ...], list[KeyT]] = {}
+    for key, column in columns.items():
+        groups.setdefault(tuple(sorted(column)), []).append(key)
+    found: dict[KeyT, Interval] = {}
+    for questions, keys in groups.items():
+        if questions:
+            values = np.array([[columns[key][q] for key in keys] for q in questions], np.float64)
+            found.update(zip(keys, bootstrap_intervals(values), strict=True))
+    return {key: found[key] for key in columns if key in found}
+
+
+def difference(one: Column, other: Column) -> dict[str, float]:
+    """Return ``one - other`` for the questions that both have."""
+    return {question: one[question] - other[question] for question in one if question in other}
