@@ -14,7 +14,7 @@ from prag_lightning.adapters.layout import AdapterLayout, LoraConfig
 from prag_lightning.adapters.optimizer import StackedAdamW
 from prag_lightning.adapters.warm_start import random_adapter
 from prag_lightning.attention import SEGMENTED
-from prag_lightning.base_model import load_base
+from prag_lightning.base_model import Quantization, load_base
 from prag_lightning.data.batches import EncodingBatch, Part, Row, collate_encoding
 from prag_lightning.data.schedule import Schedule
 from prag_lightning.loss import token_nll
@@ -174,10 +174,12 @@ def test_in_bfloat16_the_bank_is_as_close_to_float32_as_one_document_at_a_time_i
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_on_an_nf4_base_documents_train_as_they_do_alone_with_peft(
-    base_dir: str, packed: bool
+@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+def test_on_a_quantized_base_documents_train_as_they_do_alone_with_peft(
+    base_dir: str, quantization: Quantization, packed: bool
 ) -> None:
-    base, work = load_base(str(base_dir), dtype="float32", quantization="nf4"), documents()
+    base = load_base(str(base_dir), dtype="float32", quantization=quantization)
+    work = documents()
     found = encode(base, work, 4, packed=packed)
     assert largest_difference(found, expected_rows(base, work)) < 1e-5
     plain = encode(load_base(str(base_dir), dtype="float32"), work, 4)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -43,31 +44,66 @@ def options(base_dir: Path, world: Path, root: Path) -> list[str]:
     ]
 
 
-def run_rank(rank: int, num_processes: int, words: Sequence[str], log: Path) -> None:
-    """Run one process as torchrun would start it."""
-    torch.set_num_threads(1)
-    os.environ.update(
-        TORCHELASTIC_RUN_ID="test",
-        GROUP_RANK="0",
-        RANK=str(rank),
-        LOCAL_RANK=str(rank),
-        LOCAL_WORLD_SIZE=str(num_processes),
-        WORLD_SIZE=str(num_processes),
-        MASTER_ADDR="127.0.0.1",
+Launcher = Literal["torchrun", "torchrun on nodes", "slurm on nodes"]
+
+
+def launched_by(launcher: Launcher, rank: int, num_processes: int) -> dict[str, str]:
+    """What a launcher tells a process; on nodes there is one process on each."""
+    if launcher == "slurm on nodes":
+        return {
+            "SLURM_JOB_ID": "1",
+            "SLURM_JOB_NAME": "fit",
+            "SLURM_NTASKS": str(num_processes),
+            "SLURM_NNODES": str(num_processes),
+            "SLURM_NTASKS_PER_NODE": "1",
+            "SLURM_PROCID": str(rank),
+            "SLURM_LOCALID": "0",
+            "SLURM_NODEID": str(rank),
+            "SLURM_NODELIST": "127.0.0.1",
+        }
+    nodes = launcher == "torchrun on nodes"
+    return {
+        "TORCHELASTIC_RUN_ID": "test",
+        "GROUP_RANK": str(rank if nodes else 0),
+        "RANK": str(rank),
+        "LOCAL_RANK": str(0 if nodes else rank),
+        "LOCAL_WORLD_SIZE": str(1 if nodes else num_processes),
+        "WORLD_SIZE": str(num_processes),
+        "MASTER_ADDR": "127.0.0.1",
         # Of no port: nobody listens. It names the run.
-        MASTER_PORT=str(os.getppid()),
-    )
+        "MASTER_PORT": str(os.getppid()),
+    }
+
+
+def run_rank(
+    rank: int, num_processes: int, launcher: Launcher, words: Sequence[str], log: Path
+) -> None:
+    """Run one process as a launcher would start it."""
+    torch.set_num_threads(1)
+    os.environ.update(launched_by(launcher, rank, num_processes))
     with log.open("a") as out:
         os.dup2(out.fileno(), 1)
         os.dup2(out.fileno(), 2)
     sys.exit(main(words))
 
 
-def run(context: ForkServerContext, words: Sequence[str], log: Path, num_processes: int = 2) -> str:
+def run(
+    context: ForkServerContext,
+    words: Sequence[str],
+    log: Path,
+    num_processes: int = 2,
+    launcher: Launcher = "torchrun",
+) -> str:
     """Run a command in several processes, all of which must succeed, and return what they said."""
-    strategy = ["--trainer.strategy", "per_document", "--trainer.devices", str(num_processes)]
+    devices, nodes = (num_processes, 1) if launcher == "torchrun" else (1, num_processes)
+    strategy = [
+        *("--trainer.strategy", "per_document"),
+        *("--trainer.devices", str(devices), "--trainer.num_nodes", str(nodes)),
+    ]
     ranks = [
-        context.Process(target=run_rank, args=(rank, num_processes, [*words, *strategy], log))
+        context.Process(
+            target=run_rank, args=(rank, num_processes, launcher, [*words, *strategy], log)
+        )
         for rank in range(num_processes)
     ]
     for process in ranks:
@@ -110,20 +146,24 @@ def test_two_processes_give_the_adapters_and_the_scores_of_one(
     assert counted == {question.id for question in questions[:7]}
 
 
-@pytest.mark.parametrize("num_documents", [0, 1])
+@pytest.mark.parametrize(
+    ("num_documents", "launcher"),
+    [(0, "torchrun"), (1, "torchrun on nodes"), (1, "slurm on nodes")],
+)
 def test_processes_without_documents_end_well(
     processes: ForkServerContext,
     base_dir: Path,
     world: Path,
     tmp_path: Path,
     num_documents: int,
+    launcher: Launcher,
 ) -> None:
     few = tmp_path / "world"
     documents = list(read_records(world / "documents.jsonl", Document))[:num_documents]
     write_records(few / "documents.jsonl", documents)
     (few / "augmentations.jsonl").write_bytes((world / "augmentations.jsonl").read_bytes())
     words = ["fit", *options(base_dir, few, tmp_path / "run")]
-    said = run(processes, words, tmp_path / "log", num_processes=3)
+    said = run(processes, words, tmp_path / "log", 3, launcher)
     assert said.count("0 of 0 documents are in") == 3 - num_documents
     assert len(adapters(tmp_path / "run")) == num_documents
 
