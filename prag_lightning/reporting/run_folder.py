@@ -85,7 +85,8 @@ def _there(run: RunFolder, name: str, consequence: str) -> bool:
 def _read_evaluation(run: RunFolder) -> None:
     if _there(run, "predictions.jsonl", "there are no intervals, differences and examples"):
         run.predictions = list(read_records(run.folder / "predictions.jsonl", Prediction))
-    if _there(run, "scores.json", "scores are those of the predictions"):
+    consequence = "scores are those of the predictions" if run.predictions else "there are none"
+    if _there(run, "scores.json", consequence):
         file = run.folder / "scores.json"
         try:
             rows = json.loads(file.read_text(encoding="utf-8"))

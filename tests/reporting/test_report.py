@@ -185,6 +185,7 @@ def test_after_fit_alone_there_is_a_report_of_encoding(run: Path, tmp_path: Path
     page, _ = report(tmp_path)
     assert "step within a document</text>" in page
     assert "<h2>Scores</h2>" not in page
+    assert "scores.json is missing: there are none" in page
 
 
 def test_a_cell_of_a_table_holds_any_text() -> None:
@@ -205,6 +206,9 @@ def test_runs_are_compared_with_the_first(run: Path, tmp_path: Path) -> None:
     # The same answers: no difference, of no width.
     assert tables.count("| +0.000 (0.000 to 0.000) |") >= 24
     assert page.count("<article") == 3
+    links = re.findall(r'<a href="#([^"]*)"', page)
+    assert links == ["run0", "run1", "comparison"]
+    assert all(page.count(f'id="{link}"') == 1 for link in links)
 
 
 def test_where_nothing_was_run_there_is_one_line_and_status_2(
