@@ -125,8 +125,9 @@ def _environment(escape: bool) -> Environment:
 
 
 def _number(value: float, sign: str = "-") -> str:
-    """Return a number with three digits and a typographer's minus, never before a zero."""
-    return f"{round(value, 3) + 0.0:{sign}.3f}".replace("-", _MINUS)
+    """Return a number with three digits and a typographer's minus; zero has no sign."""
+    rounded = round(value, 3)
+    return f"{rounded:{sign}.3f}".replace("-", _MINUS) if rounded else "0.000"
 
 
 def _interval(interval: Interval) -> str:

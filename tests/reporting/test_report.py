@@ -204,7 +204,7 @@ def test_runs_are_compared_with_the_first(run: Path, tmp_path: Path) -> None:
     assert f"Against {run}" in page
     assert re.search(r"test evaluation.merge</th><td>anchored</td><td>mean</td>", page)
     # The same answers: no difference, of no width.
-    assert tables.count("| +0.000 (0.000 to 0.000) |") >= 24
+    assert tables.count("| 0.000 (0.000 to 0.000) |") >= 24
     assert page.count("<article") == 3
     links = re.findall(r'<a href="#([^"]*)"', page)
     assert links == ["run0", "run1", "comparison"]
