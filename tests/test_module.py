@@ -120,45 +120,42 @@ def test_many_documents_at_once_give_the_adapters_that_each_gives_alone(
     assert (rows["document 0"] - rows["document 1"]).abs().max() > 3e-4
 
 
-class Padding(Callback):
-    """Keeps the padding that is logged at every step, and what the model reads."""
+class Read(Callback):
+    """Counts what the model reads, and keeps what every step's batch says of it."""
 
     def __init__(self) -> None:
-        self.logged: list[float] = []
-        self.num_read: list[int] = []
-        self.num_tokens: list[int] = []
+        self.said: list[tuple[int, int]] = []
+        self.found: list[tuple[int, int]] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         def count(module: Any, args: Any, inputs: dict[str, Tensor]) -> None:
-            self.num_read[-1] += inputs["input_ids"].numel()
+            self.num_read += inputs["input_ids"].numel()
 
         pl_module.base.get_decoder().register_forward_pre_hook(count, with_kwargs=True)
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, _: int) -> None:
-        self.num_read.append(0)
-        self.num_tokens.append(sum(len(row.ids) for row in batch.rows))
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.num_read = 0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.logged.append(trainer.callback_metrics["padding"].item())
+        self.said.append((batch.num_tokens, batch.num_places))
+        self.found.append((sum(len(row.ids) for row in batch.rows), self.num_read))
 
 
 @pytest.mark.parametrize("packed", [True, False])
 def test_the_padding_that_is_logged_is_that_of_what_the_model_reads(
     base_dir: Path, packed: bool
 ) -> None:
-    padding = Padding()
-    encode(
-        ParametricRAG(str(base_dir), LORA, num_slots=4),
-        Steps(tasks(), 4, packed),
-        "32-true",
-        [padding],
-    )
-    pairs = zip(padding.num_tokens, padding.num_read, strict=True)
-    assert padding.logged == pytest.approx([1 - tokens / read for tokens, read in pairs])
-    assert (max(padding.logged) == 0) == packed
-    assert max(padding.logged) < 0.05
+    read = Read()
+    module = ParametricRAG(str(base_dir), LORA, num_slots=4)
+    encode(module, Steps(tasks(), 4, packed), callbacks=[read])
+    assert read.said == read.found
+    paddings = [1 - num_tokens / num_read for num_tokens, num_read in read.found]
+    assert (max(paddings) == 0) == packed
+    assert max(paddings) < 0.05
 
 
 def test_gradients_are_clipped_for_each_document_alone(base_dir: Path) -> None:

@@ -94,11 +94,6 @@ class EncodingBatch:
         """Tokens that the model reads, padding and all."""
         return sum(part.input_ids.numel() for part in self.parts)
 
-    @property
-    def padding(self) -> float:
-        """Share of padding in what the model reads."""
-        return 1 - self.num_tokens / self.num_places
-
     def to(self, device: torch.device, non_blocking: bool = True) -> "EncodingBatch":
         """Return the batch with its tensors on ``device``; by default without waiting for it."""
         return replace(

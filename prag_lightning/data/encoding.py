@@ -120,8 +120,9 @@ def plan_tasks(
             prompts = document_prompts(document, limits.cut(augmentation))
             plan.tasks.append(EncodingTask(document.id, prompts))
             plan.num_short.update(limits.short(augmentation))
-    # Like lengths together: what trains side by side then needs little padding.
-    plan.tasks.sort(key=lambda task: task.num_characters)
+    # What trains side by side then begins and ends together, and is of like length: prompts below a
+    # passage meet few without.
+    plan.tasks.sort(key=lambda task: (-len(task.prompts), task.num_characters))
     return plan
 
 

@@ -117,8 +117,8 @@ def test_no_more_of_an_augmentation_is_used_than_asked_for_and_what_is_short_is_
     plan = plan_tasks(documents, augmentations_file, AugmentationLimits(*limits))
     lengths = {task.document_id: len(task.prompts) for task in plan.tasks}
     assert [lengths[name] for name in sorted(lengths)] == num_prompts
-    # The shortest come first.
-    assert list(lengths.values()) == sorted(num_prompts)
+    # Those of the most prompts come first.
+    assert list(lengths.values()) == sorted(num_prompts, reverse=True)
     assert dict(+plan.num_short) == num_short
     # Document d has no augmentation; without pairs its text is enough.
     assert plan.rejected.keys() == (set() if limits[1] == 0 else {"d"})
@@ -231,10 +231,22 @@ def test_under_5_percent_of_what_is_read_of_real_documents_is_padding(
     data.setup("fit")
     encoding = data.encoding_steps(num_slots)
     batches = [encoding[index] for index in range(len(encoding))]
-    num_read = sum(part.input_ids.numel() for batch in batches for part in batch.parts)
+    num_read = sum(batch.num_places for batch in batches)
     num_tokens = sum(batch.num_tokens for batch in batches)
     in_one_part = sum(len(b.rows) * max(len(row.ids) for row in b.rows) for b in batches)
     assert (1 - num_tokens / num_read == 0) if packed else (0 < 1 - num_tokens / num_read < 0.05)
-    assert max(batch.padding for batch in batches) < 0.05
+    assert all(batch.num_tokens > 0.95 * batch.num_places for batch in batches)
     # Without the parts it would be many times that.
     assert 1 - num_tokens / in_one_part > 0.2
+
+
+def test_documents_of_as_many_prompts_stand_together_the_shortest_of_them_first(
+    augmentations_file: Path,
+) -> None:
+    texts = {"a": "long text", "b": "t", "c": "t", "d": "longer text", "e": "text"}
+    documents = [Document(id=name, text=text) for name, text in texts.items()]
+    limits = AugmentationLimits(num_rewrites=0, num_qas=0)
+    assert [t.document_id for t in plan_tasks(documents, augmentations_file, limits).tasks] == [
+        *("b", "c"),
+        *("e", "a", "d"),
+    ]
