@@ -2,8 +2,6 @@
 
 import asyncio
 import random
-import time
-from email.utils import parsedate_to_datetime
 
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -11,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from prag_lightning.augmentation.draft import Reply, Request, Usage
 from prag_lightning.augmentation.endpoint import PASSING_STATUSES, Endpoint, describe
 from prag_lightning.augmentation.settings import Sampling
+from prag_lightning.retry_after import seconds_of
 
 _LONGEST_WAIT_S = 300.0
 
@@ -108,7 +107,7 @@ class ChatServer:
         return f"status {answer.status_code} from {self._endpoint.address}: {words}"
 
     def _wait(self, number: int, retry_after: str | None) -> float:
-        asked = _seconds(retry_after)
+        asked = seconds_of(retry_after)
         if asked is None:
             asked = self._endpoint.backoff_s * 2 ** (number - 1) * random.uniform(0.5, 1.0)
         return min(asked, _LONGEST_WAIT_S)
@@ -123,15 +122,3 @@ def _read_completion(content: bytes) -> Reply:
         usage=Usage(1, tokens.prompt_tokens, tokens.completion_tokens),
         is_cut=choice.finish_reason == "length",
     )
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    """Return the seconds that a ``Retry-After`` header asks for, by number or date."""
-    if retry_after is None:
-        return None
-    if retry_after.isdecimal():
-        return float(retry_after)
-    try:
-        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except ValueError:
-        return None

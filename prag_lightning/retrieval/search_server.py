@@ -3,10 +3,11 @@
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import httpx
+
+from prag_lightning.retry_after import seconds_of
 
 ItemT = TypeVar("ItemT")
 
@@ -108,7 +109,7 @@ class SearchServer:
     def _wait(self, attempt: int, retry_after: str | None) -> None:
         """Sleep before attempt number ``attempt + 1``, unless it would be one too many."""
         if attempt < self._max_attempts:
-            asked = _seconds(retry_after)
+            asked = seconds_of(retry_after)
             time.sleep(self._backoff_s * 2 ** (attempt - 1) if asked is None else asked)
 
     def _attempt(
@@ -159,15 +160,3 @@ def _parsed(content: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return parsed if isinstance(parsed, dict) else None
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    """Return the seconds that a ``Retry-After`` header asks for, by number or date."""
-    if retry_after is None:
-        return None
-    if retry_after.isdecimal():
-        return float(retry_after)
-    try:
-        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except ValueError:
-        return None
