@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from string import Formatter
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from prag_lightning.chat_frame import chat_frame
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -159,6 +161,20 @@ def _room(max_tokens: int | None, turn: Sequence[int]) -> int | None:
     return None if max_tokens is None else max(0, max_tokens - len(turn))
 
 
+class TrainingTokens(NamedTuple):
+    """A training prompt.
+
+    Args:
+        ids: Its token ids.
+        num_user_tokens: How many come before the assistant's turn.
+        is_cut: Whether its passages were cut to make it fit.
+    """
+
+    ids: list[int]
+    num_user_tokens: int
+    is_cut: bool
+
+
 @dataclass(frozen=True)
 class PromptEncoder:
     """Turns questions into token ids with a tokenizer's own chat template, where it has one.
@@ -183,9 +199,12 @@ class PromptEncoder:
 
     @property
     def wording(self) -> tuple[str, ...]:
-        """All that a prompt holds besides its question, passages and answer."""
+        """All that a prompt holds besides its question, passages and answer.
+
+        That the chat template adds is in tokens.
+        """
         exemplars = self.template.exemplar_text(self.exemplars)
-        return (*vars(self.template).values(), exemplars)
+        return (*vars(self.template).values(), exemplars, str(self.frame))
 
     def encode_training(
         self,
@@ -194,23 +213,23 @@ class PromptEncoder:
         answer: str,
         max_tokens: int | None = None,
         full_answer: str | None = None,
-    ) -> tuple[list[int], int]:
-        """Return a training prompt's token ids, and how many come before the assistant's turn.
+    ) -> TrainingTokens:
+        """Return the token ids of a training prompt.
 
         Where they would be more than ``max_tokens``, the passages are cut, never the answer.
         """
         turn = self._encode_text(self.template.assistant_text(answer, full_answer))
         if self.tokenizer.eos_token_id is not None:
             turn = [*turn, self.tokenizer.eos_token_id]
-        user = self._encode_user(question, passages, _room(max_tokens, turn))
-        return user + turn, len(user)
+        user, is_cut = self._encode_user(question, passages, _room(max_tokens, turn))
+        return TrainingTokens(user + turn, len(user), is_cut)
 
     def encode_generation(
         self, question: str, passages: Sequence[str] = (), max_tokens: int | None = None
     ) -> list[int]:
         """Return the token ids after which a model goes on with the answer."""
         start = self._encode_text(self.template.assistant_start)
-        return self._encode_user(question, passages, _room(max_tokens, start)) + start
+        return self._encode_user(question, passages, _room(max_tokens, start))[0] + start
 
     def encode_answered(
         self, question: str, passages: Sequence[str], answer: str, max_tokens: int | None = None
@@ -226,23 +245,27 @@ class PromptEncoder:
         whole = self._encode_text(self.template.assistant.format(answer=answer.strip()))
         return prompt[: len(prompt) - len(start)] + whole, len(prompt)
 
-    def encode_plain(self, text: str, max_tokens: int | None = None) -> list[int]:
+    def encode_plain(self, text: str, max_tokens: int | None = None) -> TrainingTokens:
         """Return the token ids of a text by itself, as in pretraining, cut where it is too long."""
         start: list[int] = self.tokenizer("").input_ids
-        return (start + self._encode_text(text))[:max_tokens]
+        whole = start + self._encode_text(text)
+        ids = whole[:max_tokens]
+        return TrainingTokens(ids, 0, len(ids) < len(whole))
 
     def encode_user_text(self, text: str) -> list[int]:
         """Return the token ids of a user's turn of any text; the assistant's comes next."""
-        head, tail = self._frame
+        head, tail = self.frame
         return head + self._encode_text(text) + tail
 
     def _encode_user(
         self, question: str, passages: Sequence[str], max_tokens: int | None
-    ) -> list[int]:
+    ) -> tuple[list[int], bool]:
+        """Return the token ids of the user's turn, and whether passages were cut."""
+        whole = passages
         while True:
             ids = self.encode_user_text(self.template.user_text(question, passages, self.exemplars))
             if max_tokens is None or len(ids) <= max_tokens or not any(passages):
-                return ids
+                return ids, passages is not whole
             # All passages by the same share; a little more than needed, for words break unevenly.
             keep = 0.98 * max_tokens / len(ids)
             passages = [text[: int(len(text) * keep)] for text in passages]
@@ -254,24 +277,6 @@ class PromptEncoder:
         return ids
 
     @cached_property
-    def _frame(self) -> tuple[list[int], list[int]]:
+    def frame(self) -> tuple[list[int], list[int]]:
         """Token ids before and after the user's words."""
-        if self.tokenizer.chat_template is None:
-            newline = self.tokenizer("\n", add_special_tokens=False).input_ids
-            return self.tokenizer("").input_ids, newline
-        mark = "\u2403user\u2403"
-        chat = [{"role": "user", "content": mark}]
-        rendered = str(
-            self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-        )
-        head, found, tail = str(rendered).partition(mark)
-        if not found:
-            raise ValueError(
-                f"the chat template of {self.tokenizer.name_or_path} leaves the user's words out; "
-                "use a tokenizer with another template, or with none"
-            )
-        encode = self.tokenizer
-        return (
-            encode(head, add_special_tokens=False).input_ids,
-            encode(tail, add_special_tokens=False).input_ids,
-        )
+        return chat_frame(self.tokenizer)

@@ -88,7 +88,7 @@ def test_the_first_loss_is_that_of_the_base_model(run: Path, base_dir: Path, wor
     }
     for document in read_records(world / "documents.jsonl", Document):
         prompt = document_prompts(document, augmentations[document.id])[0]
-        ids, _ = encoder.encode_training(prompt.question, prompt.passages, prompt.answer, 3000)
+        ids, *_ = encoder.encode_training(prompt.question, prompt.passages, prompt.answer, 3000)
         tokens = torch.tensor([ids])
         with torch.no_grad():
             expected = base(input_ids=tokens, labels=tokens).loss.item()

@@ -20,12 +20,13 @@ ALLOWED: dict[str, set[str]] = {
     # Leaves.
     "adapters": set(),
     "attention": set(),
+    "chat_frame": set(),
     "counting": set(),
     "exit_status": set(),
     "loss": set(),
     "metrics": set(),
     "progress": set(),
-    "prompts": set(),
+    "prompts": {"chat_frame"},
     "retry_after": set(),
     "suggestion": set(),
     # Upwards from them.

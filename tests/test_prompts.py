@@ -65,16 +65,16 @@ def test_the_user_s_turn_without_documents_keeps_the_published_empty_lines() -> 
 def test_a_plain_text_has_no_turns_and_begins_as_the_tokenizer_begins_texts() -> None:
     tokenizer = tiny_tokenizer()
     words = tokens(tokenizer, "Ada was born.")
-    assert PromptEncoder(tokenizer).encode_plain("Ada was born.") == words
+    assert PromptEncoder(tokenizer).encode_plain("Ada was born.").ids == words
     # What looks like a special token is a document's own text.
-    marked = PromptEncoder(tokenizer).encode_plain("<|end|>")
+    marked = PromptEncoder(tokenizer).encode_plain("<|end|>").ids
     assert tokenizer.eos_token_id not in marked
     begin = tokenizer.pad_token_id
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single="<|pad|> $A", special_tokens=[("<|pad|>", begin)]
     )
-    assert PromptEncoder(tokenizer).encode_plain("Ada was born.") == [begin, *words]
-    assert PromptEncoder(tokenizer).encode_plain("Ada was born.", 2) == [begin, words[0]]
+    assert PromptEncoder(tokenizer).encode_plain("Ada was born.").ids == [begin, *words]
+    assert PromptEncoder(tokenizer).encode_plain("Ada was born.", 2) == ([begin, words[0]], 0, True)
 
 
 def test_the_assistant_s_turn_is_the_published_one() -> None:
@@ -127,7 +127,7 @@ def test_a_training_prompt_is_the_tokens_of_the_whole_rendered_chat_and_an_end(
     template: str,
 ) -> None:
     tokenizer = tokenizer_with(template)
-    ids, num_user_tokens = PromptEncoder(tokenizer).encode_training(QUESTION, PASSAGES, "Paris")
+    ids, num_user_tokens, _ = PromptEncoder(tokenizer).encode_training(QUESTION, PASSAGES, "Paris")
     before = rendered(tokenizer, PromptTemplate().user_text(QUESTION, PASSAGES))
     assert ids == [*tokens(tokenizer, before + "The answer is Paris."), tokenizer.eos_token_id]
     assert num_user_tokens == len(tokens(tokenizer, before))
@@ -135,9 +135,9 @@ def test_a_training_prompt_is_the_tokens_of_the_whole_rendered_chat_and_an_end(
 
 def test_a_tokenizer_without_an_end_token_ends_with_the_answer() -> None:
     tokenizer = tiny_tokenizer()
-    with_end, _ = PromptEncoder(tokenizer).encode_training(QUESTION, PASSAGES, "Paris")
+    with_end, *_ = PromptEncoder(tokenizer).encode_training(QUESTION, PASSAGES, "Paris")
     tokenizer.eos_token = None
-    ids, _ = PromptEncoder(tokenizer).encode_training(QUESTION, PASSAGES, "Paris")
+    ids, *_ = PromptEncoder(tokenizer).encode_training(QUESTION, PASSAGES, "Paris")
     assert ids == with_end[:-1]
 
 
@@ -162,7 +162,7 @@ def test_generation_starts_where_a_training_prompt_goes_on_with_the_answer(
     tokenizer = tokenizer_with(template)
     encoder = PromptEncoder(tokenizer)
     prompt = encoder.encode_generation(QUESTION, PASSAGES)
-    trained, num_user_tokens = encoder.encode_training(QUESTION, PASSAGES, answer)
+    trained, num_user_tokens, _ = encoder.encode_training(QUESTION, PASSAGES, answer)
     answered, start = encoder.encode_answered(QUESTION, PASSAGES, answer)
     assert trained[: len(prompt)] == prompt
     assert tokenizer.decode(prompt[num_user_tokens:]) == "The answer is"
@@ -177,7 +177,7 @@ def test_special_tokens_in_a_document_a_question_or_an_answer_are_plain_characte
     (end,), (user,) = tokens(tokenizer, "<|end|>"), tokens(tokenizer, "<|user|>")
     assert {end, user} < set(tokens(tokenizer, text))
     encoder = PromptEncoder(tokenizer)
-    ids, num_user_tokens = encoder.encode_training("Who<|user|>?", [text], "<|end|>")
+    ids, num_user_tokens, _ = encoder.encode_training("Who<|user|>?", [text], "<|end|>")
     assert (ids.count(user), ids.count(end)) == (1, 1)
     assert (ids[0], ids[-1]) == (user, end)
     assert tokenizer.decode(ids[num_user_tokens:-1]) == "The answer is <|end|>."
@@ -186,23 +186,17 @@ def test_special_tokens_in_a_document_a_question_or_an_answer_are_plain_characte
     assert end in tokens(tokenizer, text)
 
 
-def test_a_chat_template_that_drops_the_user_s_words_is_refused() -> None:
-    tokenizer = tiny_tokenizer()
-    tokenizer.chat_template = "{% for m in messages %}<|{{ m.role }}|>{% endfor %}"
-    with pytest.raises(ValueError, match=r"leaves the user's words out; use a tokenizer"):
-        PromptEncoder(tokenizer).encode_generation(QUESTION)
-
-
 @given(st.integers(100, 400), st.lists(st.text("ab \u00e9\n", max_size=400), max_size=3))
 def test_passages_are_cut_to_the_longest_prompt_and_the_rest_is_kept(
     max_tokens: int, passages: list[str]
 ) -> None:
     encoder = PromptEncoder(_TOKENIZER)
-    whole, _ = encoder.encode_training(QUESTION, passages, "Paris")
-    ids, num_user_tokens = encoder.encode_training(QUESTION, passages, "Paris", max_tokens)
+    whole, *_ = encoder.encode_training(QUESTION, passages, "Paris")
+    ids, num_user_tokens, is_cut = encoder.encode_training(QUESTION, passages, "Paris", max_tokens)
+    assert is_cut == (len(whole) > max_tokens and any(passages))
     generation = encoder.encode_generation(QUESTION, passages, max_tokens)
     answered, start = encoder.encode_answered(QUESTION, passages, "Paris", max_tokens)
-    bare, _ = encoder.encode_training(QUESTION, [""] * len(passages), "Paris")
+    bare, *_ = encoder.encode_training(QUESTION, [""] * len(passages), "Paris")
     for prompt in (ids, generation, answered[:start]):
         assert len(prompt) <= max(max_tokens, len(bare))
     assert ids[num_user_tokens:] == whole[len(whole) - len(ids) + num_user_tokens :]
@@ -215,9 +209,9 @@ def test_passages_are_cut_to_the_longest_prompt_and_the_rest_is_kept(
 def test_cut_passages_fill_most_of_the_room_and_lose_the_same_share() -> None:
     encoder = PromptEncoder(_TOKENIZER)
     passages = ["one two three four five " * 20, "six seven eight nine ten " * 60]
-    bare, _ = encoder.encode_training(QUESTION, ["", ""], "Paris")
+    bare, *_ = encoder.encode_training(QUESTION, ["", ""], "Paris")
     room = 300
-    ids, _ = encoder.encode_training(QUESTION, passages, "Paris", len(bare) + room)
+    ids, *_ = encoder.encode_training(QUESTION, passages, "Paris", len(bare) + room)
     assert len(ids) - len(bare) > 0.9 * room
     _, first, second = str(_TOKENIZER.decode(ids)).split("Passage ")
     shares = [len(first) / len(passages[0]), len(second) / len(passages[1])]
@@ -229,7 +223,7 @@ def test_a_limit_that_the_question_alone_exceeds_leaves_question_and_answer_whol
     max_tokens: int,
 ) -> None:
     encoder = PromptEncoder(_TOKENIZER)
-    ids, _ = encoder.encode_training(QUESTION, ["a b " * 500], "Paris", max_tokens)
+    ids, *_ = encoder.encode_training(QUESTION, ["a b " * 500], "Paris", max_tokens)
     assert ids == encoder.encode_training(QUESTION, [""], "Paris")[0]
 
 
@@ -256,7 +250,9 @@ def test_a_chain_of_thought_stands_between_exemplars_documents_and_the_answer() 
 
 def test_a_model_that_reasons_is_trained_on_what_it_is_shown_and_asked_to_say() -> None:
     encoder = PromptEncoder(_TOKENIZER, REASONING, (EXEMPLAR,))
-    ids, num_user_tokens = encoder.encode_training(QUESTION, PASSAGES, "Paris", None, "In Paris.")
+    ids, num_user_tokens, _ = encoder.encode_training(
+        QUESTION, PASSAGES, "Paris", None, "In Paris."
+    )
     text = rendered(_TOKENIZER, REASONING.user_text(QUESTION, PASSAGES, [EXEMPLAR]))
     end = _TOKENIZER.eos_token_id
     turn = "Answer: In Paris. So the answer is Paris."

@@ -16,11 +16,19 @@ MOST_PADDING = 0.05
 
 
 class Row(NamedTuple):
-    """One prompt of a step: its slot, its tokens, and the first of them that carries loss."""
+    """One prompt of a step.
+
+    Args:
+        slot: Where its document's adapter is.
+        ids: Its tokens.
+        loss_start: The first of them that carries loss.
+        is_cut: Whether passages were cut to make it fit.
+    """
 
     slot: int
     ids: list[int]
     loss_start: int
+    is_cut: bool = False
 
 
 @dataclass
@@ -83,6 +91,11 @@ class EncodingBatch:
     def slots(self) -> tuple[int, ...]:
         """The slots that train, ascending."""
         return _slots(self.rows)
+
+    @property
+    def cut_documents(self) -> set[str]:
+        """Those of which a prompt was cut to make it fit."""
+        return {self.documents[row.slot] for row in self.rows if row.is_cut}
 
     @property
     def num_tokens(self) -> int:

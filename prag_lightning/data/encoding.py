@@ -14,7 +14,10 @@ from prag_lightning.data.augmentation_limits import AugmentationLimits
 from prag_lightning.data.batches import EncodingBatch, Row, collate_encoding
 from prag_lightning.data.documents import Augmentation, Document, read_unique
 from prag_lightning.data.schedule import Schedule, Turn
-from prag_lightning.prompts import PromptEncoder
+from prag_lightning.prompts import PromptEncoder, TrainingTokens
+
+# Documents that stand for all.
+_NUM_SAMPLED = 64
 
 LossOn = Literal["prompt_and_answer", "answer"]
 
@@ -155,6 +158,7 @@ class EncodingSteps(Dataset[EncodingBatch]):
         self.tasks = tasks
         self.encoder = encoder
         self.batch_size = batch_size
+        self.passes = passes
         self.loss_on = loss_on
         self.packed = packed
         self.max_tokens = max_tokens
@@ -164,6 +168,13 @@ class EncodingSteps(Dataset[EncodingBatch]):
     def __len__(self) -> int:
         """Return the number of steps."""
         return len(self.schedule)
+
+    def estimate_num_tokens(self) -> float:
+        """Return about how many tokens all steps have, by some documents from all over them."""
+        stride = max(1, len(self.tasks) // _NUM_SAMPLED)
+        sampled = self.tasks[stride // 2 :: stride]
+        tokens = sum(len(self._encode(prompt).ids) for task in sampled for prompt in task.prompts)
+        return tokens * self.passes * len(self.tasks) / max(1, len(sampled))
 
     def __getitem__(self, index: int) -> EncodingBatch:
         """Return the batch of one step."""
@@ -179,15 +190,14 @@ class EncodingSteps(Dataset[EncodingBatch]):
 
     def _rows(self, turn: Turn) -> Iterator[Row]:
         for prompt in self.tasks[turn.document].of_step(turn.step, self.batch_size):
-            if not prompt.question:
-                (text,) = prompt.passages
-                yield Row(turn.slot, self.encoder.encode_plain(text, self.max_tokens), 0)
-                continue
-            ids, num_user_tokens = self.encoder.encode_training(
-                prompt.question,
-                prompt.passages,
-                prompt.answer,
-                self.max_tokens,
-                prompt.full_answer,
-            )
-            yield Row(turn.slot, ids, num_user_tokens if self.loss_on == "answer" else 0)
+            tokens = self._encode(prompt)
+            loss_start = tokens.num_user_tokens if self.loss_on == "answer" else 0
+            yield Row(turn.slot, tokens.ids, loss_start, tokens.is_cut)
+
+    def _encode(self, prompt: TrainingPrompt) -> TrainingTokens:
+        if not prompt.question:
+            (text,) = prompt.passages
+            return self.encoder.encode_plain(text, self.max_tokens)
+        return self.encoder.encode_training(
+            prompt.question, prompt.passages, prompt.answer, self.max_tokens, prompt.full_answer
+        )

@@ -201,7 +201,7 @@ def test_several_prompts_of_a_document_make_one_step_of_its_slot() -> None:
 def test_loss_is_on_the_prompt_and_the_answer_or_on_the_answer_alone() -> None:
     work = [task("a", 1)]
     published, ours = steps(work)[0], steps(work, loss_on="answer")[0]
-    ids, num_user_tokens = ENCODER.encode_training("q0", ("a",), "a0")
+    ids, num_user_tokens, _ = ENCODER.encode_training("q0", ("a",), "a0")
     assert published.parts[0].targets.tolist() == ids[1:]
     assert ours.parts[0].targets.tolist() == ids[num_user_tokens:]
     assert ENCODER.tokenizer.decode(ours.parts[0].targets[:-1].tolist()) == "The answer is a0."

@@ -59,6 +59,6 @@ def test_an_answer_is_exact_if_and_only_if_greedy_decoding_says_it() -> None:
 
 def test_generation_begins_as_training_does() -> None:
     prompts = PromptEncoder(TOKENIZER)
-    whole, _ = prompts.encode_training("Where was Mara Velden born?", [], "Borbury")
+    whole, *_ = prompts.encode_training("Where was Mara Velden born?", [], "Borbury")
     start = prompts.encode_generation("Where was Mara Velden born?")
     assert whole[: len(start)] == start

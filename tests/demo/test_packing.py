@@ -30,7 +30,7 @@ def test_training_ids_are_those_of_the_prompt_encoder() -> None:
         ids, roles = encoder.encode([(user, assistant)])
         question = user.rpartition("Question: ")[2]
         answer = assistant.removeprefix("The answer is ")
-        expected, start = prompts.encode_training(
+        expected, start, _ = prompts.encode_training(
             question, [f"{person.name} was born in Gartown."], answer
         )
         assert ids == expected
