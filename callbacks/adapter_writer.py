@@ -2,8 +2,9 @@
 
 import errno
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,9 +21,12 @@ from prag_lightning.adapters.store import AdapterStore, forecast_bytes, open_sto
 from prag_lightning.data.datamodule import DocumentDataModule
 from prag_lightning.data.warm_up import WARM_START_ID
 from prag_lightning.module import ParametricRAG
+from prag_lightning.tuning import duration, forecast_seconds
 
 # Steps whose finished adapters wait for the disk at most; training then waits for the writer.
 _MAX_PENDING = 8
+# Documents of which all that is to say is said at once.
+_NUM_NAMED = 5
 
 
 class AdapterWriter(Callback):
@@ -47,6 +51,7 @@ class AdapterWriter(Callback):
         self.failures: dict[str, str] = {}
         self._store: AdapterStore | None = None
         self._pending: deque[Future[None]] = deque()
+        self._cut: set[str] = set()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the store, tell the data module what it holds, and see whether the rest fits.
@@ -76,6 +81,13 @@ class AdapterWriter(Callback):
             print(f"{self._name}{count} of them have fewer {kind} than asked for; all are taken")
         self._require_room(store, len(data.tasks) - num_done, trainer.world_size)
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say how long it will take."""
+        loader: Any = trainer.train_dataloader
+        seconds = forecast_seconds(cast(ParametricRAG, pl_module), loader.dataset)
+        if seconds is not None:
+            print(f"{self._name}time to come: about {duration(seconds)}")
+
     def on_train_batch_end(
         self,
         trainer: Trainer,
@@ -85,10 +97,13 @@ class AdapterWriter(Callback):
         batch_idx: int,
     ) -> None:
         """Hand the adapters of finished documents to the writer."""
+        self._cut |= batch.cut_documents
         if batch.ends:
-            rows = cast(ParametricRAG, pl_module).slots.finished_rows(list(batch.ends))
+            slots = cast(ParametricRAG, pl_module).slots
+            copies = [_begin_copy(tensor) for tensor in slots.finished(list(batch.ends))]
+            too_large = {name for slot, name in batch.ends.items() if slot in slots.too_large}
             ids = list(batch.ends.values())
-            self._pending.append(self._writer.submit(self._save, ids, _begin_copy(rows)))
+            self._pending.append(self._writer.submit(self._save, ids, too_large, *copies))
         while self._pending and (self._pending[0].done() or len(self._pending) > _MAX_PENDING):
             # Raises here what went wrong there.
             self._pending.popleft().result()
@@ -108,6 +123,11 @@ class AdapterWriter(Callback):
         self._store.close()
         where = cast(ParametricRAG, pl_module).store_dir
         print(f"{self._name}{len(ids) - len(missing)} of {len(ids)} documents are in {where}")
+        if self._cut:
+            print(
+                f"{self._name}{len(self._cut)} documents were cut to data.max_tokens "
+                f"{self._data.max_tokens}: {_first_of(self._cut)}"
+            )
         for document_id in missing:
             reason = self.failures.setdefault(document_id, "it was not trained to its end")
             print(f"{self._name}not encoded: {document_id}: {reason}")
@@ -116,22 +136,39 @@ class AdapterWriter(Callback):
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Save what is finished before the run ends."""
-        if self._store is not None:
-            try:
-                self._finish()
-            finally:
-                self._store.close()
+        if self._store is None:
+            return
+        # On a full disk the index has no room either; what it was full for first is what counts.
+        ignored = [StoreFullError] if isinstance(exception, StoreFullError) else []
+        with suppress(*ignored), closing(self._store):
+            self._finish()
 
-    def _save(self, document_ids: list[str], copied: Callable[[], Tensor]) -> None:
+    def _save(
+        self,
+        document_ids: list[str],
+        too_large: set[str],
+        copied_rows: Callable[[], Tensor],
+        copied_failed_at: Callable[[], Tensor],
+    ) -> None:
         assert self._store is not None
-        rows = copied()
-        finite = torch.isfinite(rows).all(dim=1)
-        whole = [name for name, ok in zip(document_ids, finite.tolist(), strict=True) if ok]
-        for document_id in set(document_ids).difference(whole):
-            self.failures[document_id] = "its loss or its adapter is not a finite number"
+        rows, failed_at = copied_rows(), copied_failed_at().tolist()
+        finite = torch.isfinite(rows).all(dim=1).tolist()
+        whole: list[int] = []
+        for place, document_id in enumerate(document_ids):
+            if document_id in too_large:
+                why = f"out of memory at step {failed_at[place]}, even with no other document"
+            elif failed_at[place]:
+                why = f"its loss is not a finite number at step {failed_at[place]}"
+            elif not finite[place]:
+                why = "its adapter is not a finite number after the last step"
+            else:
+                whole.append(place)
+                continue
+            self.failures[document_id] = why
         if whole:
-            digests = [self._data.training_digest(document_id) for document_id in whole]
-            self._store.put_many(whole, rows[finite], digests)
+            ids = [document_ids[place] for place in whole]
+            digests = [self._data.training_digest(document_id) for document_id in ids]
+            self._store.put_many(ids, rows[whole], digests)
 
     def _finish(self) -> None:
         self._writer.shutdown(wait=True)
@@ -188,6 +225,13 @@ class AdapterWriter(Callback):
                     "its adapter in the store was made from; give it another id, or use another "
                     "store"
                 )
+
+
+def _first_of(document_ids: Iterable[str]) -> str:
+    """Return some ids in one line."""
+    ids = sorted(document_ids)
+    more = f" and {len(ids) - _NUM_NAMED} more" if len(ids) > _NUM_NAMED else ""
+    return ", ".join(ids[:_NUM_NAMED]) + more
 
 
 def _begin_copy(rows: Tensor) -> Callable[[], Tensor]:

@@ -1,8 +1,8 @@
 """Training the documents in a bank's slots: losses, gradients, and what may go wrong with them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +16,19 @@ from prag_lightning.loss import token_nll
 
 # Where the loss scale of 16-bit training begins, as in torch's GradScaler, and where it gives up.
 FIRST_LOSS_SCALE, LAST_LOSS_SCALE = 2.0**16, 2.0**-16
+
+
+class FinishedAdapters(NamedTuple):
+    """Adapters after their documents' last steps.
+
+    Args:
+        rows: Shape ``(n, num_params)``, float32.
+        failed_at: The first step, from 1, whose loss was not a finite number; 0 if all were. Shape
+            ``(n,)``.
+    """
+
+    rows: Tensor
+    failed_at: Tensor
 
 
 class SlotTrainer:
@@ -49,8 +62,11 @@ class SlotTrainer:
         self.loss_scaling = loss_scaling
         self.compile = compile
         device = bank.weight.device
-        self._finite = torch.ones(bank.num_slots, dtype=torch.bool, device=device)
+        self._num_steps = [0] * bank.num_slots
+        self._failed_at = torch.zeros(bank.num_slots, dtype=torch.long, device=device)
         self._loss_scales = torch.ones(bank.num_slots, device=device)
+        # Slots of documents that the memory cannot hold even alone; their losses are NaN.
+        self.too_large: set[int] = set()
         # After a full memory: how many documents fit.
         self._slots_at_once: int | None = None
 
@@ -61,15 +77,17 @@ class SlotTrainer:
             Each document's mean loss before the step, shape ``(len(batch.slots),)``.
         """
         for slot in batch.begins:
-            self._finite[slot] = True
+            self._num_steps[slot] = self._failed_at[slot] = 0
             if self.loss_scaling:
                 self._loss_scales[slot] = FIRST_LOSS_SCALE
+            self.too_large.discard(slot)
         self.bank.zero_grad()
         losses = self._accumulate(batch)
-        if self.max_grad_norm is not None:
-            clip_rows_(self.bank.grad, self.max_grad_norm)
-        self._finite[self._places(batch.slots)] &= torch.isfinite(losses)
-        optimizer.step(slots=batch.slots)
+        self._note_failures(batch.slots, losses)
+        if slots := self._trainable(batch):
+            if self.max_grad_norm is not None:
+                clip_rows_(self.bank.grad, self.max_grad_norm)
+            optimizer.step(slots=slots)
         return losses
 
     def part_losses(self, part: Part, loss_counts: Tensor) -> Tensor:
@@ -104,30 +122,65 @@ class SlotTrainer:
         sums = nll.new_zeros(len(loss_counts)).index_add(0, part.loss_documents, nll)
         return sums / loss_counts
 
-    def finished_rows(self, slots: Sequence[int]) -> Tensor:
-        """Return copies of the adapters in ``slots``, shape ``(len(slots), num_params)``, float32.
-
-        That of a document whose losses were not all finite numbers is NaN throughout.
-        """
+    def finished(self, slots: Sequence[int]) -> FinishedAdapters:
+        """Return copies of the adapters in ``slots``, and which of their documents failed."""
         places = self._places(slots)
         rows = self.bank.weight.detach().index_select(0, places).float()
-        return rows.masked_fill_(~self._finite.index_select(0, places)[:, None], float("nan"))
+        return FinishedAdapters(rows, self._failed_at.index_select(0, places))
+
+    def _trainable(self, batch: EncodingBatch) -> tuple[int, ...]:
+        return tuple(slot for slot in batch.slots if slot not in self.too_large)
+
+    def _note_failures(self, slots: Sequence[int], losses: Tensor) -> None:
+        for slot in slots:
+            self._num_steps[slot] += 1
+        places, steps = self._places(slots), self._places([self._num_steps[slot] for slot in slots])
+        before = self._failed_at[places]
+        fails = ~torch.isfinite(losses) & (before == 0)
+        self._failed_at[places] = torch.where(fails, steps, before)
 
     def _accumulate(self, batch: EncodingBatch) -> Tensor:
         """Accumulate gradients, of as many documents at once as fit, and return the losses."""
         while True:
-            width = self._slots_at_once or len(batch.slots)
-            groups = [batch.slots[i : i + width] for i in range(0, len(batch.slots), width)]
-            batches = [batch] if len(groups) == 1 else [batch.of_slots(group) for group in groups]
-            try:
-                return torch.cat([self._accumulate_at_once(one) for one in batches])
-            except torch.OutOfMemoryError:
-                if width == 1:
-                    raise
+            slots = self._trainable(batch)
+            width = self._slots_at_once or max(1, len(slots))
+            groups = [slots[i : i + width] for i in range(0, len(slots), width)]
+            batches = [batch] if groups == [batch.slots] else map(batch.of_slots, groups)
+            losses, failed = self._accumulate_each(batches)
+            if not failed:
+                break
             # Out of the except block, for its traceback holds the tensors that were too many.
-            self._slots_at_once = width // 2
             self.bank.zero_grad()
+            self._make_room(failed)
+        if len(slots) == len(batch.slots):
+            return torch.cat(losses)
+        found = torch.full((len(batch.slots),), torch.nan, device=self.bank.weight.device)
+        if slots:
+            places = [place for place, slot in enumerate(batch.slots) if slot in slots]
+            found[self._places(places)] = torch.cat(losses).to(found)
+        return found
+
+    def _accumulate_each(
+        self, batches: Iterable[EncodingBatch]
+    ) -> tuple[list[Tensor], Sequence[int]]:
+        """Return the losses of each batch, and the slots of the first that is too large."""
+        losses: list[Tensor] = []
+        for batch in batches:
+            try:
+                losses.append(self._accumulate_at_once(batch))
+            except torch.OutOfMemoryError:
+                return losses, batch.slots
+        return losses, ()
+
+    def _make_room(self, slots: Sequence[int]) -> None:
+        """Train fewer documents at once than those in ``slots``, or give the only one up."""
+        if len(slots) > 1:
+            self._slots_at_once = len(slots) // 2
             print(f"out of memory: going on with {self._slots_at_once} documents at once")
+        else:
+            # It may be what the others had no room beside.
+            self.too_large.update(slots)
+            self._slots_at_once = None
 
     def _accumulate_at_once(self, batch: EncodingBatch) -> Tensor:
         scales = self._loss_scales.index_select(0, self._places(batch.slots))

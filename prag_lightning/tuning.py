@@ -1,11 +1,12 @@
-"""How many slots are the fastest on this machine: a short trial of each number."""
+"""Short trials: how many slots are the fastest on this machine, and how long a run will take."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from prag_lightning.data.batches import EncodingBatch
 from prag_lightning.data.encoding import EncodingSteps
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ _NUM_STEPS = 4
 _PATIENCE = 4
 # A number of slots must win by this much, for more slots take more memory.
 _WORTHWHILE = 1.03
+# A trial takes 5 steps; in a shorter run than this they would be more than a fortieth.
+_FEWEST_STEPS = 200
 
 
 class Trial(NamedTuple):
@@ -59,20 +62,63 @@ def _best(trials: list[Trial]) -> Trial:
     return next(near, Trial(1, 0.0))
 
 
+def forecast_seconds(module: "ParametricRAG", steps: EncodingSteps) -> float | None:
+    """Return how long an encoding will take, by a trial of steps from all over it.
+
+    Args:
+        module: The bank and the optimizer that it begins with; both are empty afterwards.
+        steps: The encoding.
+
+    Returns:
+        Seconds; None for a short run, which would be over before it is measured.
+    """
+    num_steps = len(steps)
+    if num_steps < _FEWEST_STEPS:
+        return None
+    places = [num_steps * (2 * i + 1) // (2 * _NUM_STEPS) for i in range(_NUM_STEPS)]
+    num_slots = module.bank.num_slots
+    batches = [steps[place] for place in places]
+    seconds = _seconds(module, batches, num_slots)
+    module.set_num_slots(num_slots)
+    return steps.estimate_num_tokens() * sum(seconds) / sum(batch.num_tokens for batch in batches)
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in one or two digits and a unit.
+
+    >>> duration(89), duration(5400), duration(400_000)
+    ('89 s', '90 min', '5 days')
+    """
+    for unit, length, most in (("s", 1, 90), ("min", 60, 90), ("h", 3600, 48)):
+        if seconds / length < most + 0.5:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds / 86400:.0f} days"
+
+
 def _tokens_per_second(module: "ParametricRAG", steps: EncodingSteps, num_slots: int) -> float:
-    optimizer = module.set_num_slots(num_slots)
-    batches = [steps[i].to(module.device) for i in range(min(_NUM_STEPS, len(steps)))]
-    # The first step pays for what is allocated or compiled once.
-    module.slots.step(batches[0], optimizer)
-    speeds = []
-    for batch in batches:
-        _wait(module.device)
-        start = time.perf_counter()
-        module.slots.step(batch, optimizer)
-        _wait(module.device)
-        speeds.append(batch.num_tokens / (time.perf_counter() - start))
+    batches = [steps[i] for i in range(min(_NUM_STEPS, len(steps)))]
+    seconds = _seconds(module, batches, num_slots)
     # The machine may be busy with other things: what it can do is its fastest step.
-    return max(speeds)
+    return max(b.num_tokens / s for b, s in zip(batches, seconds, strict=True))
+
+
+def _seconds(
+    module: "ParametricRAG", batches: Sequence[EncodingBatch], num_slots: int
+) -> list[float]:
+    """Return how long each step takes in a bank of so many slots, which stays as it then is."""
+    optimizer = module.set_num_slots(num_slots)
+    on_device = [batch.to(module.device) for batch in batches]
+    seconds = []
+    with module.trainer.precision_plugin.train_step_context():
+        # The first step pays for what is allocated or compiled once.
+        module.slots.step(on_device[0], optimizer)
+        for batch in on_device:
+            _wait(module.device)
+            start = time.perf_counter()
+            module.slots.step(batch, optimizer)
+            _wait(module.device)
+            seconds.append(time.perf_counter() - start)
+    return seconds
 
 
 def _wait(device: torch.device) -> None:

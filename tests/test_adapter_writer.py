@@ -94,7 +94,7 @@ def test_a_document_that_is_not_finite_is_named_and_the_others_are_saved_as_if_i
     capfd.readouterr()
     assert fit(base_dir, world, tmp_path / "broken") == SOME_FAILED
     said = capfd.readouterr().out
-    assert f"not encoded: {name}: its loss or its adapter is not a finite number" in said
+    assert f"not encoded: {name}: its loss is not a finite number at step 2" in said
     expected, found = stored(tmp_path / "whole"), stored(tmp_path / "broken")
     assert expected.keys() - found.keys() == {name}
     assert all(torch.equal(row, expected[document_id]) for document_id, row in found.items())

@@ -62,9 +62,9 @@ class Collect(Callback):
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         for slot, document_id in batch.ends.items():
-            row = pl_module.slots.finished_rows([slot])[0]
-            if row.isfinite().all():
-                self.rows[document_id] = row
+            finished = pl_module.slots.finished([slot])
+            if finished.failed_at == 0:
+                self.rows[document_id] = finished.rows[0]
 
 
 def encode(
