@@ -1,6 +1,7 @@
 """Loading the language model that adapters are trained for."""
 
 import hashlib
+from pickle import UnpicklingError
 from typing import Any, Literal
 
 import torch
@@ -80,7 +81,7 @@ def _from_pretrained(loader: Any, base: str, **options: Any) -> Any:
     source = str(BASE_DIR) if base == DEMO else base
     try:
         return loader.from_pretrained(source, **options)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, UnpicklingError) as error:
         reason = str(error).strip().splitlines()[0]
         raise FileNotFoundError(
             f"base model '{base}' cannot be loaded ({reason}); "

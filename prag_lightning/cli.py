@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from prag_lightning import __version__
-from prag_lightning.exit_status import DONE, TRY_AGAIN, USAGE
+from prag_lightning.exit_status import DONE, INTERRUPTED, TRY_AGAIN, USAGE
 from prag_lightning.suggestion import did_you_mean
 
 TRAINER_COMMANDS = {
@@ -66,6 +66,8 @@ def main(args: Sequence[str] | None = None) -> int:
             return _run_function(command, words[1:])
     except (ValueError, FileNotFoundError) as error:
         return _fail(str(error), USAGE)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except OSError as error:
         # A server that is away and a disk that is full may be back later.
         if isinstance(error, ConnectionError) or error.errno in (errno.ENOSPC, errno.EDQUOT):

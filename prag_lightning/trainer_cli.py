@@ -11,6 +11,7 @@ from typing import Any, NoReturn, cast
 
 import transformers
 from jsonargparse._deprecated import JsonargparseDeprecationWarning
+from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.strategies import ParallelStrategy
@@ -52,11 +53,36 @@ class RunConfig(SaveConfigCallback):
             self.parser.save(self.config, str(path), skip_none=False, overwrite=True)
 
 
+class Interruption(Callback):
+    """Ctrl-C: the first ends a run when what is finished is saved, the second ends it at once."""
+
+    happened = False
+
+    def listen(self) -> None:
+        """Take the signal over."""
+        signal.signal(signal.SIGINT, self._interrupt)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Listen for the second one, which Lightning would ignore."""
+        if self.happened:
+            self.listen()
+
+    def _interrupt(self, *_: Any) -> NoReturn:
+        if self.happened:
+            # The store is whole at any moment.
+            os._exit(INTERRUPTED)
+        self.happened = True
+        raise KeyboardInterrupt
+
+
 class PragCLI(LightningCLI):
     """LightningCLI with our model, our data, and the callbacks that every run needs."""
 
-    def __init__(self, args: Sequence[str]) -> None:
+    def __init__(self, args: Sequence[str], interruption: Interruption | None = None) -> None:
         self._command = args[0]
+        self._interruption = interruption or Interruption()
         super().__init__(
             ParametricRAG,
             DocumentDataModule,
@@ -79,8 +105,10 @@ class PragCLI(LightningCLI):
 
     def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
         """Build the parser of the asked command only: each takes a second."""
-        known = LightningCLI.subcommands()
-        self.subcommands = lambda: {self._command: known[self._command]}  # type: ignore[method-assign]
+        # A checkpoint is a foreign pickle, and no run could go on from it: the store is what it
+        # goes on from.
+        skipped = LightningCLI.subcommands()[self._command] | {"ckpt_path", "weights_only"}
+        self.subcommands = lambda: {self._command: skipped}  # type: ignore[method-assign]
         super()._add_subcommands(parser, **kwargs)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -88,9 +116,6 @@ class PragCLI(LightningCLI):
         for key, callback in _FORCED.items():
             parser.add_lightning_class_args(callback, key)
         parser.link_arguments("model.base", "data.base")
-
-    def _parse_ckpt_path(self) -> None:
-        """Read no settings from a checkpoint: the command line says what is run."""
 
     def before_instantiate_classes(self) -> None:
         """Refuse our callbacks in ``trainer.callbacks``: each would run twice."""
@@ -109,6 +134,8 @@ class PragCLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         """Refuse strategies that would mix the gradients of different documents."""
+        # Before those that save what is finished, which may take its time.
+        cast(Any, self.trainer).callbacks.insert(0, self._interruption)
         strategy = self.trainer.strategy
         exchanges = isinstance(strategy, ParallelStrategy)
         if self._command == "fit" and exchanges and not isinstance(strategy, PerDocumentStrategy):
@@ -121,16 +148,10 @@ class PragCLI(LightningCLI):
 def run_trainer_command(args: Sequence[str]) -> int:
     """Run ``fit``, ``test`` or ``predict`` and return the exit status."""
     quiet()
-    interrupted = False
-
-    def remember(*_: Any) -> NoReturn:
-        nonlocal interrupted
-        interrupted = True
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, remember)
+    interruption = Interruption()
+    interruption.listen()
     try:
-        cli = PragCLI(with_config_files(args))
+        cli = PragCLI(with_config_files(args), interruption)
     except SIGTERMException:
         return TERMINATED
     except MisconfigurationException as error:
@@ -141,7 +162,7 @@ def run_trainer_command(args: Sequence[str]) -> int:
         return TRY_AGAIN
     except SystemExit as stop:
         # Lightning ends an interrupted run with status 1.
-        return INTERRUPTED if interrupted else int(stop.code or 0)
+        return INTERRUPTED if interruption.happened else int(stop.code or 0)
     callbacks = cast(Any, cli.trainer).callbacks
     writer = next(c for c in callbacks if isinstance(c, AdapterWriter))
     strategy = cli.trainer.strategy

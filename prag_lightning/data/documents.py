@@ -127,7 +127,7 @@ IdentifiedT = TypeVar("IdentifiedT", Document, Augmentation, Question)
 
 
 def read_unique(file: str | os.PathLike[str], record_type: type[IdentifiedT]) -> list[IdentifiedT]:
-    """Return the records of a JSON Lines file without exact repetitions, in order.
+    """Return the records of a JSON Lines file without exact repetitions, and say if there are any.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -135,7 +135,9 @@ def read_unique(file: str | os.PathLike[str], record_type: type[IdentifiedT]) ->
             lines.
     """
     by_id: dict[str, tuple[int, IdentifiedT]] = {}
+    num_records = 0
     for number, record in _numbered_records(Path(file), record_type):
+        num_records += 1
         record_id = record.document_id if isinstance(record, Augmentation) else record.id
         first, known = by_id.setdefault(record_id, (number, record))
         if known != record:
@@ -144,4 +146,6 @@ def read_unique(file: str | os.PathLike[str], record_type: type[IdentifiedT]) ->
                 f"{file}: id '{record_id}' stands for two different {kind}s, in lines {first} and "
                 f"{number}; keep one of them, or give each its own id"
             )
+    if num_repeated := num_records - len(by_id):
+        print(f"{file}: {num_repeated} lines repeat an earlier one, and count once")
     return [record for _, record in by_id.values()]
