@@ -6,6 +6,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -82,7 +83,9 @@ class EncodingLog(Callback):
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Write what the run took up to here."""
-        self._finish(trainer, cast(ParametricRAG, pl_module), complete=False)
+        # On a full disk there is no room for this either, and the adapters' error says more.
+        with suppress(OSError):
+            self._finish(trainer, cast(ParametricRAG, pl_module), complete=False)
 
     def _finish(self, trainer: Trainer, module: ParametricRAG, complete: bool) -> None:
         if not self._num_steps:

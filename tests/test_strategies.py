@@ -13,6 +13,8 @@ from typing import Literal
 
 import pytest
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
 from prag_lightning.adapters.store import open_store
@@ -20,6 +22,7 @@ from prag_lightning.cli import main
 from prag_lightning.data.documents import Document, Question, read_records, write_records
 from prag_lightning.demo.world import write_world
 from prag_lightning.scores import Prediction
+from prag_lightning.strategies import _WaitingLauncher
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +169,31 @@ def test_processes_without_documents_end_well(
     said = run(processes, words, tmp_path / "log", 3, launcher)
     assert said.count("0 of 0 documents are in") == 3 - num_documents
     assert len(adapters(tmp_path / "run")) == num_documents
+
+
+def test_what_ends_a_process_ends_those_that_it_launched(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = (
+        "import signal, sys, time;"
+        "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.2), sys.exit(143)));"
+        "print('ready', flush=True); time.sleep(60)"
+    )
+
+    def launch_child(self: _WaitingLauncher) -> None:
+        child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        child.stdout.close()
+        self.procs.append(child)
+
+    def end() -> None:
+        raise SIGTERMException
+
+    monkeypatch.setattr(_WaitingLauncher, "_call_children_scripts", launch_child)
+    launcher = _WaitingLauncher(LightningEnvironment(), num_processes=2, num_nodes=1)
+    with pytest.raises(SIGTERMException):
+        launcher.launch(end)
+    # It was asked to end, not killed, and waited for.
+    assert launcher.statuses == (143,)
 
 
 @pytest.mark.timeout(400)

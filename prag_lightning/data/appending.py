@@ -8,15 +8,23 @@ from pathlib import Path
 
 
 def append_lines(file: Path, lines: bytes) -> None:
-    """Append whole lines to a file, after cutting off what a killed process left of one."""
+    """Append whole lines to a file, after cutting off what a killed process left of one.
+
+    Raises:
+        OSError: If they cannot be written, as on a full disk; names the file.
+    """
     with locked(file) as descriptor:
         size = os.fstat(descriptor).st_size
         end = _end_of_last_line(descriptor, size)
         if end != size:
             os.ftruncate(descriptor, end)
-        while lines:
-            written = os.pwrite(descriptor, lines, end)
-            lines, end = lines[written:], end + written
+        try:
+            while lines:
+                written = os.pwrite(descriptor, lines, end)
+                lines, end = lines[written:], end + written
+        except OSError as error:
+            error.filename = str(file)
+            raise
 
 
 @contextmanager

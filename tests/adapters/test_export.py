@@ -79,6 +79,18 @@ def peft_merge(folder: Path, rows: Tensor, weights: list[float], layout: Adapter
     return logits(model)
 
 
+def test_peft_loads_the_folder_of_a_document_of_a_store_as_it_is(
+    tmp_path: Path, store: AdapterStore, layout: AdapterLayout, rows: Tensor
+) -> None:
+    with open_store(tmp_path / "folders", store.recipe, layout="peft", mode="write") as writing:
+        writing.put("a/../b", rows[0], "text")
+    (weights,) = (tmp_path / "folders").rglob(WEIGHTS_FILE)
+    loaded = peft.PeftModel.from_pretrained(tiny_base(), str(weights.parent))
+    expected = peft_merge(tmp_path / "apart", rows[:1], [1.0], layout)
+    assert (logits(loaded) - expected).abs().max() < 1e-5
+    assert (logits(tiny_base()) - expected).abs().max() > 0.1
+
+
 @pytest.mark.parametrize("weights", [[1.0, 1.0, 1.0], [1.0, 0.5, 0.25]])
 def test_a_merged_folder_answers_as_peft_merges(
     tmp_path: Path,

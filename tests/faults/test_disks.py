@@ -17,8 +17,8 @@ from prag_lightning.exit_status import DONE, TRY_AGAIN, USAGE
 from tests.faults.conftest import NUM_PEOPLE
 from tests.faults.runs import Runs, assert_same, small_files, stored
 
-# Room for the manifest, and for some adapters of 4.6 kB, but not for all.
-SMALL = 32 * 1024
+# Room for settings and manifest, and for some adapters of 4.6 kB, but not for all.
+SMALL = 40 * 1024
 
 
 def mount(*words: str | Path) -> str:
@@ -45,26 +45,25 @@ def disk() -> Iterator[Path]:
 
 
 def test_a_full_disk_stops_a_run_which_goes_on_when_there_is_room(
-    runs: Runs, tmp_path: Path, disk: Path, undisturbed: dict[str, Tensor]
+    runs: Runs, disk: Path, undisturbed: dict[str, Tensor]
 ) -> None:
-    store_dir = disk / "adapters"
-    # Without this it is refused before it begins.
-    options = ["--model.store", str(store_dir), "--adapter_writer.check_free_space", "false"]
-    assert runs.status(tmp_path, 1, *options) == TRY_AGAIN
-    assert f"{store_dir}/writer-00000/000000." in runs.said
+    # All that the run writes is there. Without this it is refused before it begins.
+    root, options = disk / "run", ["--adapter_writer.check_free_space", "false"]
+    assert runs.status(root, 1, *options) == TRY_AGAIN
+    assert f"{root}/adapters/writer-00000/000000." in runs.said
     assert "no room: " in runs.said
     assert "bytes are needed and 0 are free (No space left on device)" in runs.said
     assert "make room and start the same command again" in runs.said
     assert "Traceback" not in runs.said
-    kept = stored(store_dir)
+    kept = stored(root / "adapters")
     assert 1 <= len(kept) < NUM_PEOPLE
     # Once more changes nothing.
-    assert runs.status(tmp_path, 1, *options) == TRY_AGAIN
-    assert_same(stored(store_dir), kept, 0.0)
+    assert runs.status(root, 1, *options) == TRY_AGAIN
+    assert_same(stored(root / "adapters"), kept, 0.0)
     assert mount("-o", f"remount,size={10 * SMALL}", disk) == ""
-    assert runs.status(tmp_path, 1, *options) == DONE
+    assert runs.status(root, 1, *options) == DONE
     assert f"{NUM_PEOPLE} documents, {len(kept)} of them encoded before" in runs.said
-    assert_same(stored(store_dir), undisturbed, 0.0)
+    assert_same(stored(root / "adapters"), undisturbed, 0.0)
 
 
 def test_a_file_that_may_not_grow_stops_a_run_which_goes_on_when_it_may(

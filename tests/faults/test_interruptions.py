@@ -1,5 +1,6 @@
 """Runs of ``prag fit`` that are killed or interrupted, and then go on."""
 
+import json
 import os
 import random
 import signal
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from prag_lightning.data.documents import Document, read_records
 from prag_lightning.exit_status import INTERRUPTED, TERMINATED
+from prag_lightning.fit_records import LOSSES_FILE
 from tests.faults.conftest import NUM_PEOPLE
 from tests.faults.runs import (
     Runs,
@@ -43,6 +45,13 @@ def kill_once(runs: Runs, root: Path, num_slots: int, choice: random.Random, lon
     return process.exitcode
 
 
+def trained(root: Path) -> list[str]:
+    """Return the documents that runs trained to their end, as far as they came to say so."""
+    log = root / LOSSES_FILE
+    lines = log.read_text().splitlines(keepends=True) if log.exists() else []
+    return [json.loads(line)["document_id"] for line in lines if line.endswith("\n")]
+
+
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(("num_slots", "tolerance"), [(1, 0.0), (3, 1e-6)])
 def test_a_run_that_is_killed_again_and_again_ends_with_the_adapters_of_one_that_is_not(
@@ -62,16 +71,21 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_adapters_of_one_that
         root, before, status = tmp_path / str(number), dict[str, Tensor](), -1
         # Until the first run that nobody kills: it does what is left.
         while status != 0 and num_kills < NUM_KILLS:
+            num_trained = len(trained(root))
             status = kill_once(runs, root, num_slots, choice, longest)
             assert status in (0, -signal.SIGKILL), runs.said
+            assert not before.keys() & trained(root)[num_trained:], "trained though stored"
             after = stored(root / "adapters")
-            # Nothing that was there is lost, or encoded again into other bits.
+            # Nothing that was there is lost or changed.
             assert all(torch.equal(after[document_id], row) for document_id, row in before.items())
             before = after
             num_kills += status != 0
             found_at_a_kill.add(len(after))
+        num_trained = len(trained(root))
         if status != 0:
             assert runs.status(root, num_slots) == 0
+            missing = undisturbed.keys() - before.keys()
+            assert sorted(trained(root)[num_trained:]) == sorted(missing)
         assert_same(stored(root / "adapters"), undisturbed, tolerance)
         if num_kills == NUM_KILLS:
             break
