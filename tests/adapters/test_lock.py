@@ -127,6 +127,8 @@ def test_a_rank_that_comes_when_rank_0_is_done_still_joins(tmp_path: Path) -> No
         ("", True),
         ("[]", True),
     ],
+    # Without the process's number, which every worker has another of.
+    ids=["alive", "dead", "elsewhere", "released", "empty", "torn"],
 )  # fmt: skip
 def test_without_flock_the_holders_process_decides(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holder: str, free: bool
