@@ -1,12 +1,13 @@
 """Answering a batch of questions with the adapters that the bank is routed to."""
 
+from itertools import takewhile
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from prag_lightning.base_model import last_hidden_states
+from prag_lightning.base_model import end_token_ids, last_hidden_states
 from prag_lightning.data.batches import QuestionBatch
 from prag_lightning.loss import token_nll
 
@@ -31,6 +32,7 @@ def generate(
     max_new_tokens: int,
 ) -> list[str]:
     """Return the greedy answers, cut where the model ends them."""
+    end_ids = end_token_ids(base, tokenizer)
     ids = cast(Any, base).generate(
         input_ids=batch.input_ids,
         attention_mask=batch.attention_mask,
@@ -38,9 +40,12 @@ def generate(
         do_sample=False,
         num_beams=1,
         pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        eos_token_id=end_ids or None,
     )
-    return tokenizer.batch_decode(ids[:, batch.input_ids.shape[1] :], skip_special_tokens=True)
+    answers = ids[:, batch.input_ids.shape[1] :].tolist()
+    # What follows the end is padding.
+    spoken = [list(takewhile(lambda token: token not in end_ids, answer)) for answer in answers]
+    return tokenizer.batch_decode(spoken, skip_special_tokens=True)
 
 
 def answer_nll(base: PreTrainedModel, batch: QuestionBatch) -> Tensor:

@@ -77,6 +77,16 @@ def load_base(
     return model
 
 
+def end_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return every token that ends an answer: the model's own, and the tokenizer's.
+
+    Chat models have several in their generation config; adapters learn to say the tokenizer's.
+    """
+    own = model.generation_config.eos_token_id if model.generation_config else None
+    ids = [*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id]
+    return sorted({token for token in ids if token is not None})
+
+
 def _from_pretrained(loader: Any, base: str, **options: Any) -> Any:
     source = str(BASE_DIR) if base == DEMO else base
     try:

@@ -10,6 +10,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from prag_lightning.augmentation.draft import Reply, Request, Usage
 from prag_lightning.augmentation.seeded_sampling import seeded_sampling
 from prag_lightning.augmentation.settings import Sampling
+from prag_lightning.base_model import end_token_ids
 from prag_lightning.prompts import PromptEncoder
 
 
@@ -33,7 +34,7 @@ class TextGenerator:
         self._tokenizer = tokenizer
         self._encoder = PromptEncoder(tokenizer)
         self._sampling = sampling
-        self._end_ids = _end_ids(model, tokenizer)
+        self._end_ids = end_token_ids(model, tokenizer)
 
     def answer(self, requests: Sequence[Request]) -> list[Reply]:
         """Return the reply to each request."""
@@ -105,11 +106,3 @@ class TextGenerator:
             usage=Usage(1, num_prompt_tokens, num_new_tokens),
             is_cut=length is None,
         )
-
-
-def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return the tokens that end an answer."""
-    ids = model.generation_config.eos_token_id
-    if ids is None:
-        ids = tokenizer.eos_token_id
-    return [] if ids is None else list(ids) if isinstance(ids, list) else [ids]
