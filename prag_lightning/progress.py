@@ -49,6 +49,12 @@ class UnitProgressBar(ProgressBar):
         dataset: Any = trainer.train_dataloader
         self._tasks = {0: self._add("encoding documents", len(dataset.dataset.tasks))}
 
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Begin to measure the time."""
+        self._start(0)
+
     def on_train_batch_end(
         self,
         trainer: Trainer,
@@ -67,6 +73,17 @@ class UnitProgressBar(ProgressBar):
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count questions, one bar for each method."""
         self._count_questions(trainer.test_dataloaders)
+
+    def on_test_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Begin to measure the method's time."""
+        self._start(dataloader_idx)
 
     def on_test_batch_end(
         self,
@@ -87,6 +104,17 @@ class UnitProgressBar(ProgressBar):
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count questions, one bar for each method."""
         self._count_questions(trainer.predict_dataloaders)
+
+    def on_predict_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Begin to measure the method's time."""
+        self._start(dataloader_idx)
 
     def on_predict_batch_end(
         self,
@@ -137,11 +165,15 @@ class UnitProgressBar(ProgressBar):
         assert self._progress is not None
         return self._progress.add_task(description, total=total, start=False)
 
-    def _advance(self, number: int, count: int) -> None:
+    def _start(self, number: int) -> None:
         assert self._progress is not None
         task = self._tasks[number]
         if self._progress.tasks[task].start_time is None:
             self._progress.start_task(task)
+
+    def _advance(self, number: int, count: int) -> None:
+        assert self._progress is not None
+        task = self._tasks[number]
         self._progress.advance(task, count)
         if self._progress.tasks[task].finished:
             self._progress.stop_task(task)
