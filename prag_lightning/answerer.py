@@ -159,6 +159,9 @@ class Answerer:
 
         Returns:
             In the order of the questions.
+
+        Raises:
+            ValueError: If a question is empty.
         """
         asked = _numbered(questions)
         found = self.retriever.retrieve(asked, self.top_k)
@@ -191,4 +194,9 @@ class Answerer:
 
 
 def _numbered(questions: Sequence[str]) -> list[Question]:
+    if isinstance(questions, str):
+        raise ValueError(f"one question, '{questions}', was given; give a list of questions")
+    for number, text in enumerate(questions, start=1):
+        if not text.strip():
+            raise ValueError(f"question number {number} is empty")
     return [Question(id=str(number), question=text) for number, text in enumerate(questions)]

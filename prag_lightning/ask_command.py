@@ -5,6 +5,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
+from jsonargparse.typing import PositiveInt
+
+from prag_lightning.run_folder import latest_run, settings_file
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -14,8 +18,6 @@ if TYPE_CHECKING:
 
 METHODS: list[Literal["closed_book", "rag", "prag", "combine"]]
 METHODS = ["closed_book", "rag", "prag", "combine"]
-# A glance at a document, in letters.
-_SNIPPET = 40
 # Documents that are encoded side by side while somebody waits.
 _NUM_SLOTS = 8
 
@@ -40,10 +42,10 @@ def ask(
     question: str | None = None,
     interactive: bool = False,
     encode_missing: bool = False,
-    run: Path = Path("runs/demo"),
+    run: Path | None = None,
     methods: list[Literal["closed_book", "rag", "prag", "combine"]] = METHODS,
     merge: Literal["anchored", "sum", "mean", "score"] | None = None,
-    top_k: int | None = None,
+    top_k: PositiveInt | None = None,
 ) -> None:
     """Print what each method says, and the documents behind it with their scores and weights.
 
@@ -53,38 +55,50 @@ def ask(
         encode_missing: Encode documents that were found but have no adapter, as the run's others
             were; without an augmentation they get one from templates.
         run: Root folder of a run of `prag fit`, and perhaps of `prag test`: its settings are used.
+            By default it is the latest under `runs`.
         methods: Which methods answer.
         merge: How adapters are weighted; by default as in the run.
         top_k: How many documents are retrieved; by default as in the run.
 
     Raises:
+        FileNotFoundError: If there is no such run.
         ValueError: If there is nothing to answer.
     """
-    if question is None and not interactive:
+    if not interactive and not (question or "").strip():
         raise ValueError("there is no question; give one in quotes, or --interactive")
-    from rich.console import Console
-
-    from prag_lightning.answerer import Answerer
-    from prag_lightning.trainer_cli import quiet
-
-    quiet()
+    if not methods:
+        raise ValueError("methods: name at least one")
+    # Said before the libraries are loaded, which takes seconds.
+    run_dir = latest_run() if run is None else run
+    settings_file(run_dir)
     changes = {"merge": merge, "top_k": top_k}
     given = {name: value for name, value in changes.items() if value is not None}
-    answerer = Answerer.from_run(run, **given)
+    from rich.console import Console
+
     console = Console()
-    for text in _questions(question, interactive, console):
+    with console.status(f"loading {run_dir}"):
+        from prag_lightning.answerer import Answerer
+        from prag_lightning.trainer_cli import quiet
+
+        quiet()
+        answerer = Answerer.from_run(run_dir, **given)
+    for text in _questions(question, interactive):
         if encode_missing:
-            _encode_missing(answerer, text, run)
+            _encode_missing(answerer, text, run_dir)
         _show(console, [answerer.answer([text], method)[0] for method in methods], answerer)
 
 
-def _questions(question: str | None, interactive: bool, console: "Console") -> Iterator[str]:
-    if question is not None:
-        yield question
+def _questions(question: str | None, interactive: bool) -> Iterator[str]:
+    if question and question.strip():
+        yield question.strip()
     while interactive:
+        # With it, lines can be edited, and come again.
+        import readline  # noqa: F401
+
         try:
-            line = console.input("[bold]question:[/bold] ").strip()
+            line = input("question: ").strip()
         except EOFError:
+            print()
             return
         if not line:
             return
@@ -103,13 +117,16 @@ def _show(console: "Console", answers: "Sequence[Answer]", answerer: "Answerer")
     scores = {e.document_id: e.score for a in answers for e in (*a.passages, *a.missing)}
     scores |= {e.document_id: e.score for a in answers for e in a.adapters}
     if not scores:
+        if any(answer.method != "closed_book" for answer in answers):
+            console.print("no document was found")
         return
     weights = {e.document_id: e.weight for a in answers for e in a.adapters}
     missing = [e.document_id for e in max((a.missing for a in answers), key=len)]
-    table = Table(header_style="bold")
+    table = Table(header_style="bold", expand=True)
     for column in ("document", "score", "weight"):
         table.add_column(column, no_wrap=True)
-    table.add_column("text", no_wrap=True, max_width=_SNIPPET)
+    # A glance at each document, in what room the others leave.
+    table.add_column("text", no_wrap=True, ratio=1)
     for name, score in sorted(scores.items(), key=lambda pair: -pair[1]):
         weight = weights.get(name)
         shown = "no adapter" if name in missing else "" if weight is None else f"{weight:.3f}"

@@ -64,10 +64,12 @@ def main(args: Sequence[str] | None = None) -> int:
             return run_trainer_command(words)
         if command in COMMANDS:
             return _run_function(command, words[1:])
+    except KeyboardInterrupt:
+        # The shell goes on in a line of its own.
+        print(file=sys.stderr)
+        return INTERRUPTED
     except (ValueError, FileNotFoundError) as error:
         return _fail(str(error), USAGE)
-    except KeyboardInterrupt:
-        return INTERRUPTED
     except OSError as error:
         # A server that is away and a disk that is full may be back later.
         if isinstance(error, ConnectionError) or error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -8,29 +8,14 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from prag_lightning.adapters.warm_start import WarmStartSource
+from prag_lightning.data.folder import find_index
 from prag_lightning.demo import DEMO
 from prag_lightning.prompts import PromptTemplate, TemplateName, find_template
 from prag_lightning.retrieval.base import Retriever
+from prag_lightning.run_folder import settings_file
 
-# Those of `test` say also how it merged.
-_FILES = ("test.yaml", "fit.yaml")
 _DTYPES = {"bf16-true": "bfloat16", "16-true": "float16"}
 _OF_MODEL = ("base", "dtype", "quantization", "max_new_tokens", "trust_remote_code")
-
-
-def settings_file(run_dir: Path) -> Path:
-    """Return the file with the settings of a run.
-
-    Raises:
-        FileNotFoundError: If there is none.
-    """
-    for name in _FILES:
-        if (run_dir / name).is_file():
-            return run_dir / name
-    raise FileNotFoundError(
-        f"{run_dir / 'fit.yaml'}: no such file; `prag fit --trainer.default_root_dir {run_dir}` "
-        "encodes documents and writes it"
-    )
 
 
 def read_run(run_dir: Path) -> dict[str, Any]:
@@ -50,11 +35,12 @@ def read_run(run_dir: Path) -> dict[str, Any]:
         settings["dtype"] = dtype
     if data["retriever"] is not None:
         settings["retriever"] = _make_retriever(data["retriever"])
+    folder = run_dir / "data" if data["folder"] == DEMO else Path(data["folder"])
     return {
         **settings,
         "store": model["store"] or run_dir / "adapters",
-        "folder": run_dir / "data" if data["folder"] == DEMO else data["folder"],
-        "index_dir": run_dir / "index",
+        "folder": folder,
+        "index_dir": find_index(folder, run_dir),
         "merge": evaluation["merge"],
         "temperature": evaluation["temperature"],
         "scoring": evaluation["scoring"],

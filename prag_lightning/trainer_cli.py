@@ -22,6 +22,7 @@ from prag_lightning.data.datamodule import DocumentDataModule
 from prag_lightning.exit_status import DONE, INTERRUPTED, SOME_FAILED, TERMINATED, TRY_AGAIN
 from prag_lightning.module import ParametricRAG
 from prag_lightning.progress import UnitProgressBar
+from prag_lightning.run_folder import default_run_dir
 from prag_lightning.shipped_configs import with_config_files
 from prag_lightning.strategies import PER_DOCUMENT, LostProcessError, PerDocumentStrategy
 
@@ -98,7 +99,6 @@ class PragCLI(LightningCLI):
                 "enable_model_summary": False,
                 "logger": False,
                 "use_distributed_sampler": False,
-                "default_root_dir": "runs",
             },
             args=list(args),
         )
@@ -118,7 +118,11 @@ class PragCLI(LightningCLI):
         parser.link_arguments("model.base", "data.base")
 
     def before_instantiate_classes(self) -> None:
-        """Refuse our callbacks in ``trainer.callbacks``: each would run twice."""
+        """Choose the run's folder, and refuse our callbacks listed: each would run twice."""
+        settings = self._get(self.config, "trainer")
+        if settings.default_root_dir is None:
+            folder = self._get(self.config, "data.folder")
+            settings.default_root_dir = str(default_run_dir(folder))
         self.trainer_defaults["callbacks"] = [EncodingLog()]
         if self._get(self.config, "trainer.enable_progress_bar") is not False:
             self.trainer_defaults["callbacks"].append(UnitProgressBar())

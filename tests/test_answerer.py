@@ -172,9 +172,63 @@ def test_ask_goes_on_until_there_is_no_more_question(
     assert next(lines, None) is None
 
 
-def test_ask_without_a_question_says_what_to_give(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["ask"]) == 2
+@pytest.mark.parametrize("words", [["ask"], ["ask", " "]])
+def test_ask_without_a_question_says_what_to_give(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
     assert "give one in quotes, or --interactive" in capsys.readouterr().err
+
+
+def test_ask_without_a_run_says_so_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["ask", "Who?"]) == 2
+    assert "there is no run in 'runs' yet" in capsys.readouterr().err
+
+
+def test_ask_says_that_nothing_was_found(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ask", "Qwertz?", "--run", str(run), "--methods", "[closed_book]"]) == 0
+    assert "no document was found" not in capsys.readouterr().out
+    assert main(["ask", "Qwertz?", "--run", str(run), "--methods", "[prag]"]) == 0
+    assert "no document was found" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("questions", "message"),
+    [
+        ("Who?", "one question, 'Who\\?', was given; give a list"),
+        (["Who?", " "], "number 2 is empty"),
+    ],
+)
+def test_what_is_no_list_of_questions_is_refused(
+    answerer: Answerer, questions: str | list[str], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        answerer.answer(questions)
+
+
+def test_from_text_files_to_answers_each_step_finds_what_the_last_one_left(
+    base_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("texts").mkdir()
+    for name, city in {"Ada": "Paris", "Bo": "Oslo", "Cy": "Rome"}.items():
+        Path("texts", f"{name}.txt").write_text(f"{name} was born in {city}.")
+    assert main(["data", "convert", "text", "texts", "mine"]) == 0
+    assert main(["augment", "template", "mine", "--num_qas", "1"]) == 0
+    assert main(["index", "bm25", "mine"]) == 0
+    fit = ["fit", "--data.folder", "mine", "--model.base", str(base_dir), "--model.num_slots", "3"]
+    assert main([*fit, "--trainer.accelerator", "cpu"]) == 0
+    capsys.readouterr()
+    assert main(["ask", "Where was Bo born?", "--methods", "[prag]", "--top_k", "1"]) == 0
+    assert "Bo was born in Oslo." in capsys.readouterr().out
+    # It is the index that `prag index` built.
+    assert not Path("runs/mine/index").exists()
 
 
 def test_documents_encoded_on_the_spot_get_the_adapters_that_a_run_gives_them(

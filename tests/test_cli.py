@@ -211,6 +211,17 @@ def test_every_config_fits_the_code(
     assert "default_root_dir" in capfd.readouterr().out
 
 
+def test_ctrl_c_ends_any_command_with_its_status(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(args: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("prag_lightning.ask_command.run_ask", interrupt)
+    assert main(["ask", "Who?"]) == 130
+    assert capfd.readouterr().err == "\n"
+
+
 def test_help_lists_the_commands(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     assert "encode documents into adapters" in capfd.readouterr().out

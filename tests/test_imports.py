@@ -28,6 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "progress": set(),
     "prompts": {"chat_frame"},
     "retry_after": set(),
+    "run_folder": set(),
     "suggestion": set(),
     # Upwards from them.
     "answerer": {
@@ -47,6 +48,7 @@ ALLOWED: dict[str, set[str]] = {
         "base_model",
         "data.appending",
         "data.documents",
+        "data.folder",
         "exit_status",
         "prompts",
         "retry_after",
@@ -56,8 +58,15 @@ ALLOWED: dict[str, set[str]] = {
     "demo": {"augmentation.prompts", "data.documents", "data.exemplars", "prompts"},
     "fit_records": {"data.appending", "data.documents"},
     "reporting": {"adapters", "data.documents", "exit_status", "fit_records", "scores"},
-    "run_settings": {"adapters", "demo", "prompts", "retrieval.base"},
-    "retrieval": {"counting", "data.documents", "retry_after"},
+    "run_settings": {
+        "adapters",
+        "data.folder",
+        "demo",
+        "prompts",
+        "retrieval.base",
+        "run_folder",
+    },
+    "retrieval": {"counting", "data.documents", "data.folder", "retry_after"},
     "merging": {"adapters", "data.batches", "metrics", "retrieval.base", "scores"},
     "scores": {"data.documents", "metrics"},
     "slots": {"adapters", "base_model", "data.batches", "loss"},
@@ -87,7 +96,13 @@ ALLOWED: dict[str, set[str]] = {
     },
     # Commands.
     "__main__": {"cli"},
-    "ask_command": {"answerer", "augmentation.template", "data.documents", "trainer_cli"},
+    "ask_command": {
+        "answerer",
+        "augmentation.template",
+        "data.documents",
+        "run_folder",
+        "trainer_cli",
+    },
     "cli": {"exit_status", "suggestion", "trainer_cli"},
     "shipped_configs": {"exit_status", "suggestion"},
     "sweep": {
@@ -107,6 +122,7 @@ ALLOWED: dict[str, set[str]] = {
         "exit_status",
         "module",
         "progress",
+        "run_folder",
         "shipped_configs",
         "strategies",
     },

@@ -97,7 +97,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Path
         folder, wiki = f"data/{dataset}", "data/wiki/documents.jsonl"
         for command in (
             "data convert dpr psgs_w100.tsv data/wiki",
-            f"index bm25 {wiki} data/wiki/index",
+            "index bm25 data/wiki",
             f"data convert {dataset} {source} {folder}/questions --limit 300",
             f"data retrieve {folder}/questions/questions.jsonl {wiki} data/wiki/index {folder}",
             f"augment template {folder}/documents.jsonl",

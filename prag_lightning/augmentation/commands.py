@@ -19,7 +19,7 @@ def augment_with_template(
     """Augment documents from their own sentences, without a language model: a baseline.
 
     Args:
-        documents: JSON Lines of documents: id (or _id), title, text.
+        documents: JSON Lines of documents: id (or _id), title, text; or the folder they are in.
         output: JSON Lines of augmentations; by default augmentations.jsonl beside the documents.
             What is in it already is kept, and not made again.
         num_rewrites: Rewrites of each document: its sentences in other orders.
@@ -46,7 +46,7 @@ def augment_with_transformers(
     """Augment documents with a language model on this machine.
 
     Args:
-        documents: JSON Lines of documents: id (or _id), title, text.
+        documents: JSON Lines of documents: id (or _id), title, text; or the folder they are in.
         output: JSON Lines of augmentations; by default augmentations.jsonl beside the documents.
             What is in it already is kept, and not made again.
         model: Hub name or folder of an instruction-tuned model; demo is the embedded one.
@@ -89,7 +89,7 @@ def augment_with_endpoint(
     Needs prag-lightning[endpoint].
 
     Args:
-        documents: JSON Lines of documents: id (or _id), title, text.
+        documents: JSON Lines of documents: id (or _id), title, text; or the folder they are in.
         output: JSON Lines of augmentations; by default augmentations.jsonl beside the documents.
             What is in it already is kept, and not made again.
         url: Address of the server, up to the version.
@@ -128,12 +128,14 @@ def _augment(documents: Path, output: Path | None, generator: "Generator", rank:
     from prag_lightning.augmentation.outcome_files import failures_file
     from prag_lightning.augmentation.runner import run_augmentation
     from prag_lightning.data.documents import Document, read_unique
+    from prag_lightning.data.folder import documents_file
 
+    documents = documents_file(documents)
     output = output or documents.with_name("augmentations.jsonl")
     todo = read_unique(documents, Document)
     summary = run_augmentation(todo, generator, output, rank)
     if rank == 0:
-        print(summary)
+        print(f"{summary}\naugmentations are in {output}")
         if summary.num_failed:
             print(f"the reasons are in {failures_file(output)}")
     if summary.num_missing:

@@ -55,7 +55,7 @@ class Summary:
         return self.num_documents - self.num_augmented - self.num_failed
 
     def __str__(self) -> str:
-        """Return it in two lines."""
+        """Return it in two lines, in one if no language model was asked."""
         states = {
             "augmented": self.num_augmented,
             "of them before": self.num_before,
@@ -63,11 +63,13 @@ class Summary:
             "not reached": self.num_missing,
         }
         shares = ", ".join(f"{count} {state}" for state, count in states.items() if count)
-        return (
-            f"{self.num_documents} documents: {shares or 'nothing to do'}\n"
-            f"{self.usage.num_requests} requests, {self.usage.num_prompt_tokens} tokens read, "
-            f"{self.usage.num_new_tokens} written, {self.seconds:.1f} s"
-        )
+        lines = [f"{self.num_documents} documents: {shares or 'nothing to do'}"]
+        if self.usage.num_requests:
+            lines.append(
+                f"{self.usage.num_requests} requests, {self.usage.num_prompt_tokens} tokens read, "
+                f"{self.usage.num_new_tokens} written, {self.seconds:.1f} s"
+            )
+        return "\n".join(lines)
 
 
 def run_augmentation(

@@ -40,7 +40,7 @@ def convert(
     if limit is not None:
         entries = first_questions(entries, limit)
     counts = write_entries(counted(entries, "entries"), output_dir)
-    print(f"{', '.join(f'{count} {name}' for name, count in counts.items())}: {output_dir}")
+    print(f"{', '.join(f'{count} {name}' for name, count in counts.items())} in {output_dir}")
 
 
 def retrieve(

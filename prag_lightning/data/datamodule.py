@@ -19,6 +19,7 @@ from prag_lightning.data.encoding import EncodingSteps, EncodingTask, LossOn, pl
 from prag_lightning.data.exemplars import read_exemplars
 from prag_lightning.data.folder import (
     build_missing_index,
+    find_index,
     open_index,
     read_corpus,
     read_documents,
@@ -46,6 +47,8 @@ class DocumentDataModule(LightningDataModule):
     Args:
         folder: Where ``documents.jsonl``, ``augmentations.jsonl``, ``questions.jsonl`` and, if it
             holds more than the documents, ``corpus.jsonl`` are; ``demo`` makes the embedded world.
+            The run lies in ``runs/NAME``, by the folder's name, unless ``trainer.default_root_dir``
+            says where.
         base: Whose tokenizer and chat template are used; follows ``model.base``.
         template: Wording of the prompts: ``direct``, as published, ``chain_of_thought``, or a YAML
             file with the fields of a template.
@@ -139,13 +142,16 @@ class DocumentDataModule(LightningDataModule):
         """Where the files are."""
         if self.folder_name != DEMO:
             return Path(self.folder_name)
-        root = self.trainer.default_root_dir if self.trainer else "."
-        return Path(root) / "data"
+        return self._run_dir / "data"
 
     @property
     def index_dir(self) -> Path:
         """Where the BM25 index is."""
-        return Path(self.trainer.default_root_dir if self.trainer else ".") / "index"
+        return find_index(self.folder, self._run_dir)
+
+    @property
+    def _run_dir(self) -> Path:
+        return Path(self.trainer.default_root_dir if self.trainer else ".")
 
     @property
     def _questions_file(self) -> Path:

@@ -52,10 +52,7 @@ def write_world(
     """
     people = draw_world(split, num_people, seed)
     rng = random.Random(seed)
-    documents = [
-        Document(id=document_id(person.name), title=person.name, text=tell(person, rng))
-        for person in people
-    ]
+    documents = draw_documents(people, rng)
     folder = Path(output_dir)
     write_records(folder / "documents.jsonl", documents)
     write_records(folder / "corpus.jsonl", documents)
@@ -67,6 +64,23 @@ def write_world(
         ],
     )
     write_records(folder / "questions.jsonl", draw_questions(people, rng))
+
+
+def write_texts(output_dir: Path, num_people: int, seed: int, split: Split) -> None:
+    """Write the documents of `write_world` as text files that are named after the people."""
+    documents = draw_documents(draw_world(split, num_people, seed), random.Random(seed))
+    output_dir.mkdir(parents=True, exist_ok=True)
+    for document in documents:
+        file = output_dir / f"{document.title}.txt"
+        file.write_text(f"{document.text}\n", encoding="utf-8")
+
+
+def draw_documents(people: Sequence[Person], rng: random.Random) -> list[Document]:
+    """Return one document about each person."""
+    return [
+        Document(id=document_id(person.name), title=person.name, text=tell(person, rng))
+        for person in people
+    ]
 
 
 def augment(person: Person, document: Document, rng: random.Random) -> Augmentation:
@@ -124,8 +138,11 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--num-people", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--split", choices=get_args(Split), default="test")
+    texts_help = "write the documents only, each as a text file"
+    parser.add_argument("--texts", action="store_true", help=texts_help)
     options = parser.parse_args(args)
-    write_world(options.output_dir, options.num_people, options.seed, options.split)
+    write = write_texts if options.texts else write_world
+    write(options.output_dir, options.num_people, options.seed, options.split)
 
 
 if __name__ == "__main__":

@@ -69,6 +69,11 @@ class IndexManifest(_Manifest):
             os.fsync(out.fileno())
 
 
+def is_index(folder: Path) -> bool:
+    """Return whether a folder holds a whole index."""
+    return (folder / _MANIFEST).is_file()
+
+
 @contextmanager
 def index_under_construction(index_dir: Path) -> Iterator[Path]:
     """Yield an empty folder, which takes the place of ``index_dir`` when the block ends well.
@@ -116,8 +121,10 @@ def read_manifest(
         ValueError: If the index is of another kind or version, or older than its corpus.
     """
     corpus = str(corpus_file) if corpus_file else "CORPUS"
-    build = f"build it: prag index {kind} {corpus} {index_dir}"
-    if not (index_dir / _MANIFEST).is_file():
+    if kind == "dense":
+        corpus += " MODEL"
+    build = f"build it: prag index {kind} {corpus} --index_dir {index_dir}"
+    if not is_index(index_dir):
         raise FileNotFoundError(f"{index_dir}: there is no {kind} index; {build}")
     try:
         text = (index_dir / _MANIFEST).read_text(encoding="utf-8")
@@ -137,7 +144,7 @@ def read_manifest(
 def _is_replaceable(index_dir: Path) -> bool:
     if not index_dir.is_dir():
         return False
-    return (index_dir / _MANIFEST).is_file() or not any(index_dir.iterdir())
+    return is_index(index_dir) or not any(index_dir.iterdir())
 
 
 def _remove(folder: Path) -> None:

@@ -49,13 +49,15 @@ def test_template_writes_beside_the_documents_once(
     source: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _run("template", source, "--num_qas", 2) == 0
-    assert capsys.readouterr().out.startswith("5 documents: 5 augmented\n0 requests")
     output = source.with_name("augmentations.jsonl")
+    expected = f"5 documents: 5 augmented\naugmentations are in {output}\n"
+    assert capsys.readouterr().out == expected
     before = output.read_bytes()
     records = list(read_records(output, Augmentation))
     assert [len(record.qas) for record in records] == [2] * 5
     assert [len(record.rewrites) for record in records] == [1] * 5
-    assert _run("template", source, "--num_qas", 2) == 0
+    # The folder stands for the documents in it.
+    assert _run("template", source.parent, "--num_qas", 2) == 0
     assert "5 augmented, 5 of them before" in capsys.readouterr().out
     assert output.read_bytes() == before
 
@@ -100,7 +102,7 @@ def test_transformers_asks_a_local_model(
 ) -> None:
     # The prompts are too long for it, which it says of each.
     assert _run("transformers", source, "--model", base_dir) == 3
-    assert capsys.readouterr().out.startswith("5 documents: 5 failed\n0 requests")
+    assert capsys.readouterr().out.startswith("5 documents: 5 failed\naugmentations are in")
     failures = source.with_name("augmentations.failed.jsonl").read_text().splitlines()
     assert len(failures) == 5
     assert "leaves no room for max_new_tokens 512" in failures[0]

@@ -25,6 +25,13 @@ def test_same_arguments_write_the_same_bytes(world: Path, tmp_path: Path) -> Non
         assert (tmp_path / name).read_bytes() == (world / name).read_bytes()
 
 
+def test_the_texts_are_those_of_the_documents(world: Path, tmp_path: Path) -> None:
+    main(["--output-dir", str(tmp_path / "a"), "--num-people", "40", "--seed", "3", "--texts"])
+    documents = read_records(world / "documents.jsonl", Document)
+    expected = {f"{document.title}.txt": f"{document.text}\n" for document in documents}
+    assert {file.name: file.read_text() for file in (tmp_path / "a").iterdir()} == expected
+
+
 @pytest.mark.parametrize(
     "change", [{"seed": 4}, {"split": "validation"}, {"num_people": 42}], ids=str
 )

@@ -125,7 +125,9 @@ def test_less_than_one_document_is_refused(retriever: BM25Retriever) -> None:
 
 
 def test_a_missing_index_names_the_command_that_builds_it(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no bm25 index; build it: prag index bm25 CORPUS"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no bm25 index; build it: prag index bm25 CORPUS --index"
+    ):
         BM25Retriever(tmp_path / "none")
 
 

@@ -20,7 +20,9 @@ def test_missing_libraries_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_missing_index_names_the_command_that_builds_it(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no dense index; build it: prag index dense"):
+    with pytest.raises(
+        FileNotFoundError, match="no dense index; build it: prag index dense CORPUS MODEL"
+    ):
         dense.DenseRetriever(tmp_path / "none")
 
 
