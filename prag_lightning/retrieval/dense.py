@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prag_lightning.data.documents import Document, Question
 from prag_lightning.retrieval.base import RetrievedDocument, Retriever
@@ -15,6 +16,9 @@ from prag_lightning.retrieval.index_folder import (
     index_under_construction,
     read_manifest,
 )
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 _VECTORS = "vectors.faiss"
 _IDS = "document_ids.jsonl"
@@ -42,14 +46,17 @@ def build_index(
         batch_size: Documents embedded at once.
 
     Raises:
+        FileNotFoundError: If there is no such model.
         ValueError: If the libraries are missing, there are no documents, or the folder holds
             something else.
     """
     _require_libraries()
     import faiss
-    from sentence_transformers import SentenceTransformer
 
-    encoder = SentenceTransformer(model, trust_remote_code=False)
+    if Path(model).is_dir():
+        # Retrievers may start elsewhere.
+        model = str(Path(model).resolve())
+    encoder = _load_encoder(model)
     corpus = CorpusStamp.of(Path(corpus_file)) if corpus_file else None
     with index_under_construction(Path(index_dir)) as draft:
         index = None
@@ -94,9 +101,9 @@ class DenseRetriever(Retriever):
         self.manifest = read_manifest(folder, "dense", Path(corpus_file) if corpus_file else None)
         _require_libraries()
         import faiss
-        from sentence_transformers import SentenceTransformer
 
-        self._encoder = SentenceTransformer(self.manifest.model, trust_remote_code=False)
+        assert self.manifest.model is not None
+        self._encoder = _load_encoder(self.manifest.model)
         self._index = faiss.read_index(str(folder / _VECTORS))
         with (folder / _IDS).open(encoding="utf-8") as ids:
             self._document_ids: list[str] = [json.loads(line) for line in ids]
@@ -124,6 +131,21 @@ class DenseRetriever(Retriever):
             ]
             for row in zip(scores, numbers, strict=True)
         ]
+
+
+def _load_encoder(model: str) -> "SentenceTransformer":
+    from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        return SentenceTransformer(model, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise FileNotFoundError(
+            f"embedding model '{model}' cannot be loaded ({reason}); give a folder that "
+            "SentenceTransformer.save wrote, or a hub name that this machine can reach"
+        ) from error
 
 
 def _require_libraries() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import time
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -43,6 +44,8 @@ class SearchServer:
         self._max_attempts = max_attempts
         self._backoff_s = backoff_s
         self._client = httpx.Client(base_url=parsed, timeout=timeout_s)
+        # Connections are kept open between requests, as long as there is a server object.
+        weakref.finalize(self, self._client.close)
 
     def send(
         self,

@@ -1,6 +1,16 @@
 """A small HTTP server on loopback that answers like Elasticsearch, and misbehaves on demand.
 
-Its answers have the form of Elasticsearch 8's documented ones, cut to the fields that matter.
+Its answers have the forms that Elasticsearch documents, cut to the fields that matter. Of its
+repository (github.com/elastic/elasticsearch):
+
+- ``_bulk``, and its items with an ``error`` of type and reason only: docs/reference/docs/
+  bulk.asciidoc, "Example with failed actions";
+- ``_msearch``, and ``error`` and ``status`` in place of a search that failed: docs/reference/
+  search/multi-search.asciidoc, "Response body", and test/msearch/10_basic.yml of rest-api-spec,
+  which expects ``root_cause`` there;
+- 429 for one search or the whole request where memory runs short: pull request 156934;
+- ``_mapping``, ``_count``, ``_refresh``, creating an index, and one that is not there (404): as
+  an emulation of OpenSearch 3.8 that others wrote (osmem-server 0.1.6 on PyPI) answers.
 """
 
 import json
@@ -32,7 +42,8 @@ class SearchServerDouble(ThreadingHTTPServer):
         """Return status and JSON of the right answer."""
         if path == "/_bulk":
             items = [self._take(*lines[n : n + 2]) for n in range(0, len(lines), 2)]
-            return 200, {"errors": any(i["index"]["status"] > 299 for i in items), "items": items}
+            errors = any(item["index"]["status"] > 299 for item in items)
+            return 200, {"took": 1, "errors": errors, "items": items}
         if path == "/_msearch":
             responses = [self._find(*lines[n : n + 2]) for n in range(0, len(lines), 2)]
             return 200, {"took": 1, "responses": responses}
@@ -42,11 +53,13 @@ class SearchServerDouble(ThreadingHTTPServer):
             return 200, {"acknowledged": True, "index": index}
         if index not in self.indexes:
             return 404, {
-                "error": _error("index_not_found_exception", "no such index"),
+                "error": _error("index_not_found_exception", f"no such index [{index}]"),
                 "status": 404,
             }
         if action == ["_mapping"]:
             self.mappings[index].update(*lines)
+            if method == "PUT":
+                return 200, {"acknowledged": True}
             return 200, {f"{index}-000001": {"mappings": self.mappings[index]}}
         if action == ["_count"]:
             return 200, {"count": len(self.indexes[index])}
@@ -59,7 +72,8 @@ class SearchServerDouble(ThreadingHTTPServer):
         if status == 201:
             self.indexes[index][document_id] = source
         else:
-            outcome["error"] = _error("es_rejected_execution_exception", "queue is full")
+            kind = "es_rejected_execution" if status == 429 else "mapper_parsing"
+            outcome["error"] = {"type": f"{kind}_exception", "reason": "no"}
         return {"index": outcome}
 
     def _find(self, header: dict[str, Any], search: dict[str, Any]) -> dict[str, Any]:

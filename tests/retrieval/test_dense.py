@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from prag_lightning.data.documents import Document, Question
 from prag_lightning.retrieval import dense
@@ -26,22 +28,73 @@ def test_a_missing_index_names_the_command_that_builds_it(tmp_path: Path) -> Non
         dense.DenseRetriever(tmp_path / "none")
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> str:
-    """A folder with a model that embeds a text as the mean of its words' unit vectors."""
+def require_libraries() -> None:
     if not find_spec("faiss"):
         pytest.skip("faiss is not installed: pip install 'prag-lightning[dense]'")
     pytest.importorskip("sentence_transformers", reason="pip install 'prag-lightning[dense]'")
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
-    from tokenizers import Tokenizer, models, pre_tokenizers
 
+
+def word_tokenizer() -> Tokenizer:
     vocabulary = {word: number for number, word in enumerate(WORDS)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    embedding = StaticEmbedding(tokenizer, embedding_weights=torch.eye(len(WORDS)).numpy())
+    return tokenizer
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    """A folder with a model that embeds a text as the mean of its words' unit vectors."""
+    require_libraries()
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+
+    weights = torch.eye(len(WORDS)).numpy()
+    embedding = StaticEmbedding(word_tokenizer(), embedding_weights=weights)
     SentenceTransformer(modules=[embedding]).save(str(tmp_path / "model"))
     return str(tmp_path / "model")
+
+
+def test_vectors_are_those_of_a_transformer_with_its_own_prompt_for_questions(
+    tmp_path: Path,
+) -> None:
+    require_libraries()
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=2, num_attention_heads=2
+    )
+    bert = BertModel(config).eval()
+    bert.save_pretrained(tmp_path / "bert")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=word_tokenizer(), pad_token="[UNK]")
+    tokenizer.save_pretrained(tmp_path / "bert")
+    modules = [Transformer(str(tmp_path / "bert")), Pooling(16, pooling_mode="mean")]
+    prompts = {"query": "river ", "document": ""}
+    SentenceTransformer(modules=modules, prompts=prompts).save(str(tmp_path / "model"))
+
+    @torch.no_grad()
+    def embed(text: str) -> torch.Tensor:
+        ids = torch.tensor([[WORDS.index(word) for word in text.split()]])
+        return torch.nn.functional.normalize(bert(input_ids=ids)[0][0].mean(0), dim=0)
+
+    dense.build_index(DOCUMENTS, tmp_path / "index", str(tmp_path / "model"))
+    retriever = dense.DenseRetriever(tmp_path / "index")
+    [found] = retriever.retrieve([Question(id="1", question="oslo capital")], top_k=3)
+    vectors = {one.id: embed(f"{one.title} {one.text}") for one in DOCUMENTS}
+    for question, fits in (("river oslo capital", True), ("oslo capital", False)):
+        scores = {one: float(embed(question) @ vector) for one, vector in vectors.items()}
+        assert (dict(found) == pytest.approx(scores, abs=1e-5)) == fits
+    assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+
+
+def test_a_model_that_is_nowhere_is_named_in_one_line(tmp_path: Path) -> None:
+    require_libraries()
+    name = str(tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match=f"embedding model '{name}' cannot be") as refused:
+        dense.build_index(DOCUMENTS, tmp_path / "index", name)
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "index").exists()
 
 
 def test_the_nearest_document_comes_first_with_its_cosine(tmp_path: Path, model: str) -> None:
@@ -58,6 +111,16 @@ def test_the_nearest_document_comes_first_with_its_cosine(tmp_path: Path, model:
     assert retriever.retrieve([], top_k=3) == []
     with pytest.raises(ValueError, match="top_k is 0"):
         retriever.retrieve(questions, top_k=0)
+
+
+def test_a_model_s_folder_is_found_from_elsewhere(
+    tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    dense.build_index(DOCUMENTS, tmp_path / "index", Path(model).name)
+    monkeypatch.chdir(tmp_path.parent)
+    retriever = dense.DenseRetriever(tmp_path / "index")
+    assert retriever.retrieve([Question(id="1", question="rome")], 1)[0][0].document_id == "id/rome"
 
 
 def test_an_index_of_nothing_is_refused(tmp_path: Path, model: str) -> None:
