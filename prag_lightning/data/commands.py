@@ -40,7 +40,8 @@ def convert(
     if limit is not None:
         entries = first_questions(entries, limit)
     counts = write_entries(counted(entries, "entries"), output_dir)
-    print(f"{', '.join(f'{count} {name}' for name, count in counts.items())} in {output_dir}")
+    listed = ", ".join(f"{count} {name}" for name, count in counts.items())
+    print(f"{output_dir}: {listed}")
 
 
 def retrieve(

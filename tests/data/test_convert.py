@@ -59,7 +59,7 @@ def test_the_published_layout_becomes_records_and_a_run_file(
 ) -> None:
     prag_data("convert", "published", SAMPLES / "published", tmp_path / "out")
     assert capsys.readouterr().out == (
-        f"2 documents, 2 augmentations, 2 questions: {tmp_path / 'out'}\n"
+        f"{tmp_path / 'out'}: 2 documents, 2 augmentations, 2 questions\n"
     )
     documents = {
         one.text: one.id for one in read_records(tmp_path / "out/documents.jsonl", Document)
@@ -101,7 +101,7 @@ def test_empty_documents_are_left_out_and_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prag_data("convert", "dpr", SAMPLES / "psgs_w100.tsv", tmp_path)
-    assert capsys.readouterr().out.startswith("2 documents, 1 empty documents left out: ")
+    assert capsys.readouterr().out.endswith(": 2 documents, 1 empty documents left out\n")
 
 
 def test_a_source_with_nothing_in_it_is_told(tmp_path: Path) -> None:
