@@ -64,7 +64,7 @@ def retrieve(
 
     retriever = BM25Retriever(index_dir, corpus)
     counts = write_found(questions, corpus, retriever, output_dir, top_k)
-    print(f"{counts[0]} questions, {counts[1]} documents: {output_dir}")
+    print(f"{output_dir}: {counts[0]} questions, {counts[1]} documents")
 
 
 DATA_COMMANDS: dict[str, Any] = {"convert": convert, "retrieve": retrieve}

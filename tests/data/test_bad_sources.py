@@ -35,6 +35,10 @@ FAULTS: list[tuple[str, str, bytes, str]] = [
     ("popqa", "a.tsv", POPQA + b"1\twho?\tx\n", r"a.tsv:2: 3 fields instead of the header's 4"),
     ("popqa", "a.tsv", POPQA + b"1\twho?\tx\t{}\n", r"a.tsv:2: field 'o_aliases': .* valid list"),
     ("popqa", "a.tsv", POPQA + b"1\twho?\t\t[]\n", r"a.tsv:2: field 'obj': String should have at"),
+    ("popqa", "a.tsv", POPQA + b"1\twho?\tx\t['\\ud800']\n", r"a.tsv:2: .* is no list in JSON or"),
+    ("popqa", "a.tsv", POPQA + b"1\twho?\tx\t[NaN]\n", r"a.tsv:2: .*'\[NaN\]' is no list in JSON"),
+    ("popqa", "a.tsv", POPQA + b"1\twho?\tx\t[1e400]\n", r"a.tsv:2: .*'\[1e400\]' is no list"),
+    ("popqa", "a.tsv", POPQA + b"1\twho?\tx\t" + b"[" * 100_000 + b"\n", r"a.tsv:2: .* is no list"),
     (
         "dpr",
         "a.tsv",
@@ -48,6 +52,14 @@ FAULTS: list[tuple[str, str, bytes, str]] = [
     ("text", "a.txt", b"a\x00b", r"a.txt: a NUL at byte 1"),
     ("jsonl", "a.jsonl", b'{"id": "a", "text": "\\ud800"}', r"a.jsonl:1: Invalid JSON: .*hex esc"),
     ("jsonl", "a.jsonl", b'{"id": "", "text": "x"}', r"a.jsonl:1: field '_?id': String should"),
+    ("flashrag", "a.jsonl", b'{"id": NaN}', r"a.jsonl:1: field 'id': .*, nan is neither a text"),
+    (
+        "flashrag",
+        "a.jsonl",
+        b'{"id": 1, "question": "who?", "golden_answers": ["x", 1e400]}',
+        r"a.jsonl:1: field 'golden_answers': .*, inf is neither a text nor a number",
+    ),
+    ("flashrag", "a.jsonl", b'{"id": 1, "metadata": ' + b"[" * 100_000, r"a.jsonl:1: .* recursion"),
     ("flashrag", "a.jsonl", b'{"id": 1}', r"record 1, id '1': neither a question nor a document"),
     ("squad", "a.json", b'{"data": 1}', r"a.json: data: a JSON array was expected, not int"),
     ("squad", "a.json", b"1", r"a.json: data: a JSON array was expected, not int"),
@@ -89,11 +101,21 @@ def test_a_fault_is_told_with_file_place_and_field(
 
 def test_a_relevance_that_is_no_number_is_told(tmp_path: Path) -> None:
     (tmp_path / "qrels").mkdir()
-    (tmp_path / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\td\tyes\n")
-    with pytest.raises(
-        ValueError, match=r"test.tsv:2: field 'score': Input should be a valid numb"
-    ):
-        list(FORMATS["beir"](tmp_path))
+    for score, problem in {"yes": "a valid number", "1e400": "a finite number"}.items():
+        table = f"query-id\tcorpus-id\tscore\nq\td\t{score}\n"
+        (tmp_path / "qrels" / "test.tsv").write_text(table)
+        with pytest.raises(
+            ValueError, match=f"test.tsv:2: field 'score': Input should be {problem}"
+        ):
+            list(FORMATS["beir"](tmp_path))
+
+
+def test_of_a_key_that_stands_twice_the_last_counts(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"id": "a", "id": "b", "question": "who?"}\n')
+    [entry] = FORMATS["flashrag"](file)
+    assert entry.question is not None
+    assert entry.question.id == "b"
 
 
 @pytest.mark.parametrize("name", ["text", "published"])

@@ -41,7 +41,7 @@ def test_the_folder_holds_the_questions_what_was_found_and_the_ranking(
     corpus: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     retrieve(corpus, "--top_k", "2")
-    assert capsys.readouterr().out == f"2 questions, 3 documents: {corpus / 'found'}\n"
+    assert capsys.readouterr().out == f"{corpus / 'found'}: 2 questions, 3 documents\n"
     # Oslo is in no question.
     assert list(read_records(corpus / "found/documents.jsonl", Document)) == DOCUMENTS[:3]
     assert list(read_records(corpus / "found/questions.jsonl", Question)) == QUESTIONS

@@ -2,12 +2,13 @@
 
 import csv
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import from_json
 
 from prag_lightning.data.documents import Augmentation, Document, Question, first_problem
@@ -36,7 +37,16 @@ Reader = Callable[[Path], Iterator[Entry]]
 class ForeignRecord(BaseModel):
     """A record as others write it: numbers stand for text, unknown fields are passed over."""
 
-    model_config = ConfigDict(frozen=True, coerce_numbers_to_str=True)
+    model_config = ConfigDict(frozen=True, coerce_numbers_to_str=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_what_is_no_number(cls, value: object) -> object:
+        """As text, NaN would be an id or an accepted answer like any other."""
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, float) and not math.isfinite(item):
+                raise ValueError(f"{item} is neither a text nor a number")
+        return value
 
 
 RecordT = TypeVar("RecordT", bound=ForeignRecord)

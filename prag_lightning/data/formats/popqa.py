@@ -1,6 +1,7 @@
 """PopQA (arXiv:2212.10511): questions about entities, popular and not; a table."""
 
 import ast
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -21,14 +22,15 @@ from prag_lightning.data.formats.entries import (
 
 def _parse_list(field: str) -> object:
     """Return a list that was written as JSON or as a Python literal."""
-    try:
-        return from_json(field)
-    except ValueError:
-        pass
-    try:
-        return ast.literal_eval(field)
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
-        raise ValueError(f"'{field[:80]}' is no list in JSON or Python") from error
+    for parse in (from_json, ast.literal_eval):
+        try:
+            parsed: object = parse(field)
+            # Half a surrogate pair is no text that could be written, and infinity no number.
+            json.dumps(parsed, ensure_ascii=False, allow_nan=False).encode()
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            continue
+        return parsed
+    raise ValueError(f"'{field[:80]}' is no list in JSON or Python")
 
 
 class _Row(ForeignRecord):
