@@ -7,5 +7,5 @@ page=$(mktemp -d)
 trap 'rm -rf "$page"' EXIT
 prag report "$1" --output "$page/report.html"
 chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=900,740 \
-  --screenshot="$page/report.png" "file://$page/report.html"
+  --screenshot="$page/report.png" "file://$page/report.html" 2>/dev/null
 pngquant --force --output "$(dirname "$0")/report.png" 64 "$page/report.png"
