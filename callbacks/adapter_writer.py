@@ -51,7 +51,9 @@ class AdapterWriter(Callback):
         self.failures: dict[str, str] = {}
         self._store: AdapterStore | None = None
         self._pending: deque[Future[None]] = deque()
+        # Documents whose prompts were cut, or are longer than the base was made for.
         self._cut: set[str] = set()
+        self._too_long: set[str] = set()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the store, tell the data module what it holds, and see whether the rest fits.
@@ -98,6 +100,7 @@ class AdapterWriter(Callback):
     ) -> None:
         """Hand the adapters of finished documents to the writer."""
         self._cut |= batch.cut_documents
+        self._too_long |= batch.documents_beyond(cast(ParametricRAG, pl_module).num_positions)
         if batch.ends:
             slots = cast(ParametricRAG, pl_module).slots
             copies = [_begin_copy(tensor) for tensor in slots.finished(list(batch.ends))]
@@ -123,11 +126,7 @@ class AdapterWriter(Callback):
         self._store.close()
         where = cast(ParametricRAG, pl_module).store_dir
         print(f"{self._name}{len(ids) - len(missing)} of {len(ids)} documents are in {where}")
-        if self._cut:
-            print(
-                f"{self._name}{len(self._cut)} documents were cut to data.max_tokens "
-                f"{self._data.max_tokens}: {_first_of(self._cut)}"
-            )
+        self._say_lengths(cast(ParametricRAG, pl_module).num_positions)
         for document_id in missing:
             reason = self.failures.setdefault(document_id, "it was not trained to its end")
             print(f"{self._name}not encoded: {document_id}: {reason}")
@@ -177,6 +176,14 @@ class AdapterWriter(Callback):
     def _wait(self) -> None:
         while self._pending:
             self._pending.popleft().result()
+
+    def _say_lengths(self, num_positions: int | None) -> None:
+        limit = f"data.max_tokens {self._data.max_tokens}"
+        beyond = f"beyond the {num_positions} tokens that the base was made for; lower {limit}"
+        for what, documents in ((f"cut to {limit}", self._cut), (beyond, self._too_long)):
+            if documents:
+                named = _first_of(documents)
+                print(f"{self._name}documents with prompts {what}: {len(documents)} ({named})")
 
     def _write_warm_start(self, folder: Path) -> None:
         """Write the warm start as a folder that ``--warm_start.path`` and PEFT read.

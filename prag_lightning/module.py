@@ -110,6 +110,15 @@ class ParametricRAG(LightningModule):
         self.bank = AdapterBank(self.base, self.lora, num_slots)
 
     @property
+    def num_positions(self) -> int | None:
+        """How many tokens the base was made for; None where it does not say."""
+        assert self.base is not None
+        positions: int | None = getattr(
+            self.base.config.get_text_config(), "max_position_embeddings", None
+        )
+        return positions
+
+    @property
     def store_dir(self) -> str:
         """Where the adapters are."""
         return self.store or str(Path(self.trainer.default_root_dir) / "adapters")

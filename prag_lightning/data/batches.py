@@ -97,6 +97,12 @@ class EncodingBatch:
         """Those of which a prompt was cut to make it fit."""
         return {self.documents[row.slot] for row in self.rows if row.is_cut}
 
+    def documents_beyond(self, num_tokens: int | None) -> set[str]:
+        """Return those with a prompt of more tokens than this; None is no limit."""
+        if num_tokens is None:
+            return set()
+        return {self.documents[row.slot] for row in self.rows if len(row.ids) > num_tokens}
+
     @property
     def num_tokens(self) -> int:
         """Tokens of prompts, without padding."""

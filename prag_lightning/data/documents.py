@@ -147,5 +147,5 @@ def read_unique(file: str | os.PathLike[str], record_type: type[IdentifiedT]) ->
                 f"{number}; keep one of them, or give each its own id"
             )
     if num_repeated := num_records - len(by_id):
-        print(f"{file}: {num_repeated} lines repeat an earlier one, and count once")
+        print(f"{file}: lines that repeat an earlier one, and count once: {num_repeated}")
     return [record for _, record in by_id.values()]

@@ -143,16 +143,21 @@ def test_a_document_of_100_000_tokens_is_cut_and_that_is_said(
     assert len(text) > 100_000
     options = ["--data.max_tokens", "200"]
     assert fit(base_dir, tmp_path, tmp_path / "run", *options) == DONE
-    assert "1 documents were cut to data.max_tokens 200: long\n" in capfd.readouterr().out
+    assert "documents with prompts cut to data.max_tokens 200: 1 (long)\n" in capfd.readouterr().out
     # Its first words were read, and no others: another end gives the same adapter.
     write_folder(tmp_path / "other", {"long": text[:2000], "short": "Lund is a town."})
     assert fit(base_dir, tmp_path / "other", tmp_path / "again", *options) == DONE
     found, again = (stored(tmp_path / name / "adapters")["long"] for name in ("run", "again"))
     torch.testing.assert_close(found, again, rtol=0, atol=0.02)
     capfd.readouterr()
+    # The base was made for 512.
+    assert fit(base_dir, tmp_path, tmp_path / "long", "--data.max_tokens", "700") == DONE
+    said = "documents with prompts beyond the 512 tokens that the base was made for; lower data."
+    assert said in capfd.readouterr().out
     write_folder(tmp_path / "other", {"short": "Lund is a town."})
     assert fit(base_dir, tmp_path / "other", tmp_path / "whole", *options) == DONE
-    assert "were cut" not in capfd.readouterr().out
+    out = capfd.readouterr().out
+    assert "documents with prompts" not in out
 
 
 def test_a_line_that_stands_twice_counts_once_and_that_is_said(
@@ -163,7 +168,7 @@ def test_a_line_that_stands_twice_counts_once_and_that_is_said(
     (tmp_path / "documents.jsonl").write_text(lines + lines.splitlines()[0] + "\n")
     assert fit(base_dir, tmp_path, tmp_path / "run") == DONE
     out = capfd.readouterr().out
-    assert "documents.jsonl: 1 lines repeat an earlier one, and count once" in out
+    assert "documents.jsonl: lines that repeat an earlier one, and count once: 1" in out
     assert "2 of 2 documents are in" in out
 
 
