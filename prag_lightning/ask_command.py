@@ -78,7 +78,7 @@ def ask(
     console = Console()
     with console.status(f"loading {run_dir}"):
         from prag_lightning.answerer import Answerer
-        from prag_lightning.trainer_cli import quiet
+        from prag_lightning.quiet import quiet
 
         quiet()
         answerer = Answerer.from_run(run_dir, **given)

@@ -1,16 +1,12 @@
 """The commands that run a Trainer: ``prag fit``, ``prag test`` and ``prag predict``."""
 
-import logging
 import os
 import signal
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
-import transformers
-from jsonargparse._deprecated import JsonargparseDeprecationWarning
 from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -22,6 +18,7 @@ from prag_lightning.data.datamodule import DocumentDataModule
 from prag_lightning.exit_status import DONE, INTERRUPTED, SOME_FAILED, TERMINATED, TRY_AGAIN
 from prag_lightning.module import ParametricRAG
 from prag_lightning.progress import UnitProgressBar
+from prag_lightning.quiet import quiet
 from prag_lightning.run_folder import default_run_dir
 from prag_lightning.shipped_configs import with_config_files
 from prag_lightning.strategies import PER_DOCUMENT, LostProcessError, PerDocumentStrategy
@@ -172,24 +169,3 @@ def run_trainer_command(args: Sequence[str]) -> int:
     strategy = cli.trainer.strategy
     others_failed = isinstance(strategy, PerDocumentStrategy) and strategy.some_failed
     return SOME_FAILED if writer.failures or others_failed else DONE
-
-
-def quiet() -> None:
-    """Silence what other libraries say about themselves, and nothing about the run."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    # Says in every layer and step that 8-bit layers read float16.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    warnings.filterwarnings("ignore", "LightningCLI's args parameter is intended")
-    warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.")
-    # The matrices of a bank are views; their gradients, too.
-    warnings.filterwarnings("ignore", "grad and param do not obey the gradient layout contract")
-    # Nothing is left to encode: the run says so itself.
-    warnings.filterwarnings("ignore", "Total length of .* across ranks is zero")
-    # The base is frozen, without dropout, on purpose.
-    warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
-    warnings.filterwarnings("ignore", category=JsonargparseDeprecationWarning)

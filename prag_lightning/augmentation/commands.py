@@ -63,7 +63,9 @@ def augment_with_transformers(
     from lightning.pytorch.utilities import rank_zero_only
 
     from prag_lightning.augmentation.transformers_generator import TransformersGenerator
+    from prag_lightning.quiet import quiet
 
+    quiet()
     order = Order(num_rewrites, num_qas, max_attempts, seed)
     generator = TransformersGenerator(model, order, sampling, batch_size, devices, dtype)
     rank: int = rank_zero_only.rank  # type: ignore[attr-defined]

@@ -67,11 +67,11 @@ def _parse(args: Sequence[str]) -> tuple[list[str], list[str]]:
 def _sweep(overs: Sequence[str], words: Sequence[str], run_command: "RunCommand | None") -> int:
     from rich.console import Console
 
+    from prag_lightning.quiet import quiet
     from prag_lightning.shipped_configs import with_config_files
     from prag_lightning.sweep.plan import SweepPlanner
     from prag_lightning.sweep.results import DONE_STATUS, result_table, write_table
     from prag_lightning.sweep.runs import SweepRunner, run_process
-    from prag_lightning.trainer_cli import quiet
 
     quiet()
     planner = SweepPlanner(with_config_files(words))

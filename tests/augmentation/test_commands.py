@@ -206,6 +206,7 @@ def test_two_processes_say_together_what_one_says_alone(source: Path, tmp_path: 
             check=False,
         )
         assert done.returncode == 3, done.stderr
+        assert done.stderr == ""
         # The time and the name of the file differ.
         printed.append(done.stdout.rpartition(" written")[0])
     assert printed[0] == printed[1]
