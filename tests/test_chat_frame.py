@@ -69,3 +69,10 @@ def test_a_chat_template_that_drops_the_user_s_words_is_refused() -> None:
     tokenizer.chat_template = "{% for m in messages %}<|{{ m.role }}|>{% endfor %}"
     with pytest.raises(ValueError, match=r"leaves the user's words out; use a tokenizer"):
         PromptEncoder(tokenizer).encode_generation(QUESTION)
+
+
+def test_another_chat_template_is_another_wording_of_the_recipe() -> None:
+    templates = ("tokens", "lines", "none")
+    wordings = {PromptEncoder(tokenizer_with(name)).wording for name in templates}
+    assert len(wordings) == 3
+    assert PromptEncoder(tokenizer_with("lines")).wording in wordings
