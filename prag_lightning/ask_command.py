@@ -24,9 +24,9 @@ _NUM_SLOTS = 8
 
 def run_ask(args: Sequence[str]) -> int:
     """Run ``prag ask`` and return its exit status."""
-    from jsonargparse import ArgumentParser
+    from prag_lightning.one_line_parser import OneLineParser
 
-    parser = ArgumentParser(prog="prag ask", description="Answer questions from a run's documents.")
+    parser = OneLineParser(prog="prag ask", description="Answer questions from a run's documents.")
     parser.add_argument("question", nargs="?", type=str, help="What is asked.")
     parser.add_argument("--interactive", action="store_true", help="Ask for questions, one a line.")
     encode_help = "First encode those documents found that have no adapter."
@@ -82,10 +82,12 @@ def ask(
 
         quiet()
         answerer = Answerer.from_run(run_dir, **given)
+    remedy = "" if encode_missing else "; --encode-missing encodes them"
     for text in _questions(question, interactive):
         if encode_missing:
             _encode_missing(answerer, text, run_dir)
-        _show(console, [answerer.answer([text], method)[0] for method in methods], answerer)
+        answers = [answerer.answer([text], method)[0] for method in methods]
+        _show(console, answers, answerer, remedy)
 
 
 def _questions(question: str | None, interactive: bool) -> Iterator[str]:
@@ -105,8 +107,17 @@ def _questions(question: str | None, interactive: bool) -> Iterator[str]:
         yield line
 
 
-def _show(console: "Console", answers: "Sequence[Answer]", answerer: "Answerer") -> None:
-    """Print one question's answers, and then the documents that any of them used."""
+def _show(
+    console: "Console", answers: "Sequence[Answer]", answerer: "Answerer", remedy: str
+) -> None:
+    """Print one question's answers, and then the documents that any of them used.
+
+    Args:
+        console: Where they are printed.
+        answers: One of each method.
+        answerer: Whose they are.
+        remedy: What can be done about documents that have no adapter.
+    """
     from rich.markup import escape
     from rich.table import Table
 
@@ -135,7 +146,7 @@ def _show(console: "Console", answers: "Sequence[Answer]", answerer: "Answerer")
     console.print(table)
     if missing:
         listed = escape(", ".join(missing))
-        console.print(f"without an adapter: {listed}; --encode-missing encodes them")
+        console.print(f"without an adapter: {listed}{remedy}")
 
 
 def _encode_missing(answerer: "Answerer", question: str, run_dir: Path) -> None:

@@ -97,7 +97,9 @@ def _run_function(command: str, args: list[str]) -> int:
         return int(function(args))
     from jsonargparse import auto_cli
 
-    auto_cli(function, args=args, prog=f"prag {command}")
+    from prag_lightning.one_line_parser import OneLineParser
+
+    auto_cli(function, args=args, prog=f"prag {command}", parser_class=OneLineParser)
     return DONE
 
 

@@ -17,6 +17,7 @@ from prag_lightning.callbacks import AdapterWriter, EncodingLog, MergedEvaluatio
 from prag_lightning.data.datamodule import DocumentDataModule
 from prag_lightning.exit_status import DONE, INTERRUPTED, SOME_FAILED, TERMINATED, TRY_AGAIN
 from prag_lightning.module import ParametricRAG
+from prag_lightning.one_line_parser import OneLineErrors
 from prag_lightning.progress import UnitProgressBar
 from prag_lightning.quiet import quiet
 from prag_lightning.run_folder import default_run_dir
@@ -30,14 +31,8 @@ _FORCED = {
 }
 
 
-class OneLineParser(LightningArgumentParser):
-    """Says what is wrong in one line, without the hundred options that are right."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print the message and end with status 2."""
-        command = self.prog.replace(" [options]", "")
-        print(f"{command}: {' '.join(message.split())}", file=sys.stderr)
-        raise SystemExit(2)
+class TrainerParser(OneLineErrors, LightningArgumentParser):
+    """The parser of the commands that run a Trainer."""
 
 
 class RunConfig(SaveConfigCallback):
@@ -88,7 +83,7 @@ class PragCLI(LightningCLI):
             seed_everything_default=0,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
-            parser_class=OneLineParser,
+            parser_class=TrainerParser,
             parser_kwargs={"prog": "prag"},
             trainer_defaults={
                 "max_epochs": 1,

@@ -167,6 +167,9 @@ def test_a_warm_start_is_where_training_starts(
     ("words", "message"),
     [
         (["fitt"], "there is no command 'fitt'; did you mean 'fit'?"),
+        (["ask", "Who?", "--methods", "[own]"], 'prag ask: Parser key "methods"'),
+        (["augment", "template", "x", "--num_qas", "some"], "prag augment template: Parser key"),
+        (["index", "bm52", "x"], "bm52"),
         (["fit", "--config", "nowhere.yaml"], "nowhere.yaml"),
         (["fit", "--model.lora.rnk", "3"], "--model.lora.rnk"),
         (["fit", "--model.lora.rank", "x"], "model.lora.rank"),
