@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from benchmarks.measure import now
 from prag_lightning.adapters.bank import AdapterBank
-from prag_lightning.callbacks import AdapterWriter, WarmStart
+from prag_lightning.callbacks import AdapterWriter, EncodingLog, WarmStart
 from prag_lightning.data.datamodule import DocumentDataModule
 from prag_lightning.module import ParametricRAG
 
@@ -75,7 +75,7 @@ class BankEncoder:
                 enable_model_summary=False,
                 enable_progress_bar=False,
                 default_root_dir=root,
-                callbacks=[WarmStart(), AdapterWriter(), clock],
+                callbacks=[WarmStart(), AdapterWriter(), EncodingLog(), clock],
             )
             with redirect_stdout(None):
                 trainer.fit(self.module, data)
