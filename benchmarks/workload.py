@@ -14,7 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrai
 
 from prag_lightning.data.datamodule import DocumentDataModule
 from prag_lightning.data.documents import Augmentation, Document, QuestionAnswer, write_records
-from prag_lightning.prompts import PromptTemplate
+from prag_lightning.templates import PromptTemplate
 
 SizeName = Literal["smoke", "tiny", "medium", "llama-1b"]
 

@@ -18,10 +18,11 @@ from prag_lightning.data.questions import QuestionBatches
 from prag_lightning.merging import AdapterMerger, answers_with_evidence
 from prag_lightning.metrics import Scoring
 from prag_lightning.module import ParametricRAG
-from prag_lightning.prompts import PromptEncoder, PromptTemplate, TemplateName, find_template
+from prag_lightning.prompts import PromptEncoder
 from prag_lightning.retrieval.base import RetrievedDocument, Retriever
 from prag_lightning.run_settings import read_run
 from prag_lightning.scores import Answer
+from prag_lightning.templates import PromptTemplate, TemplateName, find_template
 
 # Those that need no gold documents.
 AnswerMethod = Literal["closed_book", "rag", "prag", "combine"]

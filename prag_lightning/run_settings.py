@@ -10,9 +10,9 @@ from jsonargparse import ArgumentParser
 from prag_lightning.adapters.warm_start import WarmStartSource
 from prag_lightning.data.folder import find_index
 from prag_lightning.demo import DEMO
-from prag_lightning.prompts import PromptTemplate, TemplateName, find_template
 from prag_lightning.retrieval.base import Retriever
 from prag_lightning.run_folder import settings_file
+from prag_lightning.templates import PromptTemplate, TemplateName, find_template
 
 _DTYPES = {"bf16-true": "bfloat16", "16-true": "float16"}
 _OF_MODEL = ("base", "dtype", "quantization", "max_new_tokens", "trust_remote_code")

@@ -17,8 +17,9 @@ from prag_lightning.data.documents import Augmentation, Document, read_records
 from prag_lightning.data.encoding import document_prompts
 from prag_lightning.demo.world import write_world
 from prag_lightning.metrics import extract_answer
-from prag_lightning.prompts import TEMPLATES, Exemplar, PromptEncoder
+from prag_lightning.prompts import PromptEncoder
 from prag_lightning.scores import Prediction
+from prag_lightning.templates import TEMPLATES, Exemplar
 from tests.conftest import tiny_base, tiny_tokenizer
 from tests.reference import encode_sequentially
 

@@ -4,23 +4,17 @@ from hypothesis import strategies as st
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
-from prag_lightning.prompts import (
+from prag_lightning.prompts import PromptEncoder
+from prag_lightning.templates import (
     TEMPLATES,
     Exemplar,
-    PromptEncoder,
     PromptTemplate,
-    clean_answer,
-    clean_question,
 )
 from tests.conftest import tiny_tokenizer
 
 PASSAGES = ["Ada was born in Paris.", "Bo was not."]
 QUESTION = "Where was Ada born?"
 _TOKENIZER = tiny_tokenizer()
-INSTRUCTION = (
-    "You should answer the question by referring to the knowledge provided below and integrating "
-    "your own knowledge.\n"
-)
 # A chat template of another shape: line breaks around the words, and a beginning-of-text token.
 LINES = (
     "<|end|>{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}<|end|>\n{% endfor %}"
@@ -51,17 +45,6 @@ def tokens(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
     return ids
 
 
-def test_the_user_s_turn_is_the_published_one() -> None:
-    assert PromptTemplate().user_text(" Where was Ada born ? ", PASSAGES) == (
-        INSTRUCTION + "Passage 1: Ada was born in Paris.\nPassage 2: Bo was not.\n"
-        "\n\nQuestion: Where was Ada born?"
-    )
-
-
-def test_the_user_s_turn_without_documents_keeps_the_published_empty_lines() -> None:
-    assert PromptTemplate().user_text(QUESTION) == INSTRUCTION + "\n\nQuestion: Where was Ada born?"
-
-
 def test_a_plain_text_has_no_turns_and_begins_as_the_tokenizer_begins_texts() -> None:
     tokenizer = tiny_tokenizer()
     words = tokens(tokenizer, "Ada was born.")
@@ -75,51 +58,6 @@ def test_a_plain_text_has_no_turns_and_begins_as_the_tokenizer_begins_texts() ->
     )
     assert PromptEncoder(tokenizer).encode_plain("Ada was born.").ids == [begin, *words]
     assert PromptEncoder(tokenizer).encode_plain("Ada was born.", 2) == ([begin, words[0]], 0, True)
-
-
-def test_the_assistant_s_turn_is_the_published_one() -> None:
-    assert PromptTemplate().assistant_text(" Paris ") == "The answer is Paris."
-
-
-@pytest.mark.parametrize(
-    ("raw", "clean"),
-    [
-        ("who", "who?"),
-        ("who?", "who?"),
-        (" who ? ", "who?"),
-        ("who??", "who?"),
-        ("who ? ?", "who?"),
-        ("who? me", "who? me?"),
-        ("\u00bfquién\u00a0?", "\u00bfquién?"),
-    ],
-)
-def test_a_question_ends_in_one_question_mark(raw: str, clean: str) -> None:
-    assert clean_question(raw) == clean
-
-
-@given(st.text(st.sampled_from("ab? \n\t\u00a0.")))
-def test_cleaning_a_question_takes_away_nothing_but_its_end_and_is_done_once(text: str) -> None:
-    clean = clean_question(text)
-    words = clean[:-1]
-    assert clean[-1] == "?"
-    assert words == words.rstrip()
-    assert not words.endswith("?")
-    assert text.strip().startswith(words)
-    assert clean_question(clean) == clean
-
-
-@pytest.mark.parametrize(
-    ("raw", "clean"),
-    [("Paris", "Paris."), (" Paris. ", "Paris."), ("D.C.", "D.C."), ("why?", "why?.")],
-)
-def test_an_answer_ends_in_a_full_stop(raw: str, clean: str) -> None:
-    assert clean_answer(raw) == clean
-
-
-def test_braces_in_a_document_or_a_question_are_plain_characters() -> None:
-    text = PromptTemplate().user_text("What is {question}?", ["f{0} {passages} {}"])
-    assert "Passage 1: f{0} {passages} {}\n" in text
-    assert text.endswith("Question: What is {question}?")
 
 
 @pytest.mark.parametrize("template", ["tokens", "lines", "none"])
@@ -233,21 +171,6 @@ EXEMPLAR = Exemplar(
 )
 
 
-def test_a_chain_of_thought_stands_between_exemplars_documents_and_the_answer() -> None:
-    assert REASONING.user_text(QUESTION, PASSAGES, [EXEMPLAR, EXEMPLAR]) == (
-        "Question: Where was Cy born?\n"
-        "Answer: Cy is the son of Di. Di lived in Lund. So the answer is Lund.\n\n"
-        * 2
-        + "Passage 1: Ada was born in Paris.\nPassage 2: Bo was not.\n\n"
-        "Think step by step before you answer.\n\nQuestion: Where was Ada born?"
-    )
-    assert REASONING.assistant_text("Paris", "Ada was born in Paris") == (
-        "Answer: Ada was born in Paris. So the answer is Paris."
-    )
-    assert REASONING.reasons
-    assert not TEMPLATES["direct"].reasons
-
-
 def test_a_model_that_reasons_is_trained_on_what_it_is_shown_and_asked_to_say() -> None:
     encoder = PromptEncoder(_TOKENIZER, REASONING, (EXEMPLAR,))
     ids, num_user_tokens, _ = encoder.encode_training(
@@ -274,24 +197,6 @@ def test_the_wording_tells_exemplars_and_templates_apart() -> None:
         PromptEncoder(_TOKENIZER, REASONING, (EXEMPLAR, EXEMPLAR)),
     ]
     assert len({encoder.wording for encoder in encoders}) == 4
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"user": "{passages}"}, r"'user' is '{passages}'; its fields are .* mind {question}"),
-        ({"user": "{passages}{question}{name}"}, r"mind {name} \(and write other braces twice\)"),
-        ({"user": "{passages}{question"}, "'user' is .*expected '}'"),
-        ({"passage": "{number}"}, "'passage' is .* mind {text}"),
-        ({"exemplar": "{question}"}, "'exemplar' is .* mind {answer}"),
-        ({"assistant": "The answer is"}, "'assistant' is .* mind none of them"),
-        ({"assistant_start": "The answer is "}, "must end without a space"),
-        ({"assistant_start": "So"}, r"'assistant' \('The answer is {answer}'\) begin with it"),
-    ],
-)
-def test_a_template_with_other_fields_is_refused(fields: dict[str, str], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        PromptTemplate(**fields)
 
 
 def test_exemplars_without_a_place_in_the_template_are_refused() -> None:

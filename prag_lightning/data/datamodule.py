@@ -33,9 +33,10 @@ from prag_lightning.data.questions import (
 )
 from prag_lightning.data.warm_up import as_document, as_task, read_pairs, refuse_overlap
 from prag_lightning.demo import DEMO
-from prag_lightning.prompts import PromptEncoder, PromptTemplate, TemplateName, find_template
+from prag_lightning.prompts import PromptEncoder
 from prag_lightning.retrieval.base import RetrievedDocument, Retriever
 from prag_lightning.strategies import wait_for_file
+from prag_lightning.templates import PromptTemplate, TemplateName, find_template
 
 if TYPE_CHECKING:
     from prag_lightning.module import ParametricRAG

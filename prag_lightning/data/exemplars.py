@@ -6,7 +6,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from prag_lightning.data.documents import first_problem
 from prag_lightning.demo import DEMO
-from prag_lightning.prompts import Exemplar
+from prag_lightning.templates import Exemplar
 
 _DEMO_FILE = Path(__file__).parents[1] / "demo" / "exemplars.json"
 _LIST = TypeAdapter(list[Exemplar])

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from prag_lightning.data.documents import Augmentation, Document, Question, read_records
 from prag_lightning.data.encoding import EncodingTask, TrainingPrompt
-from prag_lightning.prompts import clean_question
+from prag_lightning.templates import clean_question
 
 # The id under which the warm start is encoded, and the name of its folder.
 WARM_START_ID = "warm_start"

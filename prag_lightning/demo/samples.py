@@ -26,7 +26,7 @@ from prag_lightning.demo.people import (
     tell_differently,
 )
 from prag_lightning.demo.relations import RELATIONS, Relation
-from prag_lightning.prompts import TEMPLATES
+from prag_lightning.templates import TEMPLATES
 
 Turn = tuple[str, str]
 """What the user says, and what the assistant answers."""

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from prag_lightning.data.exemplars import read_exemplars
-from prag_lightning.prompts import Exemplar
+from prag_lightning.templates import Exemplar
 
 
 def test_exemplars_are_read_from_a_json_list_whatever_else_it_says(tmp_path: Path) -> None:

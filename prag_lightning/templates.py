@@ -1,0 +1,150 @@
+"""The wording of prompts: the published one, a chain of thought, or a user's own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from string import Formatter
+from typing import Literal
+
+TemplateName = Literal["direct", "chain_of_thought"]
+
+
+@dataclass(frozen=True)
+class Exemplar:
+    """A question and its answer, written out as the model is to answer, as an example."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class PromptTemplate:
+    """The wording of a prompt; by default the published one (Su et al. 2025, arXiv:2501.15915).
+
+    Args:
+        user: The user's turn; fields ``{passages}``, ``{question}`` and, if it takes examples,
+            ``{exemplars}``.
+        passage: One document of it; fields ``{number}``, from 1, and ``{text}``.
+        exemplar: One example of it; fields ``{question}`` and ``{answer}``.
+        assistant: The assistant's turn in training; fields ``{answer}`` and ``{full_answer}``.
+        assistant_start: How the assistant's turn begins in generation. It ends without a space,
+            for a space belongs to the token of the word after it.
+
+    Raises:
+        ValueError: If a field is unknown or missing, or the assistant's turn does not begin with
+            ``assistant_start``.
+    """
+
+    user: str = (
+        "You should answer the question by referring to the knowledge provided below and "
+        "integrating your own knowledge.\n{passages}\n\nQuestion: {question}"
+    )
+    passage: str = "Passage {number}: {text}\n"
+    exemplar: str = "Question: {question}\nAnswer: {answer}\n\n"
+    assistant: str = "The answer is {answer}"
+    assistant_start: str = "The answer is"
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        _check_fields("user", self.user, {"passages", "question"}, {"exemplars"})
+        _check_fields("passage", self.passage, {"text"}, {"number"})
+        _check_fields("exemplar", self.exemplar, {"question", "answer"})
+        _check_fields("assistant", self.assistant, set(), {"answer", "full_answer"})
+        start = self.assistant_start
+        if start != start.rstrip() or not self.assistant.startswith(start):
+            raise ValueError(
+                f"the template's 'assistant_start' is {start!r}; it must end without a space, and "
+                f"'assistant' ({self.assistant!r}) begin with it"
+            )
+
+    @property
+    def reasons(self) -> bool:
+        """Whether the answer comes at the end of a chain of thought."""
+        return "full_answer" in _fields(self.assistant)
+
+    @property
+    def takes_exemplars(self) -> bool:
+        """Whether there is a place for examples."""
+        return "exemplars" in _fields(self.user)
+
+    def user_text(
+        self, question: str, passages: Sequence[str] = (), exemplars: Sequence[Exemplar] = ()
+    ) -> str:
+        """Return the user's turn about ``question``, with ``passages`` and ``exemplars`` in it."""
+        numbered = (
+            self.passage.format(number=number, text=text)
+            for number, text in enumerate(passages, start=1)
+        )
+        return self.user.format(
+            passages="".join(numbered),
+            question=clean_question(question),
+            exemplars=self.exemplar_text(exemplars),
+        )
+
+    def exemplar_text(self, exemplars: Sequence[Exemplar]) -> str:
+        """Return the examples as they stand in the user's turn."""
+        return "".join(self.exemplar.format(**vars(exemplar)) for exemplar in exemplars)
+
+    def assistant_text(self, answer: str, full_answer: str | None = None) -> str:
+        """Return the assistant's turn that gives ``answer``, said in a sentence if it reasons."""
+        return self.assistant.format(
+            answer=clean_answer(answer), full_answer=clean_answer(full_answer or answer)
+        )
+
+
+def _fields(text: str) -> set[str]:
+    return {name for _, name, _, _ in Formatter().parse(text) if name is not None}
+
+
+def _check_fields(
+    name: str, text: str, required: set[str], allowed: set[str] | frozenset[str] = frozenset()
+) -> None:
+    try:
+        found = _fields(text)
+    except ValueError as error:
+        raise ValueError(f"the template's '{name}' is {text!r}: {error}") from error
+    wrong = sorted((required - found) | (found - required - allowed))
+    if wrong or not found:
+        known = ", ".join(f"{{{field}}}" for field in sorted(required | allowed))
+        named = ", ".join(f"{{{field}}}" for field in wrong) or "none of them"
+        raise ValueError(
+            f"the template's '{name}' is {text!r}; its fields are {known}: mind {named} "
+            "(and write other braces twice)"
+        )
+
+
+TEMPLATES: dict[TemplateName, PromptTemplate] = {
+    "direct": PromptTemplate(),
+    # Our own wording of the published experiments' other prompt.
+    "chain_of_thought": PromptTemplate(
+        user="{exemplars}{passages}\nThink step by step before you answer.\n\nQuestion: {question}",
+        assistant="Answer: {full_answer} So the answer is {answer}",
+        assistant_start="Answer:",
+    ),
+}
+
+
+def find_template(template: PromptTemplate | TemplateName) -> PromptTemplate:
+    """Return the template of a name; a template is itself."""
+    return template if isinstance(template, PromptTemplate) else TEMPLATES[template]
+
+
+def clean_question(question: str) -> str:
+    """Return the question stripped, ending in exactly one question mark.
+
+    >>> clean_question(" who ? ?")
+    'who?'
+    """
+    words = question.strip()
+    while words.endswith("?"):
+        words = words.rstrip("?").rstrip()
+    return words + "?"
+
+
+def clean_answer(answer: str) -> str:
+    """Return the answer stripped, ending in a full stop.
+
+    >>> clean_answer("Paris ")
+    'Paris.'
+    """
+    answer = answer.strip()
+    return answer if answer.endswith(".") else answer + "."
