@@ -80,7 +80,11 @@ def peft_answer(row: Tensor, start: Tensor, rows: dict[str, Tensor], merge: Merg
         max_new_tokens=NUM_NEW_TOKENS,
         do_sample=False,
         pad_token_id=tiny_tokenizer().pad_token_id,
-        eos_token_id=tiny_tokenizer().eos_token_id,
+        # Both end an answer: the model's own token, and the tokenizer's.
+        eos_token_id=[
+            cast(Any, base).generation_config.eos_token_id,
+            tiny_tokenizer().eos_token_id,
+        ],
     )
     return ids[0, len(row) :].tolist()
 

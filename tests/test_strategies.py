@@ -203,7 +203,7 @@ def test_a_killed_process_is_named_and_the_next_run_does_the_rest(
     root = tmp_path / "run"
     words = [
         *(sys.executable, "-m", "prag_lightning", "fit", *options(base_dir, world, root)),
-        *("--data.passes", "20", "--trainer.strategy", "per_document", "--trainer.devices", "2"),
+        *("--data.passes", "6", "--trainer.strategy", "per_document", "--trainer.devices", "2"),
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     first = subprocess.Popen(
