@@ -22,7 +22,7 @@ from prag_lightning.prompts import PromptEncoder
 from prag_lightning.retrieval.base import RetrievedDocument, Retriever
 from prag_lightning.run_settings import read_run
 from prag_lightning.scores import Answer
-from prag_lightning.templates import PromptTemplate, TemplateName, find_template
+from prag_lightning.templates import find_template
 
 # Those that need no gold documents.
 AnswerMethod = Literal["closed_book", "rag", "prag", "combine"]
@@ -45,7 +45,7 @@ class Answerer:
         temperature: Of the merge rule ``score``, in units of the retriever's scores.
         top_k: How many documents are retrieved.
         warm_start: What the adapters started from.
-        template: Wording of the prompts, or its name.
+        template: Wording of the prompts: a name, a YAML file, or the fields of a template.
         exemplars: JSON file of examples for the prompt.
         few_shot_in_training: Whether the adapters were trained with the examples.
         scoring: How an answer is cut out of what the model says.
@@ -74,7 +74,7 @@ class Answerer:
         temperature: float = 1.0,
         top_k: int = 3,
         warm_start: WarmStartSource = WarmStartSource(),  # noqa: B008 - frozen
-        template: PromptTemplate | TemplateName = "direct",
+        template: str | dict[str, str] = "direct",
         exemplars: str | None = None,
         few_shot_in_training: bool = True,
         scoring: Scoring = "strict",
@@ -110,8 +110,7 @@ class Answerer:
         )
         self._module.warm_start = warm_start
         shots = read_exemplars(exemplars) if exemplars else ()
-        template = find_template(template)
-        self._encoder = PromptEncoder(self._module.tokenizer, template, shots)
+        self._encoder = PromptEncoder(self._module.tokenizer, find_template(template), shots)
         self._load_base(device)
         # Trained as they were, they must be of this base, prompt and warm start.
         trained = self._encoder if few_shot_in_training else replace(self._encoder, exemplars=())

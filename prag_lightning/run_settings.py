@@ -12,7 +12,6 @@ from prag_lightning.data.folder import find_index
 from prag_lightning.demo import DEMO
 from prag_lightning.retrieval.base import Retriever
 from prag_lightning.run_folder import settings_file
-from prag_lightning.templates import PromptTemplate, TemplateName, find_template
 
 _DTYPES = {"bf16-true": "bfloat16", "16-true": "float16"}
 _OF_MODEL = ("base", "dtype", "quantization", "max_new_tokens", "trust_remote_code")
@@ -47,16 +46,12 @@ def read_run(run_dir: Path) -> dict[str, Any]:
         "top_k": data["top_k"],
         "max_tokens": data["max_tokens"],
         "batch_size": data["question_batch_size"],
-        "template": _make_template(data["template"]),
+        "template": data["template"],
         "exemplars": data["exemplars"],
         "few_shot_in_training": data["few_shot_in_training"],
         "warm_start": WarmStartSource(**run["warm_start"]),
         "device": "cpu" if trainer["accelerator"] == "cpu" else None,
     }
-
-
-def _make_template(settings: dict[str, str] | TemplateName) -> PromptTemplate:
-    return PromptTemplate(**settings) if isinstance(settings, dict) else find_template(settings)
 
 
 def _make_retriever(settings: dict[str, Any]) -> Retriever:

@@ -1,11 +1,12 @@
 """The wording of prompts: the published one, a chain of thought, or a user's own."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
+from pathlib import Path
 from string import Formatter
-from typing import Literal
 
-TemplateName = Literal["direct", "chain_of_thought"]
+import yaml
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def _check_fields(
         )
 
 
-TEMPLATES: dict[TemplateName, PromptTemplate] = {
+TEMPLATES = {
     "direct": PromptTemplate(),
     # Our own wording of the published experiments' other prompt.
     "chain_of_thought": PromptTemplate(
@@ -123,9 +124,37 @@ TEMPLATES: dict[TemplateName, PromptTemplate] = {
 }
 
 
-def find_template(template: PromptTemplate | TemplateName) -> PromptTemplate:
-    """Return the template of a name; a template is itself."""
-    return template if isinstance(template, PromptTemplate) else TEMPLATES[template]
+def find_template(template: str | Mapping[str, str]) -> PromptTemplate:
+    """Return the template of a name, of a YAML file with its fields, or of these fields.
+
+    Raises:
+        ValueError: If there is no such template, or its fields are others.
+    """
+    if not isinstance(template, str):
+        return _make_template(template, "the template")
+    if template in TEMPLATES:
+        return TEMPLATES[template]
+    file = Path(template)
+    if not file.is_file():
+        raise ValueError(
+            f"there is no template '{template}', nor such a file; choose {', '.join(TEMPLATES)}, "
+            "or write a YAML file with the fields of one"
+        )
+    try:
+        fields = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file}: is no YAML: {error}") from error
+    return _make_template(fields, str(file))
+
+
+def _make_template(fields: object, source: str) -> PromptTemplate:
+    known = [field.name for field in dataclass_fields(PromptTemplate)]
+    if not isinstance(fields, Mapping) or not {*fields} <= {*known}:
+        wrong = sorted({*fields} - {*known}) if isinstance(fields, Mapping) else type(fields)
+        raise ValueError(f"{source}: the fields of a template are {', '.join(known)}, not {wrong}")
+    if other := [name for name, text in fields.items() if not isinstance(text, str)]:
+        raise ValueError(f"{source}: '{other[0]}' is no text; put it in quotes")
+    return PromptTemplate(**fields)
 
 
 def clean_question(question: str) -> str:

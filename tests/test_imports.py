@@ -69,7 +69,6 @@ ALLOWED: dict[str, set[str]] = {
         "demo",
         "retrieval.base",
         "run_folder",
-        "templates",
     },
     "retrieval": {"counting", "data.documents", "data.folder", "retry_after"},
     "merging": {"adapters", "data.batches", "metrics", "retrieval.base", "scores"},

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +10,7 @@ from prag_lightning.templates import (
     PromptTemplate,
     clean_answer,
     clean_question,
+    find_template,
 )
 
 PASSAGES = ["Ada was born in Paris.", "Bo was not."]
@@ -109,3 +112,34 @@ def test_a_chain_of_thought_stands_between_exemplars_documents_and_the_answer() 
 def test_a_template_with_other_fields_is_refused(fields: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PromptTemplate(**fields)
+
+
+def test_a_template_comes_by_its_name_from_a_file_or_from_its_fields(tmp_path: Path) -> None:
+    fields = {"user": "{passages}{question}", "passage": "{text}\n"}
+    file = tmp_path / "mine.yaml"
+    file.write_text('user: "{passages}{question}"\npassage: "{text}\\n"\n')
+    assert find_template("chain_of_thought") is REASONING
+    assert find_template(str(file)) == find_template(fields) == PromptTemplate(**fields)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("usr: x", r"mine.yaml: the fields of a template are user, .*, not \['usr'\]"),
+        ("- x", "mine.yaml: the fields of a template are .*, not <class 'list'>"),
+        ("user: 3", "mine.yaml: 'user' is no text; put it in quotes"),
+        ("user: [", "mine.yaml: is no YAML"),
+    ],
+)
+def test_a_file_that_is_no_template_is_refused_with_its_name(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        find_template(str(file))
+
+
+def test_an_unknown_template_is_refused_with_those_there_are() -> None:
+    with pytest.raises(ValueError, match=r"no template 'chain', .* choose direct, chain_of_thought"):
+        find_template("chain")

@@ -36,7 +36,7 @@ from prag_lightning.demo import DEMO
 from prag_lightning.prompts import PromptEncoder
 from prag_lightning.retrieval.base import RetrievedDocument, Retriever
 from prag_lightning.strategies import wait_for_file
-from prag_lightning.templates import PromptTemplate, TemplateName, find_template
+from prag_lightning.templates import find_template
 
 if TYPE_CHECKING:
     from prag_lightning.module import ParametricRAG
@@ -86,7 +86,7 @@ class DocumentDataModule(LightningDataModule):
         self,
         folder: str = DEMO,
         base: str = DEMO,
-        template: PromptTemplate | TemplateName = "direct",
+        template: str | dict[str, str] = "direct",
         exemplars: str | None = None,
         few_shot_in_training: bool = True,
         passes: PositiveInt = 1,
