@@ -141,5 +141,7 @@ def test_a_file_that_is_no_template_is_refused_with_its_name(
 
 
 def test_an_unknown_template_is_refused_with_those_there_are() -> None:
-    with pytest.raises(ValueError, match=r"no template 'chain', .* choose direct, chain_of_thought"):
+    with pytest.raises(
+        ValueError, match=r"no template 'chain', .* choose direct, chain_of_thought"
+    ):
         find_template("chain")
