@@ -3,13 +3,18 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 import yaml
 
 from prag_lightning.cli import main
+from prag_lightning.data.datamodule import DocumentDataModule
 from prag_lightning.data.documents import Document, read_records
+from prag_lightning.module import ParametricRAG
 from prag_lightning.scores import Prediction
+from prag_lightning.sweep.plan import SweepPlanner
+from prag_lightning.templates import TEMPLATES
 
 PUBLISHED = Path(__file__).parent.parent / "configs" / "published"
 SAMPLES = Path(__file__).parent / "data" / "samples"
@@ -29,6 +34,7 @@ DATASETS = {
     "popqa": ("direct", 20, 2),
     "complexwebquestions": ("direct", 20, 1),
 }
+EXEMPLAR = {"question": "Who was Ada?", "answer": "She drew. So the answer is artist."}
 # Passages that share words with the sample questions, in the form of DPR's table.
 PASSAGES = """\
 id\ttext\ttitle
@@ -87,6 +93,22 @@ def test_every_experiment_has_the_published_settings(
     assert config["warm_start"]["path"] == "random"
 
 
+@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("model", MODELS)
+def test_every_experiment_can_be_made_with_a_stand_in_base(
+    model: str, dataset: str, base_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(f"data/{dataset}").mkdir(parents=True)
+    Path(f"data/{dataset}/exemplars.json").write_text(json.dumps([EXEMPLAR]))
+    stand_in = [f"--model.base={base_dir}", "--trainer.accelerator=cpu"]
+    made = SweepPlanner([*parts(model, dataset), *stand_in])
+    module, data = cast(ParametricRAG, made.model), cast(DocumentDataModule, made.datamodule)
+    assert (module.base_name, module.quantization) == (str(base_dir), MODELS[model][2])
+    assert data.encoder.template is TEMPLATES[DATASETS[dataset][0]]
+    assert len(data.training_encoder.exemplars) == (DATASETS[dataset][0] == "chain_of_thought")
+
+
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Path], None]:
     """Prepares a data set's folder in the working directory, by the commands of its header."""
@@ -103,11 +125,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Path
             f"augment template {folder}/documents.jsonl",
         ):
             assert main(command.split()) == 0
-        exemplar = {
-            "question": "Who was Ada?",
-            "answer": "She drew. So the answer is artist.",
-        }
-        Path(f"{folder}/exemplars.json").write_text(json.dumps([exemplar]))
+        Path(f"{folder}/exemplars.json").write_text(json.dumps([EXEMPLAR]))
 
     return prepare
 
