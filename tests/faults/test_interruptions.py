@@ -133,11 +133,14 @@ def test_a_second_ctrl_c_ends_a_run_at_once_though_its_disk_hangs(
 def test_a_second_run_into_the_same_store_is_refused_with_the_first_one_s_process(
     runs: Runs, tmp_path: Path
 ) -> None:
-    # Long enough to be still at work when the second one comes.
     first = runs.start(tmp_path, 1, "--data.passes", "3")
     wait_for_adapters(tmp_path / "adapters", 1, first)
+    assert first.pid is not None
+    # Held up, so as to be still at work however late the second one comes.
+    os.kill(first.pid, signal.SIGSTOP)
     assert runs.status(tmp_path, 1, "--data.passes", "3") == 2
     assert f"process {first.pid} on host" in runs.said
+    os.kill(first.pid, signal.SIGCONT)
     first.join()
     assert first.exitcode == 0
     assert len(stored(tmp_path / "adapters")) == NUM_PEOPLE
