@@ -1,6 +1,5 @@
 """The command ``prag``: a thin dispatcher, so that help comes at once."""
 
-import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -9,6 +8,14 @@ from prag_lightning import __version__
 from prag_lightning.exit_status import DONE, INTERRUPTED, TRY_AGAIN, USAGE
 from prag_lightning.suggestion import did_you_mean
 
+# What the system says of a path that was given, and is not what it should be.
+_WRONG_PATH = (
+    FileNotFoundError,
+    FileExistsError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
 TRAINER_COMMANDS = {
     "fit": "encode documents into adapters",
     "test": "answer questions with every method, and score the answers",
@@ -68,13 +75,11 @@ def main(args: Sequence[str] | None = None) -> int:
         # The shell goes on in a line of its own.
         print(file=sys.stderr)
         return INTERRUPTED
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, *_WRONG_PATH) as error:
         return _fail(str(error), USAGE)
     except OSError as error:
-        # A server that is away and a disk that is full may be back later.
-        if isinstance(error, ConnectionError) or error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _fail(str(error), TRY_AGAIN)
-        raise
+        # A server that is away and a disk that is full, or fails, may be back later.
+        return _fail(str(error), TRY_AGAIN)
     known = [*TRAINER_COMMANDS, *COMMANDS]
     hint = did_you_mean(command, known, "`prag --help` lists the commands")
     return _fail(f"there is no command '{command}'; {hint}", USAGE)

@@ -225,6 +225,27 @@ def test_ctrl_c_ends_any_command_with_its_status(
     assert capfd.readouterr().err == "\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["fit", "--config", "demo", "--trainer.default_root_dir", "FILE"], "Not a directory"),
+        (["data", "convert", "text", "FILE", "FILE"], "File exists"),
+        (["report", "RUN", "--output", "."], "Is a directory"),
+    ],
+    ids=["fit", "convert", "report"],
+)
+def test_a_path_that_is_something_else_is_one_line(
+    run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    file = tmp_path / "file.txt"
+    file.write_text("text")
+    known = {"FILE": str(file), "RUN": str(run), ".": str(tmp_path)}
+    assert main([known.get(word, word) for word in words]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("prag: ")
+    assert message in line
+
+
 def test_help_lists_the_commands(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     assert "encode documents into adapters" in capfd.readouterr().out
