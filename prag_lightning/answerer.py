@@ -1,7 +1,6 @@
 """Answering questions from Python: a base model and a store of adapters, loaded once."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -109,11 +108,12 @@ class Answerer:
             trust_remote_code=trust_remote_code,
         )
         self._module.warm_start = warm_start
-        shots = read_exemplars(exemplars) if exemplars else ()
-        self._encoder = PromptEncoder(self._module.tokenizer, find_template(template), shots)
+        self._encoder = PromptEncoder(
+            self._module.tokenizer, find_template(template), read_exemplars(exemplars)
+        )
         self._load_base(device)
         # Trained as they were, they must be of this base, prompt and warm start.
-        trained = self._encoder if few_shot_in_training else replace(self._encoder, exemplars=())
+        trained = self._encoder.for_training(few_shot_in_training)
         expected = self._module.recipe_of(trained, recipe.training)
         self._open = lambda: open_store(store, expected, mode="read")
         start = self._module.warm_start_row()

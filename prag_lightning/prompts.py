@@ -1,7 +1,7 @@
 """The token ids of prompts, in a tokenizer's own chat template."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -52,6 +52,10 @@ class PromptEncoder:
                 "there are exemplars, but the template's 'user' has no field {exemplars} for them; "
                 "add one, or leave --data.exemplars out"
             )
+
+    def for_training(self, few_shot: bool) -> "PromptEncoder":
+        """Return what encodes the prompts of training, with the exemplars or without."""
+        return self if few_shot else replace(self, exemplars=())
 
     @property
     def wording(self) -> tuple[str, ...]:

@@ -1,5 +1,7 @@
 """Small models and tokenizers, built in memory."""
 
+import multiprocessing
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +71,11 @@ def base_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny_base().save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def processes() -> ForkServerContext:
+    """Makes processes that have imported everything: a fit then begins within a second."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["prag_lightning.trainer_cli", "prag_lightning.demo.world"])
+    return context

@@ -1,6 +1,5 @@
 """Several processes, each with documents of its own, against one process with all of them."""
 
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -23,13 +22,6 @@ from prag_lightning.data.documents import Document, Question, read_records, writ
 from prag_lightning.demo.world import write_world
 from prag_lightning.scores import Prediction
 from prag_lightning.strategies import _WaitingLauncher
-
-
-@pytest.fixture(scope="module")
-def processes() -> ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["prag_lightning.trainer_cli", "prag_lightning.demo.world"])
-    return context
 
 
 @pytest.fixture(scope="module")

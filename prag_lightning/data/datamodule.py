@@ -3,7 +3,6 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -108,11 +107,10 @@ class DocumentDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.folder_name = folder
-        shots = read_exemplars(exemplars) if exemplars else ()
-        self.encoder = PromptEncoder(load_tokenizer(base), find_template(template), shots)
-        self.training_encoder = self.encoder
-        if not few_shot_in_training:
-            self.training_encoder = replace(self.encoder, exemplars=())
+        self.encoder = PromptEncoder(
+            load_tokenizer(base), find_template(template), read_exemplars(exemplars)
+        )
+        self.training_encoder = self.encoder.for_training(few_shot_in_training)
         self.passes = passes
         self.batch_size = batch_size
         self.loss_on = loss_on

@@ -12,16 +12,18 @@ _DEMO_FILE = Path(__file__).parents[1] / "demo" / "exemplars.json"
 _LIST = TypeAdapter(list[Exemplar])
 
 
-def read_exemplars(file: str | Path) -> tuple[Exemplar, ...]:
+def read_exemplars(file: str | Path | None) -> tuple[Exemplar, ...]:
     """Return the exemplars of a JSON file: a list of objects with ``question`` and ``answer``.
 
     Args:
-        file: The file; ``demo`` are the exemplars of the embedded world.
+        file: The file; ``demo`` are the exemplars of the embedded world, None is none.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it holds something else, or nothing.
     """
+    if file is None:
+        return ()
     path = _DEMO_FILE if file == DEMO else Path(file)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected a JSON list of exemplars")

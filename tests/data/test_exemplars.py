@@ -40,3 +40,7 @@ def test_a_file_without_exemplars_is_refused_with_its_name(
 def test_a_missing_file_of_exemplars_is_said(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="expected a JSON list of exemplars"):
         read_exemplars(tmp_path / "none.json")
+
+
+def test_none_are_read_where_no_file_is_named() -> None:
+    assert read_exemplars(None) == ()

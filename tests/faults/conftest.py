@@ -1,6 +1,5 @@
 """Real runs of ``prag fit``, and the documents that they encode."""
 
-import multiprocessing
 from collections.abc import Iterator
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -12,14 +11,6 @@ from prag_lightning.demo.world import write_world
 from tests.faults.runs import Runs, stored
 
 NUM_PEOPLE = 6
-
-
-@pytest.fixture(scope="session")
-def processes() -> ForkServerContext:
-    """Makes processes that have imported everything: a fit then begins within a second."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["prag_lightning.trainer_cli", "prag_lightning.demo.world"])
-    return context
 
 
 @pytest.fixture(scope="session")
