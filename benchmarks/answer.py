@@ -26,15 +26,15 @@ from prag_lightning.adapters.peft_format import (
     adapter_bytes,
     config_json,
 )
-from prag_lightning.adapters.recipe import Recipe
-from prag_lightning.adapters.store import open_store
-from prag_lightning.answering import generate
-from prag_lightning.base_model import load_tokenizer
-from prag_lightning.data.batches import QuestionBatch
-from prag_lightning.data.documents import Document, Question
-from prag_lightning.data.questions import QuestionBatches
-from prag_lightning.prompts import PromptEncoder
-from prag_lightning.retrieval.base import RetrievedDocument
+from prag_lightning.adapters.store.opening import open_store
+from prag_lightning.adapters.store.recipe import Recipe
+from prag_lightning.answering.batches import QuestionBatch
+from prag_lightning.answering.generate import generate
+from prag_lightning.answering.questions import QuestionBatches
+from prag_lightning.documents.rankings import RetrievedDocument
+from prag_lightning.documents.records import Document, Question
+from prag_lightning.language_model.base_model import load_tokenizer
+from prag_lightning.language_model.prompts import PromptEncoder
 
 NUM_DOCUMENTS, TOP_K, NUM_NEW_TOKENS = 24, 3, 20
 BATCH_SIZES = (1, 8, 32)

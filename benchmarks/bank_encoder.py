@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from benchmarks.measure import now
 from prag_lightning.adapters.bank import AdapterBank
 from prag_lightning.callbacks import AdapterWriter, EncodingLog, WarmStart
-from prag_lightning.data.datamodule import DocumentDataModule
+from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.module import ParametricRAG
 
 # What it says about every run would stand between the figures.

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from jsonargparse import auto_cli
 
-from prag_lightning.data.documents import Document, Question, read_records
+from prag_lightning.documents.records import Document, Question, read_records
 from prag_lightning.retrieval.bm25 import BM25Retriever, build_index
 
 _NUM_WORDS = 800_000

@@ -24,9 +24,9 @@ from jsonargparse import auto_cli
 from torch import Tensor
 
 from prag_lightning.adapters.layout import LoraConfig
-from prag_lightning.adapters.recipe import Recipe, StoreDtype
-from prag_lightning.adapters.rows import RowCodec
-from prag_lightning.adapters.store import AdapterStore, open_store
+from prag_lightning.adapters.store.opening import AdapterStore, open_store
+from prag_lightning.adapters.store.recipe import Recipe, StoreDtype
+from prag_lightning.adapters.store.rows import RowCodec
 
 _POOL = 512
 ResultT = TypeVar("ResultT")

@@ -12,9 +12,9 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from prag_lightning.data.datamodule import DocumentDataModule
-from prag_lightning.data.documents import Augmentation, Document, QuestionAnswer, write_records
-from prag_lightning.templates import PromptTemplate
+from prag_lightning.datamodule import DocumentDataModule
+from prag_lightning.documents.records import Augmentation, Document, QuestionAnswer, write_records
+from prag_lightning.language_model.templates import PromptTemplate
 
 SizeName = Literal["smoke", "tiny", "medium", "llama-1b"]
 

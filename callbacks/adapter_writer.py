@@ -13,15 +13,15 @@ from lightning import Callback, LightningModule, Trainer
 from rich.filesize import decimal
 from torch import Tensor
 
-from prag_lightning.adapters.durable import StoreFullError, free_bytes
-from prag_lightning.adapters.export import export_adapter
 from prag_lightning.adapters.peft_format import read_adapter
-from prag_lightning.adapters.recipe import StoreDtype, StoreLayout
-from prag_lightning.adapters.store import AdapterStore, forecast_bytes, open_store
-from prag_lightning.data.datamodule import DocumentDataModule
-from prag_lightning.data.warm_up import WARM_START_ID
+from prag_lightning.adapters.store.durable import StoreFullError, free_bytes
+from prag_lightning.adapters.store.export import export_adapter
+from prag_lightning.adapters.store.opening import AdapterStore, forecast_bytes, open_store
+from prag_lightning.adapters.store.recipe import StoreDtype, StoreLayout
+from prag_lightning.callbacks.slot_finder import duration, forecast_seconds
+from prag_lightning.datamodule import DocumentDataModule
+from prag_lightning.encoding.warm_up import WARM_START_ID
 from prag_lightning.module import ParametricRAG
-from prag_lightning.tuning import duration, forecast_seconds
 
 # Steps whose finished adapters wait for the disk at most; training then waits for the writer.
 _MAX_PENDING = 8

@@ -16,7 +16,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from prag_lightning import __version__
-from prag_lightning.fit_records import (
+from prag_lightning.encoding.records import (
     LOSSES_FILE,
     SUMMARY_FILE,
     DocumentLosses,

@@ -12,17 +12,18 @@ from pydantic import PositiveFloat
 from rich.console import Console
 
 from prag_lightning.adapters.merge import MergeRule
-from prag_lightning.adapters.store import AdapterStore, open_store
-from prag_lightning.answering import Answers
-from prag_lightning.data.batches import QuestionBatch
-from prag_lightning.data.datamodule import DocumentDataModule
-from prag_lightning.data.documents import read_records, write_records
-from prag_lightning.data.questions import METHODS
-from prag_lightning.merging import AdapterMerger, answers_with_evidence
-from prag_lightning.metrics import Scoring
+from prag_lightning.adapters.store.opening import AdapterStore, open_store
+from prag_lightning.answering.answers import Answer, answers_with_evidence
+from prag_lightning.answering.batches import QuestionBatch
+from prag_lightning.answering.extraction import Scoring
+from prag_lightning.answering.generate import Answers
+from prag_lightning.answering.merging import AdapterMerger
+from prag_lightning.answering.questions import METHODS
+from prag_lightning.datamodule import DocumentDataModule
+from prag_lightning.documents.records import read_records, write_records
+from prag_lightning.encoding.per_document import PATIENCE, PerDocumentStrategy, wait_for_file
+from prag_lightning.evaluation.scores import Prediction, score_answer, score_table, summarize
 from prag_lightning.module import ParametricRAG
-from prag_lightning.scores import Answer, Prediction, score_answer, score_table, summarize
-from prag_lightning.strategies import PATIENCE, PerDocumentStrategy, wait_for_file
 
 AnswerT = TypeVar("AnswerT", bound=Answer)
 

@@ -7,21 +7,23 @@ from typing import Any, Literal
 import torch
 
 from prag_lightning.adapters.merge import MergeRule
-from prag_lightning.adapters.store import AdapterStore, open_store
+from prag_lightning.adapters.store.opening import AdapterStore, open_store
 from prag_lightning.adapters.warm_start import WarmStartSource
-from prag_lightning.base_model import Dtype, Quantization
-from prag_lightning.data.documents import Question
-from prag_lightning.data.exemplars import read_exemplars
-from prag_lightning.data.folder import build_missing_index, open_index, read_corpus
-from prag_lightning.data.questions import QuestionBatches
-from prag_lightning.merging import AdapterMerger, answers_with_evidence
-from prag_lightning.metrics import Scoring
+from prag_lightning.answering.answers import Answer, answers_with_evidence
+from prag_lightning.answering.extraction import Scoring
+from prag_lightning.answering.from_run import read_run
+from prag_lightning.answering.merging import AdapterMerger
+from prag_lightning.answering.questions import QuestionBatches
+from prag_lightning.documents.folder import read_corpus
+from prag_lightning.documents.rankings import RetrievedDocument
+from prag_lightning.documents.records import Question
+from prag_lightning.language_model.base_model import Dtype, Quantization
+from prag_lightning.language_model.exemplars import read_exemplars
+from prag_lightning.language_model.prompts import PromptEncoder
+from prag_lightning.language_model.templates import find_template
 from prag_lightning.module import ParametricRAG
-from prag_lightning.prompts import PromptEncoder
-from prag_lightning.retrieval.base import RetrievedDocument, Retriever
-from prag_lightning.run_settings import read_run
-from prag_lightning.scores import Answer
-from prag_lightning.templates import find_template
+from prag_lightning.retrieval.base import Retriever
+from prag_lightning.retrieval.default_index import build_missing_index, open_index
 
 # Those that need no gold documents.
 AnswerMethod = Literal["closed_book", "rag", "prag", "combine"]

@@ -13,11 +13,14 @@ from transformers import PreTrainedModel
 from prag_lightning.adapters.bank import AdapterBank
 from prag_lightning.adapters.layout import LoraConfig
 from prag_lightning.adapters.optimizer import StackedAdamW
-from prag_lightning.adapters.recipe import Recipe, Scalar, digest_tensors, digest_text
+from prag_lightning.adapters.store.recipe import Recipe, Scalar, digest_tensors, digest_text
 from prag_lightning.adapters.warm_start import WarmStartSource
-from prag_lightning.answering import Answers, answer_nll, generate
-from prag_lightning.attention import SEGMENTED
-from prag_lightning.base_model import (
+from prag_lightning.answering.batches import QuestionBatch
+from prag_lightning.answering.generate import Answers, answer_nll, generate
+from prag_lightning.encoding.batches import EncodingBatch
+from prag_lightning.encoding.slot_trainer import SlotTrainer
+from prag_lightning.language_model.attention import SEGMENTED
+from prag_lightning.language_model.base_model import (
     Dtype,
     Quantization,
     check_base,
@@ -25,13 +28,10 @@ from prag_lightning.base_model import (
     load_tokenizer,
     weights_digest,
 )
-from prag_lightning.data.batches import EncodingBatch, QuestionBatch
-from prag_lightning.prompts import PromptEncoder
-from prag_lightning.slots import SlotTrainer
-from prag_lightning.tuning import choose_num_slots
+from prag_lightning.language_model.prompts import PromptEncoder
 
 if TYPE_CHECKING:
-    from prag_lightning.data.datamodule import DocumentDataModule
+    from prag_lightning.datamodule import DocumentDataModule
 
 
 class ParametricRAG(LightningModule):
@@ -181,6 +181,8 @@ class ParametricRAG(LightningModule):
             plugin.scaler = None
         self.slots = self._slot_trainer()
         if self.num_slots == "auto":
+            from prag_lightning.callbacks.slot_finder import choose_num_slots
+
             data = cast("DocumentDataModule", cast(Any, self.trainer).datamodule)
             choose_num_slots(self, data.encoding_steps)
 

@@ -77,5 +77,5 @@ def base_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def processes() -> ForkServerContext:
     """Makes processes that have imported everything: a fit then begins within a second."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["prag_lightning.trainer_cli", "prag_lightning.demo.world"])
+    context.set_forkserver_preload(["prag_lightning.cli.trainer", "prag_lightning.demo.world"])
     return context

@@ -7,14 +7,15 @@ import torch
 import yaml
 
 from prag_lightning import Answerer
-from prag_lightning.adapters.store import open_store
+from prag_lightning.adapters.store.opening import open_store
 from prag_lightning.adapters.warm_start import WarmStartSource
 from prag_lightning.answerer import AnswerMethod
-from prag_lightning.cli import main
-from prag_lightning.data.documents import Document, Question, read_records, write_records
+from prag_lightning.answering.answers import Answer
+from prag_lightning.answering.from_run import read_run
+from prag_lightning.cli.main import main
 from prag_lightning.demo.world import write_world
-from prag_lightning.run_settings import read_run
-from prag_lightning.scores import Answer, Prediction
+from prag_lightning.documents.records import Document, Question, read_records, write_records
+from prag_lightning.evaluation.scores import Prediction
 
 METHODS: list[AnswerMethod] = ["closed_book", "rag", "prag", "combine"]
 

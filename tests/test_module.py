@@ -11,14 +11,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from prag_lightning.adapters.layout import LoraConfig
-from prag_lightning.base_model import load_base
+from prag_lightning.answering.questions import QuestionBatches
 from prag_lightning.callbacks import WarmStart
-from prag_lightning.data.batches import EncodingBatch
-from prag_lightning.data.documents import Question
-from prag_lightning.data.encoding import EncodingSteps, EncodingTask, TrainingPrompt
-from prag_lightning.data.questions import QuestionBatches
+from prag_lightning.documents.records import Question
+from prag_lightning.encoding.batches import EncodingBatch
+from prag_lightning.encoding.plan import EncodingSteps, EncodingTask, TrainingPrompt
+from prag_lightning.language_model.base_model import load_base
+from prag_lightning.language_model.prompts import PromptEncoder
 from prag_lightning.module import ParametricRAG
-from prag_lightning.prompts import PromptEncoder
 from tests.conftest import tiny_tokenizer
 from tests.reference import encode_sequentially
 

@@ -12,8 +12,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from prag_lightning.adapters.files import StoreFiles
-from prag_lightning.adapters.layout import AdapterLayout, LoraConfig
-from prag_lightning.adapters.rows import all_finite
+from prag_lightning.adapters.layout import AdapterLayout, LoraConfig, all_finite
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from prag_lightning.augmentation.draft import Reply, Request, Usage
 from prag_lightning.augmentation.endpoint import PASSING_STATUSES, Endpoint, describe
 from prag_lightning.augmentation.settings import Sampling
-from prag_lightning.retry_after import seconds_of
+from prag_lightning.retrieval.retry_after import seconds_of
 
 _LONGEST_WAIT_S = 300.0
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from prag_lightning.augmentation.parsing import AnswerError, parse_qas, parse_rewrite
 from prag_lightning.augmentation.prompts import question_prompt, rewrite_prompt
 from prag_lightning.augmentation.settings import Order
-from prag_lightning.data.documents import Augmentation, Document, QuestionAnswer, Record
+from prag_lightning.documents.records import Augmentation, Document, QuestionAnswer, Record
 
 _PAIRS = "question-answer pairs"
 

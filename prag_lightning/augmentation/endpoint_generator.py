@@ -9,7 +9,7 @@ from prag_lightning.augmentation.draft import Draft, Outcome, Usage
 from prag_lightning.augmentation.endpoint import Endpoint
 from prag_lightning.augmentation.outcome_files import Settings
 from prag_lightning.augmentation.settings import Order, Sampling
-from prag_lightning.data.documents import Document
+from prag_lightning.documents.records import Document
 
 
 class EndpointGenerator:

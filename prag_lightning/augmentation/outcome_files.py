@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from prag_lightning.augmentation.draft import Failure
-from prag_lightning.data.appending import append_lines, locked
-from prag_lightning.data.documents import Augmentation, read_records, write_records
+from prag_lightning.documents.appending import append_lines, locked
+from prag_lightning.documents.records import Augmentation, read_records, write_records
 
 # What made the augmentations: a run with other settings does not go on in the same file.
 Settings = Mapping[str, str | int | float]

@@ -6,7 +6,7 @@ from typing import Annotated
 import json_repair
 from pydantic import BaseModel, BeforeValidator, StringConstraints, ValidationError
 
-from prag_lightning.data.documents import QuestionAnswer
+from prag_lightning.documents.records import QuestionAnswer
 
 # Where a model that thinks aloud begins to answer.
 _END_OF_THOUGHT = "</think>"

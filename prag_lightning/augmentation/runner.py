@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 
 from prag_lightning.augmentation.draft import Outcome, Usage
 from prag_lightning.augmentation.outcome_files import OutcomeFiles, Settings
-from prag_lightning.data.documents import Document
+from prag_lightning.documents.records import Document
 
 
 class Generator(Protocol):

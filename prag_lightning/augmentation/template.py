@@ -10,7 +10,7 @@ from itertools import islice, zip_longest
 
 from prag_lightning.augmentation.draft import Failure, Outcome, Usage
 from prag_lightning.augmentation.outcome_files import Settings
-from prag_lightning.data.documents import Augmentation, Document, QuestionAnswer
+from prag_lightning.documents.records import Augmentation, Document, QuestionAnswer
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[\"\u201c\u2018(]?[A-Z0-9])")
 _ABBREVIATION = re.compile(

@@ -10,8 +10,8 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from prag_lightning.augmentation.draft import Reply, Request, Usage
 from prag_lightning.augmentation.seeded_sampling import seeded_sampling
 from prag_lightning.augmentation.settings import Sampling
-from prag_lightning.base_model import end_token_ids
-from prag_lightning.prompts import PromptEncoder
+from prag_lightning.language_model.base_model import end_token_ids
+from prag_lightning.language_model.prompts import PromptEncoder
 
 
 class TextGenerator:

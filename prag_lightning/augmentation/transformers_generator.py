@@ -16,8 +16,8 @@ from prag_lightning.augmentation.draft import Draft, Outcome, Usage
 from prag_lightning.augmentation.outcome_files import Settings
 from prag_lightning.augmentation.settings import Order, Sampling
 from prag_lightning.augmentation.text_generator import TextGenerator
-from prag_lightning.base_model import Dtype, load_base, load_tokenizer
-from prag_lightning.data.documents import Document
+from prag_lightning.documents.records import Document
+from prag_lightning.language_model.base_model import Dtype, load_base, load_tokenizer
 
 
 class AugmentingModule(LightningModule):

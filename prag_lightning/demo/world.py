@@ -7,13 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from prag_lightning.data.documents import (
-    Augmentation,
-    Document,
-    Question,
-    QuestionAnswer,
-    write_records,
-)
 from prag_lightning.demo.names import Split
 from prag_lightning.demo.people import (
     ONE_HOP,
@@ -25,6 +18,13 @@ from prag_lightning.demo.people import (
     full_answer,
     tell,
     tell_differently,
+)
+from prag_lightning.documents.records import (
+    Augmentation,
+    Document,
+    Question,
+    QuestionAnswer,
+    write_records,
 )
 
 _ONE_HOP_PER_PERSON = 5

@@ -2,16 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from prag_lightning.data.documents import Question
-
-
-class RetrievedDocument(NamedTuple):
-    """A document that was found, and how well it fits."""
-
-    document_id: str
-    score: float
+from prag_lightning.documents.rankings import RetrievedDocument
+from prag_lightning.documents.records import Question
 
 
 class Retriever(ABC):

@@ -8,8 +8,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prag_lightning.data.documents import Document, Question
-from prag_lightning.retrieval.base import RetrievedDocument, Retriever
+from prag_lightning.documents.rankings import RetrievedDocument
+from prag_lightning.documents.records import Document, Question
+from prag_lightning.retrieval.base import Retriever
 from prag_lightning.retrieval.index_folder import (
     CorpusStamp,
     IndexManifest,

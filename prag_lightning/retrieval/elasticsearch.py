@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any
 
-from prag_lightning.data.documents import Document, Question
-from prag_lightning.retrieval.base import RetrievedDocument, Retriever
+from prag_lightning.documents.rankings import RetrievedDocument
+from prag_lightning.documents.records import Document, Question
+from prag_lightning.retrieval.base import Retriever
 from prag_lightning.retrieval.search_server import SearchServer, error_reason
 
 _DOCUMENTS_A_REQUEST = 500

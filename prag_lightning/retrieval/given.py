@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from prag_lightning.data.documents import Question
-from prag_lightning.retrieval.base import RetrievedDocument, Retriever
+from prag_lightning.documents.rankings import RetrievedDocument
+from prag_lightning.documents.records import Question
+from prag_lightning.retrieval.base import Retriever
 
 
 class GivenRetriever(Retriever):

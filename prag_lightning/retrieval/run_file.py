@@ -1,12 +1,12 @@
 """A ranking made elsewhere: run files of TREC, as Anserini, Pyserini and BEIR write them."""
 
-import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from prag_lightning.data.documents import Question
-from prag_lightning.retrieval.base import RetrievedDocument, Retriever
+from prag_lightning.documents.rankings import RetrievedDocument, read_run
+from prag_lightning.documents.records import Question
+from prag_lightning.retrieval.base import Retriever
 
 
 class RunFileRetriever(Retriever):
@@ -17,7 +17,7 @@ class RunFileRetriever(Retriever):
 
     def __init__(self, run_file: str | os.PathLike[str]) -> None:
         self._run_file = Path(run_file)
-        self._rankings = _read_run(self._run_file)
+        self._rankings = read_run(self._run_file)
 
     def retrieve(self, questions: Sequence[Question], top_k: int) -> list[list[RetrievedDocument]]:
         """Return up to ``top_k`` documents for each question, best first.
@@ -34,68 +34,3 @@ class RunFileRetriever(Retriever):
                 "make the run for these questions, with the same ids"
             )
         return self._rankings[question.id]
-
-
-def write_run(
-    run_file: str | os.PathLike[str],
-    rankings: Iterable[tuple[str, Sequence[RetrievedDocument]]],
-    tag: str,
-) -> None:
-    """Write each question's id and ranking as a TREC run file.
-
-    Raises:
-        ValueError: If an id holds a space, which the format cannot carry.
-    """
-    lines = [
-        f"{_word(question_id)} Q0 {_word(found.document_id)} {rank} {found.score:.9g} {tag}\n"
-        for question_id, ranking in rankings
-        for rank, found in enumerate(ranking, start=1)
-    ]
-    Path(run_file).write_text("".join(lines), encoding="utf-8")
-
-
-def _word(identifier: str) -> str:
-    if len(identifier.split()) != 1:
-        raise ValueError(f"id '{identifier}' holds a space: a run file cannot carry it")
-    return identifier
-
-
-def _read_run(run_file: Path) -> dict[str, list[RetrievedDocument]]:
-    if not run_file.is_file():
-        raise FileNotFoundError(f"{run_file}: no such run file")
-    rows: dict[str, dict[str, tuple[float, int]]] = {}
-    with run_file.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            question_id, document_id, rank, score = _parse(line, f"{run_file}:{number}")
-            ranked = rows.setdefault(question_id, {})
-            if document_id in ranked:
-                raise ValueError(
-                    f"{run_file}:{number}: document '{document_id}' stands twice in the ranking "
-                    f"of question '{question_id}'; keep one"
-                )
-            ranked[document_id] = (score, rank)
-    return {question_id: _in_order(ranked) for question_id, ranked in rows.items()}
-
-
-def _parse(line: str, where: str) -> tuple[str, str, int, float]:
-    fields = line.split()
-    if len(fields) != 6:
-        raise ValueError(
-            f"{where}: {len(fields)} fields instead of 6; expected "
-            "'question Q0 document rank score tag'"
-        )
-    question_id, _, document_id, rank, score, _ = fields
-    try:
-        parsed = question_id, document_id, int(rank), float(score)
-    except ValueError as error:
-        raise ValueError(f"{where}: rank '{rank}' and score '{score}' must be numbers") from error
-    if not math.isfinite(parsed[3]):
-        raise ValueError(f"{where}: score '{score}' is not finite")
-    return parsed
-
-
-def _in_order(ranked: dict[str, tuple[float, int]]) -> list[RetrievedDocument]:
-    best_first = sorted(ranked.items(), key=lambda row: (-row[1][0], row[1][1]))
-    return [RetrievedDocument(document_id, score) for document_id, (score, _) in best_first]

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from prag_lightning.retry_after import seconds_of
+from prag_lightning.retrieval.retry_after import seconds_of
 
 ItemT = TypeVar("ItemT")
 

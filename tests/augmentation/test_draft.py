@@ -7,7 +7,7 @@ import pytest
 from prag_lightning.augmentation.draft import Draft, Failure, Reply, Usage
 from prag_lightning.augmentation.prompts import question_prompt, rewrite_prompt
 from prag_lightning.augmentation.settings import Order, Sampling
-from prag_lightning.data.documents import Augmentation, Document
+from prag_lightning.documents.records import Augmentation, Document
 
 _DOCUMENT = Document(id="d", text="Ada was born in London.")
 _PAIR = {"question": "Who?", "answer": "Ada", "full_answer": "It was Ada."}

@@ -13,7 +13,7 @@ from prag_lightning.augmentation.endpoint import Endpoint, find_model
 from prag_lightning.augmentation.endpoint_generator import EndpointGenerator
 from prag_lightning.augmentation.prompts import question_prompt
 from prag_lightning.augmentation.settings import Order, Sampling
-from prag_lightning.data.documents import Augmentation, Document
+from prag_lightning.documents.records import Augmentation, Document
 from tests.augmentation.chat_server_double import (
     Behaviour,
     ChatServerDouble,

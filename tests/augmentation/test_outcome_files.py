@@ -7,7 +7,7 @@ import pytest
 
 from prag_lightning.augmentation.draft import Failure
 from prag_lightning.augmentation.outcome_files import OutcomeFiles, Settings
-from prag_lightning.data.documents import Augmentation, QuestionAnswer
+from prag_lightning.documents.records import Augmentation, QuestionAnswer
 
 _SETTINGS: Settings = {"generator": "test", "num_qas": 1}
 _PAIR = QuestionAnswer(question="Où?", answer="à Paris", full_answer="À Paris.")

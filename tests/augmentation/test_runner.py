@@ -10,7 +10,7 @@ from prag_lightning.augmentation.outcome_files import Settings
 from prag_lightning.augmentation.runner import run_augmentation
 from prag_lightning.augmentation.settings import Order
 from prag_lightning.augmentation.template import TemplateGenerator
-from prag_lightning.data.documents import Document
+from prag_lightning.documents.records import Document
 
 
 class _Failing:

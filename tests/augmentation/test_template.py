@@ -6,9 +6,9 @@ import pytest
 
 from prag_lightning.augmentation.draft import Failure, Usage
 from prag_lightning.augmentation.template import TemplateGenerator, split_sentences
-from prag_lightning.data.documents import Augmentation, Document, QuestionAnswer
 from prag_lightning.demo.people import draw_couples, tell
 from prag_lightning.demo.relations import RELATIONS, Relation
+from prag_lightning.documents.records import Augmentation, Document, QuestionAnswer
 
 
 def _augment(

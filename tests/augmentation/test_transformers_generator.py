@@ -13,7 +13,7 @@ from prag_lightning.augmentation.draft import Failure, Outcome, Reply, Request, 
 from prag_lightning.augmentation.settings import Order, Sampling
 from prag_lightning.augmentation.text_generator import TextGenerator
 from prag_lightning.augmentation.transformers_generator import TransformersGenerator, _rank_of
-from prag_lightning.data.documents import Augmentation, Document
+from prag_lightning.documents.records import Augmentation, Document
 from tests.augmentation.chat_server_double import good_answer
 from tests.conftest import tiny_base, tiny_tokenizer
 

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from prag_lightning.data.documents import Augmentation, Document, Question, read_records
 from prag_lightning.demo.names import names_in, split_of
 from prag_lightning.demo.people import draw_couples, draw_world, tell_differently
 from prag_lightning.demo.relations import RELATIONS
 from prag_lightning.demo.world import main, write_world
+from prag_lightning.documents.records import Augmentation, Document, Question, read_records
 
 FILES = ("documents.jsonl", "corpus.jsonl", "augmentations.jsonl", "questions.jsonl")
 

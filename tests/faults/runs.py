@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from prag_lightning.adapters.store import open_store
-from prag_lightning.cli import main
+from prag_lightning.adapters.store.opening import open_store
+from prag_lightning.cli.main import main
 
 # What a process does first, before it runs `prag fit`.
 Trouble = Callable[[], None]

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from prag_lightning.adapters.store import open_store
-from prag_lightning.cli import main
-from prag_lightning.exit_status import DONE, TRY_AGAIN, USAGE
+from prag_lightning.adapters.store.opening import open_store
+from prag_lightning.cli.exit_status import DONE, TRY_AGAIN, USAGE
+from prag_lightning.cli.main import main
 from tests.faults.conftest import NUM_PEOPLE
 from tests.faults.runs import Runs, assert_same, small_files, stored
 

@@ -7,17 +7,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from prag_lightning.cli import main
-from prag_lightning.data.batches import EncodingBatch
-from prag_lightning.data.documents import (
+from prag_lightning.cli.exit_status import DONE, SOME_FAILED
+from prag_lightning.cli.main import main
+from prag_lightning.documents.records import (
     Augmentation,
     Document,
     QuestionAnswer,
     read_records,
     write_records,
 )
-from prag_lightning.exit_status import DONE, SOME_FAILED
-from prag_lightning.slots import SlotTrainer
+from prag_lightning.encoding.batches import EncodingBatch
+from prag_lightning.encoding.slot_trainer import SlotTrainer
 from tests.faults.runs import assert_same, stored
 
 

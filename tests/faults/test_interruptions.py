@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from prag_lightning.data.documents import Document, read_records
-from prag_lightning.exit_status import INTERRUPTED, TERMINATED
-from prag_lightning.fit_records import LOSSES_FILE
+from prag_lightning.cli.exit_status import INTERRUPTED, TERMINATED
+from prag_lightning.documents.records import Document, read_records
+from prag_lightning.encoding.records import LOSSES_FILE
 from tests.faults.conftest import NUM_PEOPLE
 from tests.faults.runs import (
     Runs,

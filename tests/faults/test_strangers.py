@@ -10,8 +10,8 @@ import pytest
 import torch
 import yaml
 
-from prag_lightning.cli import main
-from prag_lightning.exit_status import USAGE
+from prag_lightning.cli.exit_status import USAGE
+from prag_lightning.cli.main import main
 
 
 class Bomb:
@@ -59,7 +59,7 @@ def test_no_checkpoint_is_ever_opened(
     assert mark.exists(), "the bomb is none"
 
 
-@pytest.mark.parametrize("path", ["os.system", "subprocess.Popen", "prag_lightning.cli.main"])
+@pytest.mark.parametrize("path", ["os.system", "subprocess.Popen", "prag_lightning.cli.main.main"])
 def test_settings_name_callbacks_and_nothing_else_that_is_run(
     path: str, base_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

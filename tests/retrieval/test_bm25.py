@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prag_lightning.data.documents import Document, Question, read_records
+from prag_lightning.documents.records import Document, Question, read_records
 from prag_lightning.retrieval.bm25 import (
     BM25Retriever,
     build_index,
@@ -204,7 +204,7 @@ def test_an_index_of_another_kind_or_version_is_refused(
 
 ENDLESS_BUILD = """
 import itertools, sys
-from prag_lightning.data.documents import Document
+from prag_lightning.documents.records import Document
 from prag_lightning.retrieval.bm25 import build_index
 build_index((Document(id=str(n), text="word") for n in itertools.count()), sys.argv[1])
 """

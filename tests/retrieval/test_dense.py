@@ -8,7 +8,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from prag_lightning.data.documents import Document, Question
+from prag_lightning.documents.records import Document, Question
 from prag_lightning.retrieval import dense
 
 WORDS = ["[UNK]", "paris", "rome", "oslo", "capital", "river"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from prag_lightning.data.documents import Question
+from prag_lightning.documents.records import Question
 from prag_lightning.retrieval.given import GivenRetriever
 
 

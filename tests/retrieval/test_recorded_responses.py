@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from prag_lightning.data.documents import Document, Question
+from prag_lightning.documents.records import Document, Question
 from prag_lightning.retrieval.elasticsearch import ElasticsearchRetriever, build_index
 from prag_lightning.retrieval.search_server import SearchServer
 from tests.retrieval.search_server_double import search_server_double

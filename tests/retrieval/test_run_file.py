@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from prag_lightning.data.documents import Question
-from prag_lightning.retrieval.base import RetrievedDocument
-from prag_lightning.retrieval.run_file import RunFileRetriever, write_run
+from prag_lightning.documents.rankings import RetrievedDocument, write_run
+from prag_lightning.documents.records import Question
+from prag_lightning.retrieval.run_file import RunFileRetriever
 
 RUN = """q1 Q0 d1 1 7.5 anserini
 q1 Q0 d2 2 9.25 anserini

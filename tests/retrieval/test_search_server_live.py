@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from prag_lightning.data.documents import Document, Question
+from prag_lightning.documents.records import Document, Question
 from prag_lightning.retrieval.elasticsearch import ElasticsearchRetriever, build_index
 from prag_lightning.retrieval.search_server import SearchServer
 

@@ -1,0 +1,126 @@
+"""Short trials: how many slots are the fastest on this machine, and how long a run will take."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from prag_lightning.encoding.batches import EncodingBatch
+from prag_lightning.encoding.plan import EncodingSteps
+
+if TYPE_CHECKING:
+    from prag_lightning.module import ParametricRAG
+
+_MOST_SLOTS = 64
+_NUM_STEPS = 4
+# How many times the best number of slots is tried before we stop looking for a better one.
+_PATIENCE = 4
+# A number of slots must win by this much, for more slots take more memory.
+_WORTHWHILE = 1.03
+# A trial takes 5 steps; in a shorter run than this they would be more than a fortieth.
+_FEWEST_STEPS = 200
+
+
+class Trial(NamedTuple):
+    """How fast a number of slots was."""
+
+    num_slots: int
+    tokens_per_second: float
+
+
+def choose_num_slots(module: "ParametricRAG", make_steps: Callable[[int], EncodingSteps]) -> None:
+    """Give the module's bank the fastest of 1, 2, 4, ... slots, and say which that is.
+
+    Args:
+        module: A module whose base is on its device; its bank is empty afterwards.
+        make_steps: Returns the encoding for a number of slots.
+    """
+    trials: list[Trial] = []
+    num_slots = 1
+    while num_slots <= min(_MOST_SLOTS, len(make_steps(1).tasks)):
+        try:
+            speed = _tokens_per_second(module, make_steps(num_slots), num_slots)
+        except torch.OutOfMemoryError:
+            break
+        trials.append(Trial(num_slots, speed))
+        best = _best(trials)
+        if num_slots >= best.num_slots * _PATIENCE:
+            break
+        num_slots *= 2
+    best = _best(trials)
+    module.set_num_slots(best.num_slots)
+    if trials:
+        speeds = ", ".join(f"{trial.num_slots}: {trial.tokens_per_second:,.0f}" for trial in trials)
+        print(f"num_slots {best.num_slots}, the fastest in tokens a second ({speeds})")
+
+
+def _best(trials: list[Trial]) -> Trial:
+    """Return the fewest slots that no larger number beats by what is worth while."""
+    fastest = max((trial.tokens_per_second for trial in trials), default=0.0)
+    near = (t for t in trials if t.tokens_per_second * _WORTHWHILE >= fastest)
+    return next(near, Trial(1, 0.0))
+
+
+def forecast_seconds(module: "ParametricRAG", steps: EncodingSteps) -> float | None:
+    """Return how long an encoding will take, by a trial of steps from all over it.
+
+    Args:
+        module: The bank and the optimizer that it begins with; both are empty afterwards.
+        steps: The encoding.
+
+    Returns:
+        Seconds; None for a short run, which would be over before it is measured.
+    """
+    num_steps = len(steps)
+    if num_steps < _FEWEST_STEPS:
+        return None
+    places = [num_steps * (2 * i + 1) // (2 * _NUM_STEPS) for i in range(_NUM_STEPS)]
+    num_slots = module.bank.num_slots
+    batches = [steps[place] for place in places]
+    seconds = _seconds(module, batches, num_slots)
+    module.set_num_slots(num_slots)
+    return steps.estimate_num_tokens() * sum(seconds) / sum(batch.num_tokens for batch in batches)
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in one or two digits and a unit.
+
+    >>> duration(89), duration(5400), duration(400_000)
+    ('89 s', '90 min', '5 days')
+    """
+    for unit, length, most in (("s", 1, 90), ("min", 60, 90), ("h", 3600, 48)):
+        if seconds / length < most + 0.5:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds / 86400:.0f} days"
+
+
+def _tokens_per_second(module: "ParametricRAG", steps: EncodingSteps, num_slots: int) -> float:
+    batches = [steps[i] for i in range(min(_NUM_STEPS, len(steps)))]
+    seconds = _seconds(module, batches, num_slots)
+    # The machine may be busy with other things: what it can do is its fastest step.
+    return max(b.num_tokens / s for b, s in zip(batches, seconds, strict=True))
+
+
+def _seconds(
+    module: "ParametricRAG", batches: Sequence[EncodingBatch], num_slots: int
+) -> list[float]:
+    """Return how long each step takes in a bank of so many slots, which stays as it then is."""
+    optimizer = module.set_num_slots(num_slots)
+    on_device = [batch.to(module.device) for batch in batches]
+    seconds = []
+    with module.trainer.precision_plugin.train_step_context():
+        # The first step pays for what is allocated or compiled once.
+        module.slots.step(on_device[0], optimizer)
+        for batch in on_device:
+            _wait(module.device)
+            start = time.perf_counter()
+            module.slots.step(batch, optimizer)
+            _wait(module.device)
+            seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

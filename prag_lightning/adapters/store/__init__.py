@@ -1,0 +1,1 @@
+"""Finished adapters on disk, keyed by document id."""

@@ -1,0 +1,125 @@
+"""Adapters for others: PEFT folders of one or several documents, and copies of whole stores."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+import fsspec  # type: ignore[import-untyped]
+import torch
+from torch import Tensor
+
+from prag_lightning.adapters.files import StoreFiles
+from prag_lightning.adapters.layout import AdapterLayout, LoraConfig
+from prag_lightning.adapters.peft_format import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    adapter_bytes,
+    config_json,
+)
+from prag_lightning.adapters.store.base import MANIFEST, AdapterStore
+
+
+def merge_rows(
+    rows: Tensor, weights: Sequence[float], layout: AdapterLayout, lora: LoraConfig
+) -> tuple[Tensor, AdapterLayout, LoraConfig]:
+    """Return one adapter that adds the weighted sum of what several add.
+
+    Its rank is that of all together, and its alpha is raised alike, so that the scaling stays.
+
+    Args:
+        rows: The adapters, shape ``(k, num_params)``.
+        weights: How much each one counts.
+        layout: Of one adapter.
+        lora: The settings of one adapter.
+
+    Returns:
+        The adapter, shape ``(k * num_params,)``, its layout and its settings.
+    """
+    count = len(rows)
+    split = [layout.split(row) for row in rows]
+    matrices: dict[str, Tensor] = {}
+    for key in split[0]:
+        if key.endswith("lora_A.weight"):
+            matrices[key] = torch.cat([adapter[key] for adapter in split], dim=0)
+        else:
+            weighted = [w * adapter[key] for w, adapter in zip(weights, split, strict=True)]
+            matrices[key] = torch.cat(weighted, dim=1)
+    merged_layout = AdapterLayout(layout.modules, count * layout.rank)
+    merged_lora = LoraConfig(count * lora.rank, count * lora.alpha, lora.target_modules)
+    return merged_layout.join(matrices, "the merged adapter"), merged_layout, merged_lora
+
+
+def export_adapter(
+    store: AdapterStore,
+    document_ids: Sequence[str],
+    weights: Sequence[float],
+    path_or_url: str | os.PathLike[str],
+    *,
+    warm_start: tuple[Tensor, float] | None = None,
+    base_model: str | None = None,
+) -> None:
+    """Write the adapters of documents, merged, as one folder that PEFT, vLLM and SGLang load.
+
+    Args:
+        store: Where the adapters are.
+        document_ids: The documents; of one alone, its adapter is written as it is.
+        weights: How much each document counts.
+        path_or_url: The folder, or any fsspec URL of one.
+        warm_start: The adapter that all started from, shape ``(num_params,)``, and how much it
+            counts beside them; None where it does not.
+        base_model: Public name of the base model; None for that of the recipe.
+
+    Raises:
+        ValueError: If a document is not stored, or the folder holds files already.
+    """
+    rows, layout, lora = store.get_many(document_ids), store.layout, store.recipe.lora
+    # An untrained one adds nothing, for its lora_B is zero.
+    if warm_start and _adds_something(warm_start[0], layout):
+        rows, weights = torch.cat([rows, warm_start[0][None]]), [*weights, warm_start[1]]
+    if list(weights) != [1.0]:
+        row, layout, lora = merge_rows(rows, weights, layout, lora)
+    else:
+        row = rows[0]
+    fs, root = _empty_target(path_or_url)
+    fs.pipe_file(f"{root}/{WEIGHTS_FILE}", adapter_bytes(row, layout))
+    # Last, for it is what servers look for.
+    fs.pipe_file(f"{root}/{CONFIG_FILE}", config_json(lora, base_model or store.recipe.base_model))
+
+
+def _adds_something(row: Tensor, layout: AdapterLayout) -> bool:
+    return any(m.any() for key, m in layout.split(row).items() if key.endswith("lora_B.weight"))
+
+
+def export_store(files: StoreFiles, path_or_url: str | os.PathLike[str]) -> int:
+    """Copy all files of a store, its manifest last, and return how many there were.
+
+    Raises:
+        ValueError: If the target holds files already.
+    """
+    fs, root = _empty_target(path_or_url)
+    # A line of a journal must not come without its adapter, so shards are copied after journals.
+    names = sorted(files.all_names(), key=lambda name: (name == MANIFEST, _is_shard(name), name))
+    names = [name for name in names if not name.endswith(".lock")]
+    for name in names:
+        path = PurePosixPath(root) / name
+        fs.makedirs(str(path.parent), exist_ok=True)
+        with files.open(name) as source, fs.open(str(path), "wb") as target:
+            shutil.copyfileobj(source, target, length=2**24)
+    return len(names)
+
+
+def _is_shard(name: str) -> bool:
+    return name.endswith(".safetensors")
+
+
+def _empty_target(path_or_url: str | os.PathLike[str]) -> tuple[fsspec.AbstractFileSystem, str]:
+    """Return where to write, and make the folder.
+
+    Raises:
+        ValueError: If it holds files already.
+    """
+    target = StoreFiles(path_or_url)
+    if names := target.names():
+        raise ValueError(f"{target.url}: holds '{names[0]}' already; give an empty or new folder")
+    return target.make()

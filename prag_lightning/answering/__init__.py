@@ -1,0 +1,1 @@
+"""Answers: questions, prompts, merged adapters, and what the model says."""

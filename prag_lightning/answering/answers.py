@@ -1,0 +1,76 @@
+"""What was said to a question, and the documents behind it."""
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel
+
+from prag_lightning.answering.batches import QuestionBatch
+from prag_lightning.answering.extraction import Scoring, extract_answer
+from prag_lightning.answering.merging import Merge
+from prag_lightning.documents.rankings import RetrievedDocument
+from prag_lightning.documents.records import Record
+
+
+class Evidence(BaseModel):
+    """A document behind an answer: its retrieval score, and the weight of its adapter."""
+
+    document_id: str
+    score: float
+    weight: float | None = None
+
+
+class Answer(Record):
+    """What one method said to one question, and why; a line of ``answers.jsonl``.
+
+    Args:
+        method: Name of the method.
+        question_id: Of the question.
+        question: What was asked.
+        text: What the model said.
+        prediction: The answer in it.
+        passages: The documents in the prompt.
+        adapters: The documents whose adapters were merged, with their weights.
+        missing: The documents that have no adapter, where adapters were merged.
+    """
+
+    method: str
+    question_id: str
+    question: str
+    text: str
+    prediction: str
+    passages: list[Evidence]
+    adapters: list[Evidence]
+    missing: list[Evidence]
+
+
+def answers_with_evidence(
+    batch: QuestionBatch,
+    merges: Sequence[Merge],
+    texts: Sequence[str],
+    scoring: Scoring,
+    chain_of_thought: bool,
+) -> list[Answer]:
+    """Return what was said to each question of a batch, and the documents behind it."""
+    answers = []
+    for row, question in enumerate(batch.questions):
+        merge = merges[row]
+        adapters = [
+            Evidence(document_id=found.document_id, score=found.score, weight=weight)
+            for found, weight in zip(merge.documents, merge.weights.documents, strict=True)
+        ]
+        answer = Answer(
+            method=batch.method,
+            question_id=question.id,
+            question=question.question,
+            text=texts[row],
+            prediction=extract_answer(texts[row], scoring, chain_of_thought),
+            passages=_without_weights(batch.passages[row]),
+            adapters=adapters,
+            missing=_without_weights(merge.missing),
+        )
+        answers.append(answer)
+    return answers
+
+
+def _without_weights(documents: Sequence[RetrievedDocument]) -> list[Evidence]:
+    return [Evidence(document_id=found.document_id, score=found.score) for found in documents]

@@ -1,0 +1,193 @@
+"""Questions to evaluate, batched for one method after another."""
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from prag_lightning.answering.batches import QuestionBatch
+from prag_lightning.documents.rankings import RetrievedDocument
+from prag_lightning.documents.records import Document, Question
+from prag_lightning.language_model.prompts import PromptEncoder
+
+MethodName = Literal["closed_book", "rag", "rag_gold", "prag", "own", "other", "random", "combine"]
+Source = Literal["none", "retrieved", "gold", "other"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """Which documents stand in the prompt, and whose adapters are merged."""
+
+    passages: Source = "none"
+    adapters: Source = "none"
+
+    @property
+    def needs_gold(self) -> bool:
+        """Whether it can answer only questions whose gold documents are known."""
+        return not {self.passages, self.adapters} <= {"none", "retrieved"}
+
+
+# `random` is routed like `own`; its adapters are then replaced by noise of the same size.
+METHODS: dict[MethodName, Method] = {
+    "closed_book": Method(),
+    "rag": Method(passages="retrieved"),
+    "rag_gold": Method(passages="gold"),
+    "prag": Method(adapters="retrieved"),
+    "own": Method(adapters="gold"),
+    "other": Method(adapters="other"),
+    "random": Method(adapters="gold"),
+    "combine": Method(passages="retrieved", adapters="retrieved"),
+}
+
+
+def require_answers(questions: Iterable[Question], source: Path) -> None:
+    """Refuse questions of a file whose answers cannot be scored.
+
+    Raises:
+        ValueError: If a question has no accepted answer; names it.
+    """
+    for question in questions:
+        if not question.answers:
+            raise ValueError(
+                f"{source}: question '{question.id}' has no 'answers', so nothing that is said to "
+                "it can be scored; give it some, or take it out"
+            )
+
+
+def first_of_each_type(questions: Iterable[Question], limit: int) -> list[Question]:
+    """Return the first ``limit`` questions of each type, in order; those without one are a type.
+
+    The first ``limit`` of all are among them.
+    """
+    counts: Counter[str | None] = Counter()
+    kept = []
+    for question in questions:
+        counts[question.type] += 1
+        if counts[question.type] <= limit:
+            kept.append(question)
+    return kept
+
+
+class QuestionBatches(Dataset[QuestionBatch]):
+    """The batches of questions that one method answers, questions of like length together.
+
+    Args:
+        name: The method.
+        questions: What is asked.
+        retrieved: For each question the documents that were found, best first.
+        documents: All documents by id.
+        encoded: Ids of those that have adapters; ``other`` draws from them.
+        encoder: Makes token ids.
+        batch_size: Questions in a batch.
+        max_tokens: Longest prompt; passages are cut to fit.
+
+    Raises:
+        ValueError: If the method needs gold documents and a question has none, or if a document
+            that a question names is not among ``documents``.
+    """
+
+    def __init__(
+        self,
+        name: MethodName,
+        questions: Sequence[Question],
+        retrieved: Mapping[str, list[RetrievedDocument]],
+        documents: Mapping[str, Document],
+        encoded: Sequence[str],
+        encoder: PromptEncoder,
+        batch_size: int,
+        max_tokens: int,
+    ) -> None:
+        self.name = name
+        self.method = METHODS[name]
+        self.retrieved = retrieved
+        self.documents = documents
+        self.encoder = encoder
+        self.batch_size = batch_size
+        self.max_tokens = max_tokens
+        self.encoded = sorted(encoded)
+        self.questions = sorted(questions, key=self._length)
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return -(-len(self.questions) // self.batch_size)
+
+    def __getitem__(self, index: int) -> QuestionBatch:
+        """Return one batch."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        start = index * self.batch_size
+        questions = self.questions[start : start + self.batch_size]
+        passages = [self._select(self.method.passages, question) for question in questions]
+        texts = [[self._document(p.document_id).text for p in row] for row in passages]
+        prompts = [
+            self.encoder.encode_generation(question.question, row, self.max_tokens)
+            for question, row in zip(questions, texts, strict=True)
+        ]
+        answered = [self._answered(*pair) for pair in zip(questions, texts, strict=True)]
+        pad = self.encoder.tokenizer.pad_token_id
+        return QuestionBatch(
+            method=self.name,
+            questions=questions,
+            adapters=[self._select(self.method.adapters, question) for question in questions],
+            passages=passages,
+            input_ids=_pad(prompts, pad, side="left"),
+            attention_mask=_pad([[1] * len(ids) for ids in prompts], 0, side="left"),
+            answered_ids=_pad([ids for ids, _ in answered], pad, side="right"),
+            answer_spans=torch.tensor([[start, len(ids)] for ids, start in answered]),
+        )
+
+    def _answered(self, question: Question, texts: list[str]) -> tuple[list[int], int]:
+        if question.answers:
+            return self.encoder.encode_answered(
+                question.question, texts, question.answers[0], self.max_tokens
+            )
+        ids = self.encoder.encode_generation(question.question, texts, self.max_tokens)
+        return ids, len(ids)
+
+    def _length(self, question: Question) -> int:
+        """About how long a question's prompt is, in characters."""
+        passages = self._select(self.method.passages, question)
+        texts = (self._document(passage.document_id).text for passage in passages)
+        return len(question.question) + sum(len(text) for text in texts)
+
+    def _select(self, source: Source, question: Question) -> list[RetrievedDocument]:
+        if source == "none":
+            return []
+        if source == "retrieved":
+            return self.retrieved[question.id]
+        if not question.document_ids:
+            raise ValueError(
+                f"method '{self.name}' needs each question's gold documents, but question "
+                f"'{question.id}' names none in 'document_ids'; leave the method out"
+            )
+        if source == "gold":
+            return [RetrievedDocument(name, 1.0) for name in question.document_ids]
+        # A question's strangers are the same in every run.
+        strangers = [name for name in self.encoded if name not in question.document_ids]
+        count = min(len(question.document_ids), len(strangers))
+        drawn = random.Random(question.id).sample(strangers, count)
+        return [RetrievedDocument(name, 1.0) for name in drawn]
+
+    def _document(self, document_id: str) -> Document:
+        if document_id not in self.documents:
+            raise ValueError(
+                f"document '{document_id}' is named by a question or by the index, but is not in "
+                "documents.jsonl or corpus.jsonl; build the index again, or add the document"
+            )
+        return self.documents[document_id]
+
+
+def _pad(rows: Sequence[Sequence[int]], value: int, side: Literal["left", "right"]) -> Tensor:
+    """Return rows of equal length, shape ``(rows, tokens)``."""
+    longest = max(len(row) for row in rows)
+    padded = []
+    for row in rows:
+        gap = [value] * (longest - len(row))
+        padded.append([*gap, *row] if side == "left" else [*row, *gap])
+    return torch.tensor(padded)

@@ -1,0 +1,197 @@
+"""The command ``prag ask``: what each method says to a question, and the documents behind it."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal
+
+from jsonargparse.typing import PositiveInt
+
+from prag_lightning.answering.from_run import latest_run, settings_file
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from prag_lightning.answerer import Answerer
+    from prag_lightning.answering.answers import Answer
+    from prag_lightning.documents.records import Augmentation, Document
+
+METHODS: list[Literal["closed_book", "rag", "prag", "combine"]]
+METHODS = ["closed_book", "rag", "prag", "combine"]
+# Documents that are encoded side by side while somebody waits.
+_NUM_SLOTS = 8
+
+
+def run_ask(args: Sequence[str]) -> int:
+    """Run ``prag ask`` and return its exit status."""
+    from prag_lightning.cli.one_line_parser import OneLineParser
+
+    parser = OneLineParser(prog="prag ask", description="Answer questions from a run's documents.")
+    parser.add_argument("question", nargs="?", type=str, help="What is asked.")
+    parser.add_argument("--interactive", action="store_true", help="Ask for questions, one a line.")
+    encode_help = "First encode those documents found that have no adapter."
+    names = ("--encode_missing", "--encode-missing")
+    parser.add_argument(*names, action="store_true", help=encode_help)
+    ours: set[str | int] = {"question", "interactive", "encode_missing"}
+    parser.add_function_arguments(ask, as_group=False, skip=ours)
+    ask(**vars(parser.parse_args(list(args))))
+    return 0
+
+
+def ask(
+    question: str | None = None,
+    interactive: bool = False,
+    encode_missing: bool = False,
+    run: Path | None = None,
+    methods: list[Literal["closed_book", "rag", "prag", "combine"]] = METHODS,
+    merge: Literal["anchored", "sum", "mean", "score"] | None = None,
+    top_k: PositiveInt | None = None,
+) -> None:
+    """Print what each method says, and the documents behind it with their scores and weights.
+
+    Args:
+        question: What is asked.
+        interactive: Ask for questions, one a line, until an empty one.
+        encode_missing: Encode documents that were found but have no adapter, as the run's others
+            were; without an augmentation they get one from templates.
+        run: Root folder of a run of `prag fit`, and perhaps of `prag test`: its settings are used.
+            By default it is the latest under `runs`.
+        methods: Which methods answer.
+        merge: How adapters are weighted; by default as in the run.
+        top_k: How many documents are retrieved; by default as in the run.
+
+    Raises:
+        FileNotFoundError: If there is no such run.
+        ValueError: If there is nothing to answer.
+    """
+    if not interactive and not (question or "").strip():
+        raise ValueError("there is no question; give one in quotes, or --interactive")
+    if not methods:
+        raise ValueError("methods: name at least one")
+    # Said before the libraries are loaded, which takes seconds.
+    run_dir = latest_run() if run is None else run
+    settings_file(run_dir)
+    changes = {"merge": merge, "top_k": top_k}
+    given = {name: value for name, value in changes.items() if value is not None}
+    from rich.console import Console
+
+    console = Console()
+    with console.status(f"loading {run_dir}"):
+        from prag_lightning.answerer import Answerer
+        from prag_lightning.cli.quiet import quiet
+
+        quiet()
+        answerer = Answerer.from_run(run_dir, **given)
+    remedy = "" if encode_missing else "; --encode-missing encodes them"
+    for text in _questions(question, interactive):
+        if encode_missing:
+            _encode_missing(answerer, text, run_dir)
+        answers = [answerer.answer([text], method)[0] for method in methods]
+        _show(console, answers, answerer, remedy)
+
+
+def _questions(question: str | None, interactive: bool) -> Iterator[str]:
+    if question and question.strip():
+        yield question.strip()
+    while interactive:
+        # With it, lines can be edited, and come again.
+        import readline  # noqa: F401
+
+        try:
+            line = input("question: ").strip()
+        except EOFError:
+            print()
+            return
+        if not line:
+            return
+        yield line
+
+
+def _show(
+    console: "Console", answers: "Sequence[Answer]", answerer: "Answerer", remedy: str
+) -> None:
+    """Print one question's answers, and then the documents that any of them used.
+
+    Args:
+        console: Where they are printed.
+        answers: One of each method.
+        answerer: Whose they are.
+        remedy: What can be done about documents that have no adapter.
+    """
+    from rich.markup import escape
+    from rich.table import Table
+
+    said = Table("method", "answer", header_style="bold")
+    for answer in answers:
+        said.add_row(answer.method, escape(answer.prediction))
+    console.print(said)
+    scores = {e.document_id: e.score for a in answers for e in (*a.passages, *a.missing)}
+    scores |= {e.document_id: e.score for a in answers for e in a.adapters}
+    if not scores:
+        if any(answer.method != "closed_book" for answer in answers):
+            console.print("no document was found")
+        return
+    weights = {e.document_id: e.weight for a in answers for e in a.adapters}
+    missing = [e.document_id for e in max((a.missing for a in answers), key=len)]
+    table = Table(header_style="bold", expand=True)
+    for column in ("document", "score", "weight"):
+        table.add_column(column, no_wrap=True)
+    # A glance at each document, in what room the others leave.
+    table.add_column("text", no_wrap=True, ratio=1)
+    for name, score in sorted(scores.items(), key=lambda pair: -pair[1]):
+        weight = weights.get(name)
+        shown = "no adapter" if name in missing else "" if weight is None else f"{weight:.3f}"
+        text = escape(answerer.documents[name].text)
+        table.add_row(escape(name), f"{score:.2f}", shown, text)
+    console.print(table)
+    if missing:
+        listed = escape(", ".join(missing))
+        console.print(f"without an adapter: {listed}{remedy}")
+
+
+def _encode_missing(answerer: "Answerer", question: str, run_dir: Path) -> None:
+    """Encode what is found for a question and has no adapter, by a run of ``prag fit``.
+
+    Raises:
+        ValueError: If the store is not a local folder.
+    """
+    from prag_lightning.cli.trainer import run_trainer_command
+    from prag_lightning.documents.records import write_records
+
+    found = answerer.retrieve([question])[0]
+    missing = [d.document_id for d in found if d.document_id not in answerer.store]
+    if not missing:
+        return
+    store = answerer.store.files
+    if store.local is None:
+        raise ValueError(f"{store.url}: adapters are written to a local folder only; encode there")
+    documents = [answerer.documents[document_id] for document_id in missing]
+    with TemporaryDirectory() as folder:
+        write_records(Path(folder) / "documents.jsonl", documents)
+        augmentations = _augmentations(documents, answerer.folder / "augmentations.jsonl")
+        write_records(Path(folder) / "augmentations.jsonl", augmentations)
+        options = {
+            "--config": str(run_dir / "fit.yaml"),
+            "--data.folder": folder,
+            "--model.store": str(store.local.resolve()),
+            "--model.num_slots": str(min(len(documents), _NUM_SLOTS)),
+            # So that the run's own settings stay what they are.
+            "--trainer.default_root_dir": folder,
+        }
+        run_trainer_command(["fit", *(word for pair in options.items() for word in pair)])
+    answerer.reopen_store()
+
+
+def _augmentations(documents: "Sequence[Document]", file: Path) -> "list[Augmentation]":
+    """Return the documents' augmentations, from templates where ``file`` has none."""
+    from prag_lightning.augmentation.template import TemplateGenerator
+    from prag_lightning.documents.records import Augmentation, read_records
+
+    records = read_records(file, Augmentation) if file.is_file() else ()
+    known = {record.document_id: record for record in records}
+    made: list[Any] = []
+    unknown = [document for document in documents if document.id not in known]
+    TemplateGenerator().augment(unknown, lambda outcome: made.append(outcome.result))
+    return [known[d.id] for d in documents if d.id in known] + [
+        record for record in made if isinstance(record, Augmentation)
+    ]

@@ -1,0 +1,117 @@
+"""The command ``prag``: a thin dispatcher, so that help comes at once."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from prag_lightning import __version__
+from prag_lightning.cli.exit_status import DONE, INTERRUPTED, TRY_AGAIN, USAGE
+from prag_lightning.cli.suggestion import did_you_mean
+
+# What the system says of a path that was given, and is not what it should be.
+_WRONG_PATH = (
+    FileNotFoundError,
+    FileExistsError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
+TRAINER_COMMANDS = {
+    "fit": "encode documents into adapters",
+    "test": "answer questions with every method, and score the answers",
+    "predict": "answer questions whose answers nobody knows",
+}
+# Those that read their own words, which auto_cli cannot: flags, and words that may be left out.
+_OWN_PARSERS = ("ask", "configs", "report", "sweep")
+# Command: the function that runs it, or several by name, and what it does.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "ask": (
+        "prag_lightning.cli.ask:run_ask",
+        "answer a question, and show the evidence",
+    ),
+    "sweep": (
+        "prag_lightning.cli.sweep.command:run_sweep",
+        "run an experiment with every combination of settings",
+    ),
+    "augment": (
+        "prag_lightning.cli.augment:AUGMENT_COMMANDS",
+        "make rewrites and question-answer pairs of documents",
+    ),
+    "index": ("prag_lightning.cli.index:INDEX_COMMANDS", "make a corpus searchable"),
+    "data": ("prag_lightning.cli.data:DATA_COMMANDS", "bring data sets into our form"),
+    "configs": (
+        "prag_lightning.cli.configs:run_configs",
+        "list the shipped experiments, or print one",
+    ),
+    "report": (
+        "prag_lightning.cli.report:run_report",
+        "show what runs have to show, on a page and in tables",
+    ),
+    "store": ("prag_lightning.cli.store:STORE_COMMANDS", "look after a store of adapters"),
+}
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    words = list(sys.argv[1:] if args is None else args)
+    if not words or words[0] in ("-h", "--help"):
+        print(_help())
+        return DONE
+    if words[0] in ("-V", "--version"):
+        print(f"prag {__version__}")
+        return DONE
+    command = words[0]
+    # Threads that wait for each other sleep: spinning, two runs on one machine take ten times as
+    # long. It counts only before torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        if command in TRAINER_COMMANDS:
+            from prag_lightning.cli.trainer import run_trainer_command
+
+            return run_trainer_command(words)
+        if command in COMMANDS:
+            return _run_function(command, words[1:])
+    except KeyboardInterrupt:
+        # The shell goes on in a line of its own.
+        print(file=sys.stderr)
+        return INTERRUPTED
+    except (ValueError, *_WRONG_PATH) as error:
+        return _fail(str(error), USAGE)
+    except OSError as error:
+        # A server that is away and a disk that is full, or fails, may be back later.
+        return _fail(str(error), TRY_AGAIN)
+    known = [*TRAINER_COMMANDS, *COMMANDS]
+    hint = did_you_mean(command, known, "`prag --help` lists the commands")
+    return _fail(f"there is no command '{command}'; {hint}", USAGE)
+
+
+def _help() -> str:
+    lines = ["usage: prag COMMAND [OPTIONS]", "", "Documents as LoRA adapters.", ""]
+    texts = {**TRAINER_COMMANDS, **{name: text for name, (_, text) in COMMANDS.items()}}
+    lines += [f"  {name:<10} {text}" for name, text in texts.items()]
+    lines += ["", "`prag COMMAND --help` lists a command's options; `prag --version` the version."]
+    return "\n".join(lines)
+
+
+def _run_function(command: str, args: list[str]) -> int:
+    from importlib import import_module
+
+    module, name = COMMANDS[command][0].split(":")
+    function = getattr(import_module(module), name)
+    if command in _OWN_PARSERS:
+        return int(function(args))
+    from jsonargparse import auto_cli
+
+    from prag_lightning.cli.one_line_parser import OneLineParser
+
+    auto_cli(function, args=args, prog=f"prag {command}", parser_class=OneLineParser)
+    return DONE
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"prag: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""The commands ``prag store``: look into a store, check it, and carry adapters in and out."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from prag_lightning.adapters.store.base import AdapterStore, Damage
+    from prag_lightning.adapters.store.published import PublishedAdapter
+    from prag_lightning.adapters.store.recipe import Recipe
+
+# Exit status: done, but some documents are damaged.
+_SOME_DAMAGED = 3
+
+
+def store_stats(store: str) -> None:
+    """Print how much a store holds, and what made it.
+
+    Args:
+        store: Folder of the store, or any fsspec URL (s3://, gs://, hf://) of one.
+    """
+    from prag_lightning.adapters.store.opening import open_store
+
+    with open_store(store, mode="read") as opened:
+        stats = opened.stats()
+    manifest, recipe = stats.manifest, stats.manifest.recipe
+    lora = recipe.lora
+    lines = {
+        "documents": f"{stats.num_documents:,}",
+        "bytes": f"{stats.num_bytes:,}",
+        "bytes a document": f"{stats.bytes_per_document:,.0f}",
+        "numbers an adapter": f"{recipe.layout.num_params:,} in {manifest.dtype}",
+        "layout": manifest.layout,
+        "base model": f"{recipe.base_model} (weights {recipe.base_digest})",
+        "LoRA": f"rank {lora.rank}, alpha {lora.alpha:g}, {', '.join(lora.target_modules)}",
+        "warm start": recipe.warm_start,
+        "prompt": recipe.prompt_version,
+        "imported from": recipe.imported_from,
+        **{f"training: {name}": value for name, value in sorted(recipe.training.items())},
+    }
+    width = max(map(len, lines))
+    for name, value in lines.items():
+        if value is not None:
+            print(f"{name:<{width}}  {value}")
+
+
+def store_verify(store: str, repair: bool = False) -> None:
+    """Read every adapter, account for every byte, and print what is damaged; exit status 3 if any.
+
+    Args:
+        store: Folder of the store, or any fsspec URL of one.
+        repair: Take out what is damaged, so that the next `prag fit` encodes it again.
+    """
+    from prag_lightning.adapters.store.opening import repair_store, verify_store
+
+    damages = repair_store(store) if repair else verify_store(store)
+    for damage in damages:
+        print(_damage_line(damage))
+    if not damages:
+        print(f"{store}: nothing is damaged")
+        return
+    print(
+        f"{len(damages)} damaged; "
+        + ("taken out" if repair else "`prag store verify STORE --repair true` takes them out")
+        + ", and `prag fit` encodes the documents again"
+    )
+    sys.exit(_SOME_DAMAGED)
+
+
+def _damage_line(damage: "Damage") -> str:
+    document = "" if damage.document_id is None else f"document {damage.document_id!r}: "
+    return f"{damage.file}: {document}{damage.what}"
+
+
+def store_import(
+    published_dir: Path, store: Path, base: str, data_file: Path | None = None
+) -> None:
+    """Store the adapters that the published encoder wrote: offline/.../data_0/passage_0 and so on.
+
+    Args:
+        published_dir: The folder in which data_0 lies. Without data_file it may be one above.
+        store: Folder of the store.
+        base: The base model they were trained for, by its name on the hub or its folder.
+        data_file: The published data file they were made from. Documents then have the ids that
+            they have where that file is converted, and otherwise data_0/passage_0 and so on.
+    """
+    from prag_lightning.adapters.store.opening import open_store
+    from prag_lightning.adapters.store.published import find_adapters, import_adapters
+    from prag_lightning.cli.counting import counted
+    from prag_lightning.documents.formats.entries import document_of
+
+    adapters = find_adapters(published_dir, data_file, lambda text: document_of("", text).id)
+    recipe = _published_recipe(published_dir, adapters[0], base)
+    with open_store(store, recipe, mode="write") as opened:
+        import_adapters(counted(adapters, "adapters"), opened)
+    print(f"{len(adapters)} adapters of {published_dir} are in {store}")
+
+
+def _published_recipe(published_dir: Path, adapter: "PublishedAdapter", base: str) -> "Recipe":
+    """Return the recipe of published adapters, as far as it is known."""
+    from prag_lightning.adapters.bank import find_target_modules
+    from prag_lightning.adapters.store.published import published_settings, read_lora
+    from prag_lightning.adapters.store.recipe import Recipe
+    from prag_lightning.language_model.base_model import load_base, weights_digest
+
+    lora = read_lora(adapter)
+    model = load_base(base)
+    targets = find_target_modules(model, lora.target_modules)
+    return Recipe(
+        base_model=base,
+        base_digest=weights_digest(model),
+        lora=lora,
+        modules=tuple((name, m.in_features, m.out_features) for name, m in targets),
+        warm_start="unknown",
+        training=published_settings(published_dir),
+        prompt_version="unknown",
+        imported_from="the published encoder",
+    )
+
+
+def store_export(
+    store: str,
+    to: str,
+    document_ids: list[str] | None = None,
+    merge: Literal["anchored", "sum", "mean"] = "anchored",
+    warm_start: str = "random",
+    seed: int = 0,
+    base: str | None = None,
+) -> None:
+    """Copy a store, or write the merged adapters of some documents for PEFT, vLLM and SGLang.
+
+    Args:
+        store: Folder of the store, or any fsspec URL (s3://, gs://, hf://) of one.
+        to: Empty or new folder, or any fsspec URL of one.
+        document_ids: Write one PEFT folder with the adapters of these documents in one, instead of
+            a copy of the whole store.
+        merge: Rule by which several adapters become one.
+        warm_start: What the adapters started from, as in `prag fit`; `anchored` needs it.
+        seed: Of a random warm start.
+        base: Name of the base model for servers; by default that in the recipe.
+    """
+    from prag_lightning.adapters.merge import merge_weights
+    from prag_lightning.adapters.store.export import export_adapter, export_store
+    from prag_lightning.adapters.store.opening import open_store
+
+    with open_store(store, mode="read") as opened:
+        if document_ids is None:
+            print(f"{export_store(opened.files, to)} files of {store} are in {to}")
+            return
+        weights = merge_weights(merge, [0.0] * len(document_ids))
+        start: tuple[Tensor, float] | None = None
+        if weights.warm_start:
+            start = _warm_start(opened, warm_start, seed), weights.warm_start
+        export_adapter(
+            opened, document_ids, weights.documents, to, warm_start=start, base_model=base
+        )
+    print(f"the adapters of {len(document_ids)} documents are in {to}, as one in PEFT's form")
+
+
+def _warm_start(store: "AdapterStore", path: str, seed: int) -> "Tensor":
+    """Return the warm start of a store's adapters.
+
+    Raises:
+        ValueError: If it is not the one that its recipe names.
+    """
+    from prag_lightning.adapters.store.recipe import digest_tensors
+    from prag_lightning.adapters.warm_start import WarmStartSource
+
+    row = WarmStartSource(path, seed).read(store.layout, store.recipe.lora)
+    digest = digest_tensors([("warm_start", row)])
+    if digest != store.recipe.warm_start:
+        raise ValueError(
+            f"warm start '{path}' (seed {seed}, digest {digest}) is not what the adapters in "
+            f"{store.files.url} started from (digest {store.recipe.warm_start}); give the folder "
+            "of that one with --warm_start, or merge with --merge sum"
+        )
+    return row
+
+
+STORE_COMMANDS = {
+    "stats": store_stats,
+    "verify": store_verify,
+    "import": store_import,
+    "export": store_export,
+}

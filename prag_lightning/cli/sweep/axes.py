@@ -1,0 +1,108 @@
+"""What a sweep goes over: settings with several values, and the names of their combinations."""
+
+import hashlib
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import product
+from typing import NamedTuple
+
+from prag_lightning.cli.suggestion import did_you_mean
+
+_LONGEST_VALUE = 60
+
+
+class Axis(NamedTuple):
+    """One setting and the values that it takes, as they would be written on a command line."""
+
+    key: str
+    values: tuple[str, ...]
+
+
+def read_axis(text: str, known: Collection[str]) -> Axis:
+    """Return what ``KEY=VALUE,VALUE`` says; commas within brackets belong to a value.
+
+    Args:
+        text: As written behind ``--over``.
+        known: All keys that there are.
+
+    Raises:
+        ValueError: If it says anything else, the key is not known, or a value comes twice.
+
+    >>> read_axis("rank=1,2", ["model.lora.rank", "model.lr"])
+    Axis(key='model.lora.rank', values=('1', '2'))
+    """
+    word, equals, rest = text.partition("=")
+    values = tuple(_split(rest))
+    if not equals or not all(values):
+        raise ValueError(f"--over {text}: expected KEY=VALUE,VALUE, such as rank=1,2,4")
+    if len(set(values)) < len(values):
+        raise ValueError(f"--over {text}: a value is given twice; leave one out")
+    return Axis(find_key(word, known), values)
+
+
+def _split(text: str) -> list[str]:
+    values, depth = [""], 0
+    for letter in text:
+        depth += (letter in "[{(") - (letter in "]})")
+        if letter == "," and depth == 0:
+            values.append("")
+        else:
+            values[-1] += letter
+    return values
+
+
+def find_key(word: str, known: Collection[str]) -> str:
+    """Return the key that ``word`` is, ends, or is a part of the value of.
+
+    Raises:
+        ValueError: If there is none, or if several keys end so.
+    """
+    if any(word == key or word.startswith(f"{key}.") for key in known):
+        return word
+    found = [key for key in known if key.endswith(f".{word}")]
+    if len(found) > 1:
+        raise ValueError(f"--over {word}: may be {' or '.join(sorted(found))}; write it out")
+    if not found:
+        short = {key.rpartition(".")[2]: key for key in known}
+        hint = did_you_mean(word, [*known, *short], "`prag fit --help` lists the settings")
+        raise ValueError(f"--over {word}: there is no such setting; {hint}")
+    return found[0]
+
+
+def combinations(axes: Sequence[Axis]) -> Iterator[dict[str, str]]:
+    """Yield every combination of values by key; the last axis changes first.
+
+    Raises:
+        ValueError: If two axes have one key.
+    """
+    keys = [axis.key for axis in axes]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise ValueError(f"--over {key}: given twice; write all its values behind one")
+    for values in product(*(axis.values for axis in axes)):
+        yield dict(zip(keys, values, strict=True))
+
+
+def run_name(swept: Mapping[str, str]) -> str:
+    """Return a name for a run that can be a folder's, by the settings that are its own.
+
+    Values are data: what may not be in a name is replaced, and a digest tells such values apart.
+
+    >>> run_name({"model.lora.rank": "2", "data.folder": "../x"})
+    'rank=2,folder=.._x-43e4bc'
+    """
+    short = short_keys(list(swept))
+    return ",".join(f"{short[key]}={_safe(value)}" for key, value in swept.items())
+
+
+def short_keys(keys: Sequence[str]) -> dict[str, str]:
+    """Return the last part of each key, or the whole of it where others end in the same."""
+    last = [key.rpartition(".")[2] for key in keys]
+    return {key: key if last.count(end) > 1 else end for key, end in zip(keys, last, strict=True)}
+
+
+def _safe(value: str) -> str:
+    name = re.sub(r"[^A-Za-z0-9_.+-]", "_", value)[:_LONGEST_VALUE]
+    if name == value:
+        return name
+    return f"{name}-{hashlib.sha256(value.encode()).hexdigest()[:6]}"

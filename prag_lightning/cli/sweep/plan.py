@@ -1,0 +1,103 @@
+"""The runs of a sweep: their settings, read as ``prag fit`` reads them, folders and stores."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, cast
+
+from prag_lightning.adapters.store.recipe import digest_text
+from prag_lightning.cli.sweep.axes import combinations, read_axis, run_name
+from prag_lightning.cli.trainer import PragCLI
+from prag_lightning.datamodule import DocumentDataModule
+from prag_lightning.module import ParametricRAG
+
+# What a sweep sets itself for every run.
+_ITS_OWN = ("config", "trainer.default_root_dir", "model.store")
+
+
+class PlannedRun(NamedTuple):
+    """One combination of settings.
+
+    Args:
+        swept: The settings that are its own.
+        folder: Its root folder.
+        store: Of its adapters; runs whose adapters are the same share one.
+        words: Command line, without the command.
+        digest: Of all its settings.
+    """
+
+    swept: dict[str, str]
+    folder: Path
+    store: Path
+    words: list[str]
+    digest: str
+
+
+class SweepPlanner(PragCLI):
+    """Reads settings, and makes what they describe, but runs nothing.
+
+    Args:
+        words: The settings that all runs share, as on the command line of ``prag fit``.
+
+    Raises:
+        ValueError: If they say what the sweep decides itself.
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        super().__init__(["fit", *words])
+        self._words = list(words)
+        self.folder = Path(self.trainer.default_root_dir) / "sweep"
+        if self._get(self.config, "model.store") is not None:
+            raise ValueError("model.store is set, but a sweep has a store for every recipe; unset")
+        if self._get(self.config, "data.warm_up") is not None:
+            raise ValueError(
+                "data.warm_up is set, but a warm start answers nothing; train it with `prag fit`, "
+                "and sweep over warm_start.path"
+            )
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run nothing."""
+
+    def plan(self, overs: Sequence[str]) -> list[PlannedRun]:
+        """Return all runs.
+
+        Args:
+            overs: What they go over, each as ``KEY=VALUE,VALUE``.
+
+        Raises:
+            ValueError: If a key or a value is not what it could be.
+        """
+        known = set(self._parser("fit").get_defaults().keys())
+        axes = [read_axis(over, known) for over in overs]
+        for axis in axes:
+            if axis.key in _ITS_OWN:
+                raise ValueError(f"--over {axis.key}: a sweep chooses it itself for every run")
+        return [self._plan(swept) for swept in combinations(axes)]
+
+    def _plan(self, swept: dict[str, str]) -> PlannedRun:
+        folder = self.folder / run_name(swept)
+        settings = {**swept, "trainer.default_root_dir": str(folder)}
+        words = [*self._words, *(f"--{key}={value}" for key, value in settings.items())]
+        self.parse_arguments(self.parser, ["fit", *words])
+        self.before_instantiate_classes()
+        self.instantiate_classes()
+        self.after_instantiate_classes()
+        store = self.folder / "adapters" / self._store_key()
+        config = self._parser("fit").dump(self.config["fit"], skip_none=False)
+        digest = digest_text(config, str(store))
+        return PlannedRun(swept, folder, store, [*words, f"--model.store={store}"], digest)
+
+    def _store_key(self) -> str:
+        """Return a name for all that the adapters of a run follow from."""
+        warm_start = self._get(self.config_init, "warm_start")
+        writer = self._get(self.config_init, "adapter_writer")
+        module, data = cast(ParametricRAG, self.model), cast(DocumentDataModule, self.datamodule)
+        module.trainer, module.warm_start = self.trainer, warm_start.source
+        source = [
+            module.recipe_settings(data),
+            data.folder_name,
+            data.augmentations_name,
+            writer.layout,
+            writer.dtype,
+        ]
+        return digest_text(json.dumps(source))[:12]

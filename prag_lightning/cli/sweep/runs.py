@@ -1,0 +1,90 @@
+"""Running what a sweep has planned, one run after another."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from prag_lightning.cli.exit_status import DONE, SOME_FAILED
+from prag_lightning.cli.sweep.plan import PlannedRun
+from prag_lightning.cli.sweep.results import (
+    DONE_STATUS,
+    RunResult,
+    read_result,
+    read_scores,
+    write_result,
+)
+
+# Runs a command, adds what it says to a file, and returns its exit status.
+RunCommand = Callable[[Sequence[str], Path], int]
+_LONGEST_REASON = 200
+
+
+def run_process(words: Sequence[str], log_file: Path) -> int:
+    """Run ``prag`` in a process of its own, and end it if this one is to end.
+
+    A process has clean memory, may be killed for taking too much of it, and starts the processes
+    of several GPUs by its own command line.
+    """
+    with log_file.open("ab") as log:
+        command = [sys.executable, "-m", "prag_lightning", *words]
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            return process.wait()
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+
+
+class SweepRunner:
+    """Runs what is not done yet; adapters that several runs share are encoded once.
+
+    Args:
+        run_command: Runs ``prag fit`` and ``prag test``.
+    """
+
+    def __init__(self, run_command: RunCommand = run_process) -> None:
+        self.run_command = run_command
+        # How encoding into each store ended.
+        self._encoded: dict[Path, str] = {}
+
+    def run(self, run: PlannedRun) -> RunResult:
+        """Return the result of a run, that of an earlier sweep if it had the same settings."""
+        result = read_result(run.folder, run.digest)
+        if result is None:
+            run.folder.mkdir(parents=True, exist_ok=True)
+            result = self._run(run, run.folder / "log.txt")
+            write_result(run.folder, result)
+        return result
+
+    def _run(self, run: PlannedRun, log_file: Path) -> RunResult:
+        result = RunResult(digest=run.digest, swept=run.swept, status=DONE_STATUS)
+        if run.store not in self._encoded:
+            start = time.monotonic()
+            status = self.run_command(["fit", *run.words], log_file)
+            result.fit_seconds = time.monotonic() - start
+            self._encoded[run.store] = _say(status, "fit", log_file)
+        result.status = self._encoded[run.store]
+        if result.status.startswith("fit failed"):
+            return result
+        start = time.monotonic()
+        status = self.run_command(["test", *run.words], log_file)
+        result.test_seconds = time.monotonic() - start
+        if status == DONE:
+            result.scores = read_scores(run.folder)
+        else:
+            result.status = _say(status, "test", log_file)
+        return result
+
+
+def _say(status: int, command: str, log_file: Path) -> str:
+    """Return the status of a run, from the exit status of one of its commands."""
+    if status == DONE:
+        return DONE_STATUS
+    if (command, status) == ("fit", SOME_FAILED):
+        return f"some documents were not encoded, see {log_file}"
+    text = log_file.read_text(encoding="utf-8", errors="replace").strip()
+    reason = text.splitlines()[-1].strip() if text else "without a word"
+    return f"{command} failed with status {status}: {reason[:_LONGEST_REASON]}"

@@ -1,0 +1,52 @@
+"""BEIR (arXiv:2104.08663): a corpus, queries, and which documents are relevant for them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import Field
+
+from prag_lightning.documents.formats.entries import (
+    Entry,
+    ForeignRecord,
+    NonEmpty,
+    existing,
+    read_table,
+)
+from prag_lightning.documents.records import Document, Question, read_records
+
+
+class _Query(ForeignRecord):
+    id: NonEmpty = Field(alias="_id")
+    text: NonEmpty
+
+
+class _Relevance(ForeignRecord):
+    query_id: str = Field(alias="query-id")
+    document_id: str = Field(alias="corpus-id")
+    score: float
+
+
+def read_beir(source: Path) -> Iterator[Entry]:
+    """Read ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/test.tsv`` of a folder.
+
+    Documents with a score above 0 are gold. Queries without a line in the relevance file belong to
+    another split and are passed over. BEIR has no answers.
+    """
+    expected = "a folder with corpus.jsonl, queries.jsonl and qrels/test.tsv"
+    relevant = _read_relevance(existing(source / "qrels" / "test.tsv", expected))
+    for document in read_records(source / "corpus.jsonl", Document):
+        yield Entry(documents=(document,))
+    for query in read_records(source / "queries.jsonl", _Query):
+        if query.id in relevant:
+            gold = relevant[query.id]
+            yield Entry(Question(id=query.id, question=query.text, document_ids=gold))
+
+
+def _read_relevance(file: Path) -> dict[str, list[str]]:
+    relevant: dict[str, list[str]] = {}
+    with file.open("rb") as lines:
+        for row in read_table(lines, _Relevance, str(file)):
+            gold = relevant.setdefault(row.query_id, [])
+            if row.score > 0:
+                gold.append(row.document_id)
+    return relevant

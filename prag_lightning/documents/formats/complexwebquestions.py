@@ -1,0 +1,39 @@
+"""ComplexWebQuestions (arXiv:1803.06643): questions without documents."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import Field
+
+from prag_lightning.documents.formats.entries import (
+    Entry,
+    ForeignRecord,
+    NonEmpty,
+    distinct,
+    read_json_array,
+)
+from prag_lightning.documents.records import Question
+
+_DEV_FILE = "ComplexWebQuestions_dev.json"
+
+
+class _Answer(ForeignRecord):
+    answer: str | None = None
+    aliases: tuple[str, ...] = ()
+
+
+class _ComplexWebQuestion(ForeignRecord):
+    id: NonEmpty = Field(alias="ID")
+    question: NonEmpty
+    # The test set has none.
+    answers: tuple[_Answer, ...] = ()
+
+
+def read_complexwebquestions(source: Path) -> Iterator[Entry]:
+    """Read ``ComplexWebQuestions_dev.json``; accepted are all answers and their aliases."""
+    file = source / _DEV_FILE if source.is_dir() else source
+    for record in read_json_array(file, _ComplexWebQuestion, _DEV_FILE):
+        answers = distinct(
+            text for answer in record.answers for text in (answer.answer, *answer.aliases)
+        )
+        yield Entry(Question(id=record.id, question=record.question, answers=answers))

@@ -1,0 +1,1 @@
+"""Documents into adapters: the plan, the schedule, the steps."""

@@ -1,0 +1,135 @@
+"""The strategy ``per_document``: every process trains its own documents, nothing is exchanged."""
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Trainer
+from lightning.fabric.utilities.seed import reset_seed
+from lightning.pytorch.strategies import DDPStrategy, Strategy, StrategyRegistry
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+
+PER_DOCUMENT = "per_document"
+# Exit statuses of a process that did its part: the numbers of `prag_lightning.cli.exit_status`.
+DONE, SOME_FAILED = 0, 3
+# How long a process waits for another, in seconds.
+PATIENCE = 600.0
+
+
+class LostProcessError(RuntimeError):
+    """A process of the run ended early: what it had not saved is missing."""
+
+
+def wait_for_file(
+    file: Path, seconds: float = PATIENCE, meanwhile: Callable[[], None] | None = None
+) -> None:
+    """Wait until another process has made a file: nothing else joins the processes of a run.
+
+    Args:
+        file: The file or folder.
+        seconds: How long to wait at most.
+        meanwhile: Called while waiting; may raise.
+
+    Raises:
+        LostProcessError: If it is not there in time.
+    """
+    deadline = time.monotonic() + seconds
+    while not file.exists():
+        if meanwhile is not None:
+            meanwhile()
+        if time.monotonic() > deadline:
+            raise LostProcessError(
+                f"no other process of this run has made {file} within {seconds:.0f} seconds; see "
+                "what stopped it, and run the same command again"
+            )
+        time.sleep(0.05)
+
+
+class PerDocumentStrategy(DDPStrategy):
+    """Processes that share a command line and nothing else.
+
+    Plain DDP averages gradients, and so would make one adapter of two documents. Even without that
+    its process group would make every process wait for the first before each batch, so there is
+    none: processes may have any number of documents, and none waits until the end, when the first
+    on each node waits for those that it launched. Started by Lightning, torchrun or SLURM.
+    """
+
+    strategy_name = PER_DOCUMENT
+
+    def setup_distributed(self) -> None:
+        """Set ranks, and make no process group: what Lightning would exchange stays local."""
+        reset_seed()
+        self.set_world_ranks()
+
+    def setup(self, trainer: Trainer) -> None:
+        """Set up as on a single device."""
+        Strategy.setup(self, trainer)
+
+    @property
+    def some_failed(self) -> bool:
+        """Whether a process that this one launched left documents out."""
+        assert isinstance(self.launcher, _WaitingLauncher)
+        return SOME_FAILED in self.launcher.statuses
+
+    def check_processes(self) -> None:
+        """Raise ``LostProcessError`` if a process that this one launched has ended early."""
+        assert isinstance(self.launcher, _WaitingLauncher)
+        self.launcher.check([process.poll() for process in self.launcher.procs])
+
+    def _setup_model(self, model: torch.nn.Module) -> torch.nn.Module:  # type: ignore[override]
+        return model
+
+    def _configure_launcher(self) -> None:
+        assert self.cluster_environment is not None
+        self._launcher = _WaitingLauncher(
+            self.cluster_environment, self.num_processes, self.num_nodes
+        )
+
+
+class _WaitingLauncher(_SubprocessScriptLauncher):
+    """Starts the node's other processes, and ends after them."""
+
+    statuses: tuple[int, ...] = ()
+
+    def launch(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        trainer: Trainer | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Run the function in this process, too, and wait for the others.
+
+        Raises:
+            LostProcessError: If one of them was killed or crashed.
+        """
+        if not self.cluster_environment.creates_processes_externally:
+            self._call_children_scripts()
+        try:
+            result = function(*args, **kwargs)
+        except BaseException:
+            self.kill(signal.SIGTERM)
+            raise
+        finally:
+            self.statuses = tuple(process.wait() for process in self.procs)
+        self.check(self.statuses)
+        return result
+
+    def check(self, statuses: tuple[int, ...] | list[int | None]) -> None:
+        """Raise ``LostProcessError`` if one of the launched processes ended early."""
+        for rank, status in enumerate(statuses, start=1):
+            if status not in (None, DONE, SOME_FAILED):
+                assert status is not None
+                how = f"by signal {-status}" if status < 0 else f"with status {status}"
+                raise LostProcessError(
+                    f"process {rank} of this node was ended {how}; what is finished is saved: run "
+                    "the same command again to do the rest"
+                )
+
+
+StrategyRegistry.register(
+    PER_DOCUMENT, PerDocumentStrategy, description="Every process trains its own documents."
+)

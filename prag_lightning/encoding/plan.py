@@ -1,0 +1,203 @@
+"""The prompts that a document is encoded from, batched step by step."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from torch.utils.data import Dataset
+
+from prag_lightning.documents.records import Augmentation, Document, read_unique
+from prag_lightning.encoding.batches import EncodingBatch, Row, collate_encoding
+from prag_lightning.encoding.limits import AugmentationLimits
+from prag_lightning.encoding.schedule import Schedule, Turn
+from prag_lightning.language_model.prompts import PromptEncoder, TrainingTokens
+
+# Documents that stand for all.
+_NUM_SAMPLED = 64
+
+LossOn = Literal["prompt_and_answer", "answer"]
+
+
+@dataclass(frozen=True)
+class TrainingPrompt:
+    """A question, the passages before it, and the answer to learn, in words and in a sentence.
+
+    Without a question the passage is the whole text, as in pretraining.
+    """
+
+    question: str
+    passages: tuple[str, ...]
+    answer: str
+    full_answer: str | None = None
+
+
+def document_prompts(document: Document, augmentation: Augmentation) -> list[TrainingPrompt]:
+    """Return a document's training prompts in the published order.
+
+    The first half of the question-answer pairs, rounded up, stands once below the document and
+    once below each rewrite; the second half stands alone (Su et al. 2025, arXiv:2501.15915).
+    Where there are none, the document and each rewrite are texts by themselves, as in its ablation
+    (section 5.3).
+    """
+    return list(_prompts(document, augmentation))
+
+
+def _prompts(document: Document, augmentation: Augmentation) -> Iterator[TrainingPrompt]:
+    texts = (document.text, *augmentation.rewrites)
+    if not augmentation.qas:
+        for text in texts:
+            yield TrainingPrompt("", (text,), "")
+    num_with_passage = (len(augmentation.qas) + 1) // 2
+    for number, qa in enumerate(augmentation.qas):
+        if number < num_with_passage:
+            for text in texts:
+                yield TrainingPrompt(qa.question, (text,), qa.answer, qa.full_answer)
+        else:
+            yield TrainingPrompt(qa.question, (), qa.answer, qa.full_answer)
+
+
+@dataclass(frozen=True)
+class EncodingTask:
+    """One adapter to train: the document's id and its prompts."""
+
+    document_id: str
+    prompts: Sequence[TrainingPrompt]
+
+    @property
+    def digest(self) -> str:
+        """Digest of what is trained on, 16 hexadecimal digits."""
+        texts = json.dumps([vars(prompt) for prompt in self.prompts])
+        return hashlib.sha256(texts.encode()).hexdigest()[:16]
+
+    @property
+    def num_characters(self) -> int:
+        """Length of all prompts, without the template's words."""
+        texts = ((*p.passages, p.question, p.answer) for p in self.prompts)
+        return sum(len(text) for prompt in texts for text in prompt)
+
+    def num_steps(self, batch_size: int, passes: int) -> int:
+        """Optimizer steps that it takes."""
+        return -(-len(self.prompts) // batch_size) * passes
+
+    def of_step(self, step: int, batch_size: int) -> Sequence[TrainingPrompt]:
+        """Return the prompts of one step; every pass goes through them in order."""
+        start = step * batch_size % (-(-len(self.prompts) // batch_size) * batch_size)
+        return self.prompts[start : start + batch_size]
+
+
+class EncodingPlan(NamedTuple):
+    """What is to be encoded.
+
+    Args:
+        tasks: The adapters to train.
+        rejected: Why documents cannot be encoded, by id.
+        num_short: How many documents have fewer rewrites, or pairs, than were asked for.
+    """
+
+    tasks: list[EncodingTask]
+    rejected: dict[str, str]
+    num_short: Counter[str]
+
+
+def plan_tasks(
+    documents: Iterable[Document],
+    augmentations_file: Path,
+    limits: AugmentationLimits = AugmentationLimits(),  # noqa: B008 - frozen
+) -> EncodingPlan:
+    """Return the tasks that encode documents, each with as much of its augmentation as allowed."""
+    source = [] if limits.take_nothing else read_unique(augmentations_file, Augmentation)
+    augmentations = {augmentation.document_id: augmentation for augmentation in source}
+    plan = EncodingPlan([], {}, Counter())
+    for document in documents:
+        bare = Augmentation(document_id=document.id, rewrites=[], qas=[])
+        augmentation = augmentations.get(document.id, bare)
+        if not augmentation.qas and limits.num_qas != 0:
+            plan.rejected[document.id] = f"no question-answer pairs in {augmentations_file}"
+        elif not document.text.strip():
+            plan.rejected[document.id] = "its text is empty"
+        else:
+            prompts = document_prompts(document, limits.cut(augmentation))
+            plan.tasks.append(EncodingTask(document.id, prompts))
+            plan.num_short.update(limits.short(augmentation))
+    # What trains side by side then begins and ends together, and is of like length: prompts below a
+    # passage meet few without.
+    plan.tasks.sort(key=lambda task: (-len(task.prompts), task.num_characters))
+    return plan
+
+
+class EncodingSteps(Dataset[EncodingBatch]):
+    """The batches of an encoding, one optimizer step each, made when they are asked for.
+
+    Args:
+        tasks: What to encode, in the order of the schedule.
+        num_slots: How many documents train at once.
+        encoder: Makes token ids.
+        batch_size: Prompts of a document in one step.
+        passes: How often a document's prompts are gone through.
+        loss_on: Which tokens carry loss.
+        packed: Whether prompts stand in one row, or each in its own.
+        max_tokens: Longest prompt; passages are cut to fit.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[EncodingTask],
+        num_slots: int,
+        encoder: PromptEncoder,
+        *,
+        batch_size: int = 1,
+        passes: int = 1,
+        loss_on: LossOn = "prompt_and_answer",
+        packed: bool = True,
+        max_tokens: int = 3000,
+    ) -> None:
+        self.tasks = tasks
+        self.encoder = encoder
+        self.batch_size = batch_size
+        self.passes = passes
+        self.loss_on = loss_on
+        self.packed = packed
+        self.max_tokens = max_tokens
+        steps = [task.num_steps(batch_size, passes) for task in tasks]
+        self.schedule = Schedule(steps, num_slots)
+
+    def __len__(self) -> int:
+        """Return the number of steps."""
+        return len(self.schedule)
+
+    def estimate_num_tokens(self) -> float:
+        """Return about how many tokens all steps have, by some documents from all over them."""
+        stride = max(1, len(self.tasks) // _NUM_SAMPLED)
+        sampled = self.tasks[stride // 2 :: stride]
+        tokens = sum(len(self._encode(prompt).ids) for task in sampled for prompt in task.prompts)
+        return tokens * self.passes * len(self.tasks) / max(1, len(sampled))
+
+    def __getitem__(self, index: int) -> EncodingBatch:
+        """Return the batch of one step."""
+        turns = self.schedule[index]
+        ids = {turn.slot: self.tasks[turn.document].document_id for turn in turns}
+        return collate_encoding(
+            [row for turn in turns for row in self._rows(turn)],
+            self.packed,
+            begins={turn.slot: ids[turn.slot] for turn in turns if turn.is_first},
+            ends={turn.slot: ids[turn.slot] for turn in turns if turn.is_last},
+            documents=ids,
+        )
+
+    def _rows(self, turn: Turn) -> Iterator[Row]:
+        for prompt in self.tasks[turn.document].of_step(turn.step, self.batch_size):
+            tokens = self._encode(prompt)
+            loss_start = tokens.num_user_tokens if self.loss_on == "answer" else 0
+            yield Row(turn.slot, tokens.ids, loss_start, tokens.is_cut)
+
+    def _encode(self, prompt: TrainingPrompt) -> TrainingTokens:
+        if not prompt.question:
+            (text,) = prompt.passages
+            return self.encoder.encode_plain(text, self.max_tokens)
+        return self.encoder.encode_training(
+            prompt.question, prompt.passages, prompt.answer, self.max_tokens, prompt.full_answer
+        )

@@ -1,0 +1,229 @@
+"""Training the documents in a bank's slots: losses, gradients, and what may go wrong with them."""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from prag_lightning.adapters.bank import AdapterBank, Pairs, Route
+from prag_lightning.adapters.optimizer import StackedAdamW, clip_rows_
+from prag_lightning.encoding.batches import EncodingBatch, Part
+from prag_lightning.language_model.base_model import last_hidden_states
+from prag_lightning.language_model.loss import token_nll
+
+# Where the loss scale of 16-bit training begins, as in torch's GradScaler, and where it gives up.
+FIRST_LOSS_SCALE, LAST_LOSS_SCALE = 2.0**16, 2.0**-16
+
+
+class FinishedAdapters(NamedTuple):
+    """Adapters after their documents' last steps.
+
+    Args:
+        rows: Shape ``(n, num_params)``, float32.
+        failed_at: The first step, from 1, whose loss was not a finite number; 0 if all were. Shape
+            ``(n,)``.
+    """
+
+    rows: Tensor
+    failed_at: Tensor
+
+
+class SlotTrainer:
+    """Takes optimizer steps for the documents in a bank's slots; no document feels another.
+
+    Args:
+        base: The base model, with attention that needs no mask.
+        bank: Its adapters.
+        backward: Called with a loss instead of ``loss.backward()``.
+        max_grad_norm: Clip each document's gradient to this norm.
+        loss_scaling: Scale every document's loss by a power of 2 of its own, halved when the
+            gradient overflows, as 16-bit floating point needs it. One scale for all would let a
+            document's overflow skip its neighbours' steps.
+        compile: Compile the base and the loss.
+    """
+
+    def __init__(
+        self,
+        base: PreTrainedModel,
+        bank: AdapterBank,
+        backward: Callable[[Tensor], None] = Tensor.backward,
+        *,
+        max_grad_norm: float | None = None,
+        loss_scaling: bool = False,
+        compile: bool = False,
+    ) -> None:
+        self.base = base
+        self.bank = bank
+        self.backward = backward
+        self.max_grad_norm = max_grad_norm
+        self.loss_scaling = loss_scaling
+        self.compile = compile
+        device = bank.weight.device
+        self._num_steps = [0] * bank.num_slots
+        self._failed_at = torch.zeros(bank.num_slots, dtype=torch.long, device=device)
+        self._loss_scales = torch.ones(bank.num_slots, device=device)
+        # Slots of documents that the memory cannot hold even alone; their losses are NaN.
+        self.too_large: set[int] = set()
+        # After a full memory: how many documents fit.
+        self._slots_at_once: int | None = None
+
+    def step(self, batch: EncodingBatch, optimizer: StackedAdamW) -> Tensor:
+        """Take one optimizer step in every busy slot.
+
+        Returns:
+            Each document's mean loss before the step, shape ``(len(batch.slots),)``.
+        """
+        for slot in batch.begins:
+            self._num_steps[slot] = self._failed_at[slot] = 0
+            if self.loss_scaling:
+                self._loss_scales[slot] = FIRST_LOSS_SCALE
+            self.too_large.discard(slot)
+        self.bank.zero_grad()
+        losses = self._accumulate(batch)
+        self._note_failures(batch.slots, losses)
+        if slots := self._trainable(batch):
+            if self.max_grad_norm is not None:
+                clip_rows_(self.bank.grad, self.max_grad_norm)
+            optimizer.step(slots=slots)
+        return losses
+
+    def part_losses(self, part: Part, loss_counts: Tensor) -> Tensor:
+        """Return what a part of a batch adds to each document's mean negative log-likelihood.
+
+        Args:
+            part: Prompts that are read together.
+            loss_counts: The batch's.
+
+        Returns:
+            Shape of ``loss_counts``; 0 for documents that are not in the part.
+
+        Raises:
+            ValueError: If a packed part is to be trained by compiled code.
+        """
+        if self.compile and part.lengths is not None:
+            raise ValueError(
+                "model.compile is on, but prompts stand in one row, in which every step is another "
+                "program; set data.packed to false"
+            )
+        places = self._places([row.slot for row in part.rows])
+        with self.bank.routed(Route(places[:, None], lengths=part.lengths)) as pairs:
+            inputs = self.base, part.input_ids, part.position_ids
+            if self.compile:
+                _mark_static(pairs)
+                hidden = _compiled_hidden_states()(self.bank, pairs, *inputs)
+            else:
+                hidden = last_hidden_states(*inputs, part.lengths)
+        flat = hidden.flatten(0, 1).index_select(0, part.loss_positions)
+        head = self.base.get_output_embeddings()
+        nll = token_nll(flat, head, part.targets, compile=self.compile)
+        sums = nll.new_zeros(len(loss_counts)).index_add(0, part.loss_documents, nll)
+        return sums / loss_counts
+
+    def finished(self, slots: Sequence[int]) -> FinishedAdapters:
+        """Return copies of the adapters in ``slots``, and which of their documents failed."""
+        places = self._places(slots)
+        rows = self.bank.weight.detach().index_select(0, places).float()
+        return FinishedAdapters(rows, self._failed_at.index_select(0, places))
+
+    def _trainable(self, batch: EncodingBatch) -> tuple[int, ...]:
+        return tuple(slot for slot in batch.slots if slot not in self.too_large)
+
+    def _note_failures(self, slots: Sequence[int], losses: Tensor) -> None:
+        for slot in slots:
+            self._num_steps[slot] += 1
+        places, steps = self._places(slots), self._places([self._num_steps[slot] for slot in slots])
+        before = self._failed_at[places]
+        fails = ~torch.isfinite(losses) & (before == 0)
+        self._failed_at[places] = torch.where(fails, steps, before)
+
+    def _accumulate(self, batch: EncodingBatch) -> Tensor:
+        """Accumulate gradients, of as many documents at once as fit, and return the losses."""
+        while True:
+            slots = self._trainable(batch)
+            width = self._slots_at_once or max(1, len(slots))
+            groups = [slots[i : i + width] for i in range(0, len(slots), width)]
+            batches = [batch] if groups == [batch.slots] else map(batch.of_slots, groups)
+            losses, failed = self._accumulate_each(batches)
+            if not failed:
+                break
+            # Out of the except block, for its traceback holds the tensors that were too many.
+            self.bank.zero_grad()
+            self._make_room(failed)
+        if len(slots) == len(batch.slots):
+            return torch.cat(losses)
+        found = torch.full((len(batch.slots),), torch.nan, device=self.bank.weight.device)
+        if slots:
+            places = [place for place, slot in enumerate(batch.slots) if slot in slots]
+            found[self._places(places)] = torch.cat(losses).to(found)
+        return found
+
+    def _accumulate_each(
+        self, batches: Iterable[EncodingBatch]
+    ) -> tuple[list[Tensor], Sequence[int]]:
+        """Return the losses of each batch, and the slots of the first that is too large."""
+        losses: list[Tensor] = []
+        for batch in batches:
+            try:
+                losses.append(self._accumulate_at_once(batch))
+            except torch.OutOfMemoryError:
+                return losses, batch.slots
+        return losses, ()
+
+    def _make_room(self, slots: Sequence[int]) -> None:
+        """Train fewer documents at once than those in ``slots``, or give the only one up."""
+        if len(slots) > 1:
+            self._slots_at_once = len(slots) // 2
+            print(f"out of memory: going on with {self._slots_at_once} documents at once")
+        else:
+            # It may be what the others had no room beside.
+            self.too_large.update(slots)
+            self._slots_at_once = None
+
+    def _accumulate_at_once(self, batch: EncodingBatch) -> Tensor:
+        scales = self._loss_scales.index_select(0, self._places(batch.slots))
+        losses = torch.zeros_like(scales)
+        for part in batch.parts:
+            part_losses = self.part_losses(part, batch.loss_counts)
+            self.backward((part_losses * scales).sum())
+            losses = losses + part_losses.detach()
+        if self.loss_scaling:
+            self._unscale(batch, scales)
+        return losses
+
+    def _unscale(self, batch: EncodingBatch, scales: Tensor) -> None:
+        """Divide gradients by their scales, and make those again that overflowed."""
+        slots = list(batch.slots)
+        self.bank.grad[slots] /= scales[:, None]
+        finite = torch.isfinite(self.bank.grad[slots]).all(dim=1)
+        # With the last scale no overflow is to blame: the document is not finite.
+        failed = ~finite & (scales > LAST_LOSS_SCALE)
+        again = [slot for slot, yes in zip(slots, failed.tolist(), strict=True) if yes]
+        if again:
+            self.bank.grad[again] = 0.0
+            self._loss_scales[again] /= 2
+            self._accumulate_at_once(batch.of_slots(again))
+
+    def _places(self, slots: Sequence[int]) -> Tensor:
+        return torch.tensor(slots).to(self.bank.weight.device, non_blocking=True)
+
+
+def _hidden_states(bank: AdapterBank, pairs: Pairs, *inputs: Any) -> Tensor:
+    # The compiler takes shapes for constants that a module holds, but not those of arguments.
+    bank.pairs = pairs
+    return last_hidden_states(*inputs)
+
+
+def _mark_static(pairs: Pairs) -> None:
+    # Else two rows and a rank of 2 would be compiled as the same number.
+    for matrix in (matrix for pair in pairs for matrix in pair):
+        torch._dynamo.mark_static(matrix, 1)
+        torch._dynamo.mark_static(matrix, 2)
+
+
+@cache
+def _compiled_hidden_states() -> Callable[..., Tensor]:
+    """Compile for any number of rows and tokens: in a process once for one row, once for more."""
+    return torch.compile(_hidden_states, dynamic=True)

@@ -1,0 +1,130 @@
+"""Methods against each other, and runs against each other, with intervals."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from prag_lightning.evaluation.report.statistics import (
+    Column,
+    Interval,
+    column_intervals,
+    difference,
+)
+from prag_lightning.evaluation.scores import ALL_TYPES, Prediction, Score
+
+MEASURES = {"em": "EM", "f1": "F1", "answer_nll": "NLL"}
+# The method that is judged: the first of these that was run.
+_SUBJECTS = ("prag", "own", "combine")
+
+Intervals = Mapping[str, Interval]
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """A row of ``scores.json``; intervals by measure, where there are predictions."""
+
+    score: Score
+    intervals: Intervals
+
+
+@dataclass(frozen=True)
+class DifferenceRow:
+    """What ``one`` scores above ``other`` on the same questions, by measure."""
+
+    one: str
+    other: str
+    type: str
+    num_questions: int
+    intervals: Intervals
+
+
+def subject_of(methods: Iterable[str]) -> str | None:
+    """Return the method that is judged, if it was run."""
+    known = set(methods)
+    return next((name for name in _SUBJECTS if name in known), None)
+
+
+class Columns:
+    """The numbers of every question, by method, type and measure."""
+
+    def __init__(self, predictions: Sequence[Prediction]) -> None:
+        self.methods = list(dict.fromkeys(p.method for p in predictions))
+        types = dict.fromkeys(p.type for p in predictions if p.type not in (None, ALL_TYPES))
+        self.types = [ALL_TYPES, *(name for name in types if name is not None)]
+        self._columns: dict[tuple[str, str, str], dict[str, float]] = {}
+        for prediction in predictions:
+            types_of_it = [ALL_TYPES] if prediction.counts_in_all else []
+            if prediction.type not in (None, ALL_TYPES):
+                types_of_it.append(str(prediction.type))
+            for name in types_of_it:
+                for measure in MEASURES:
+                    value = getattr(prediction, measure)
+                    if value is not None:
+                        key = prediction.method, name, measure
+                        self._columns.setdefault(key, {})[prediction.question_id] = value
+
+    def get(self, method: str, type_name: str, measure: str) -> Column:
+        """Return one column; empty where nothing was measured."""
+        return self._columns.get((method, type_name, measure), {})
+
+
+def score_rows(scores: Sequence[Score], columns: Columns) -> list[ScoreRow]:
+    """Return the scores with the intervals that predictions give them."""
+    found = column_intervals(
+        {
+            (score.method, score.type, measure): columns.get(score.method, score.type, measure)
+            for score in scores
+            for measure in MEASURES
+        }
+    )
+    return [
+        ScoreRow(
+            score,
+            {m: found[key] for m in MEASURES if (key := (score.method, score.type, m)) in found},
+        )
+        for score in scores
+    ]
+
+
+def method_differences(columns: Columns) -> list[DifferenceRow]:
+    """Return what the judged method scores above each other one, and `combine` above `rag`."""
+    subject = subject_of(columns.methods)
+    pairs = [(subject, other) for other in columns.methods if other != subject]
+    if {"combine", "rag"} <= set(columns.methods) and subject != "combine":
+        pairs.append(("combine", "rag"))
+    sides = [
+        ((columns, one), (columns, other), name)
+        for one, other in pairs
+        if one is not None
+        for name in columns.types
+    ]
+    return _differences(sides)
+
+
+def run_differences(run: Columns, first: Columns) -> list[DifferenceRow]:
+    """Return what each method scores above the same method of the first run."""
+    sides = [
+        ((run, method), (first, method), name)
+        for method in run.methods
+        if method in first.methods
+        for name in run.types
+    ]
+    return _differences(sides)
+
+
+_Side = tuple[Columns, str]
+
+
+def _differences(sides: Sequence[tuple[_Side, _Side, str]]) -> list[DifferenceRow]:
+    """Return a row for each two methods and type that have questions in common."""
+    columns = {
+        (side, measure): difference(run.get(one, name, measure), than.get(other, name, measure))
+        for side, ((run, one), (than, other), name) in enumerate(sides)
+        for measure in MEASURES
+    }
+    found = column_intervals(columns)
+    rows = []
+    for side, ((_, one), (_, other), name) in enumerate(sides):
+        intervals = {m: found[side, m] for m in MEASURES if (side, m) in found}
+        if "f1" in intervals:
+            rows.append(DifferenceRow(one, other, name, len(columns[side, "f1"]), intervals))
+    return rows

@@ -1,0 +1,1 @@
+"""The frozen language model, its tokenizer and its prompts."""

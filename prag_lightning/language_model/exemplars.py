@@ -1,0 +1,36 @@
+"""Examples that stand in a prompt, from a JSON file."""
+
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from prag_lightning.documents.records import first_problem
+from prag_lightning.language_model.embedded import DEMO
+from prag_lightning.language_model.templates import Exemplar
+
+_DEMO_FILE = Path(__file__).parents[1] / "demo" / "exemplars.json"
+_LIST = TypeAdapter(list[Exemplar])
+
+
+def read_exemplars(file: str | Path | None) -> tuple[Exemplar, ...]:
+    """Return the exemplars of a JSON file: a list of objects with ``question`` and ``answer``.
+
+    Args:
+        file: The file; ``demo`` are the exemplars of the embedded world, None is none.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it holds something else, or nothing.
+    """
+    if file is None:
+        return ()
+    path = _DEMO_FILE if file == DEMO else Path(file)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected a JSON list of exemplars")
+    try:
+        exemplars = _LIST.validate_json(path.read_bytes(), strict=True)
+    except ValidationError as error:
+        raise ValueError(f"{path}: {first_problem(error)}") from error
+    if not exemplars:
+        raise ValueError(f"{path}: holds no exemplars; leave --data.exemplars out for none")
+    return tuple(exemplars)

@@ -1,0 +1,142 @@
+"""The token ids of prompts, in a tokenizer's own chat template."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from prag_lightning.language_model.chat_frame import chat_frame
+from prag_lightning.language_model.templates import TEMPLATES, Exemplar, PromptTemplate
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def _room(max_tokens: int | None, turn: Sequence[int]) -> int | None:
+    """Return how many tokens are left before ``turn``."""
+    return None if max_tokens is None else max(0, max_tokens - len(turn))
+
+
+class TrainingTokens(NamedTuple):
+    """A training prompt.
+
+    Args:
+        ids: Its token ids.
+        num_user_tokens: How many come before the assistant's turn.
+        is_cut: Whether its passages were cut to make it fit.
+    """
+
+    ids: list[int]
+    num_user_tokens: int
+    is_cut: bool
+
+
+@dataclass(frozen=True)
+class PromptEncoder:
+    """Turns questions into token ids with a tokenizer's own chat template, where it has one.
+
+    A document's text is data: what looks like a special token in it is read as plain characters.
+
+    Raises:
+        ValueError: If there are exemplars and the template has no place for them.
+    """
+
+    tokenizer: "PreTrainedTokenizerBase"
+    template: PromptTemplate = TEMPLATES["direct"]
+    exemplars: tuple[Exemplar, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check that the exemplars have a place."""
+        if self.exemplars and not self.template.takes_exemplars:
+            raise ValueError(
+                "there are exemplars, but the template's 'user' has no field {exemplars} for them; "
+                "add one, or leave --data.exemplars out"
+            )
+
+    def for_training(self, few_shot: bool) -> "PromptEncoder":
+        """Return what encodes the prompts of training, with the exemplars or without."""
+        return self if few_shot else replace(self, exemplars=())
+
+    @property
+    def wording(self) -> tuple[str, ...]:
+        """All that a prompt holds besides its question, passages and answer.
+
+        That the chat template adds is in tokens.
+        """
+        exemplars = self.template.exemplar_text(self.exemplars)
+        return (*vars(self.template).values(), exemplars, str(self.frame))
+
+    def encode_training(
+        self,
+        question: str,
+        passages: Sequence[str],
+        answer: str,
+        max_tokens: int | None = None,
+        full_answer: str | None = None,
+    ) -> TrainingTokens:
+        """Return the token ids of a training prompt.
+
+        Where they would be more than ``max_tokens``, the passages are cut, never the answer.
+        """
+        turn = self._encode_text(self.template.assistant_text(answer, full_answer))
+        if self.tokenizer.eos_token_id is not None:
+            turn = [*turn, self.tokenizer.eos_token_id]
+        user, is_cut = self._encode_user(question, passages, _room(max_tokens, turn))
+        return TrainingTokens(user + turn, len(user), is_cut)
+
+    def encode_generation(
+        self, question: str, passages: Sequence[str] = (), max_tokens: int | None = None
+    ) -> list[int]:
+        """Return the token ids after which a model goes on with the answer."""
+        start = self._encode_text(self.template.assistant_start)
+        return self._encode_user(question, passages, _room(max_tokens, start))[0] + start
+
+    def encode_answered(
+        self, question: str, passages: Sequence[str], answer: str, max_tokens: int | None = None
+    ) -> tuple[list[int], int]:
+        """Return the token ids up to the end of ``answer``, and where the answer begins in them.
+
+        Behind a chain of thought, which only the model can write, there is no answer.
+        """
+        prompt = self.encode_generation(question, passages, max_tokens)
+        if self.template.reasons:
+            return prompt, len(prompt)
+        start = self._encode_text(self.template.assistant_start)
+        whole = self._encode_text(self.template.assistant.format(answer=answer.strip()))
+        return prompt[: len(prompt) - len(start)] + whole, len(prompt)
+
+    def encode_plain(self, text: str, max_tokens: int | None = None) -> TrainingTokens:
+        """Return the token ids of a text by itself, as in pretraining, cut where it is too long."""
+        start: list[int] = self.tokenizer("").input_ids
+        whole = start + self._encode_text(text)
+        ids = whole[:max_tokens]
+        return TrainingTokens(ids, 0, len(ids) < len(whole))
+
+    def encode_user_text(self, text: str) -> list[int]:
+        """Return the token ids of a user's turn of any text; the assistant's comes next."""
+        head, tail = self.frame
+        return head + self._encode_text(text) + tail
+
+    def _encode_user(
+        self, question: str, passages: Sequence[str], max_tokens: int | None
+    ) -> tuple[list[int], bool]:
+        """Return the token ids of the user's turn, and whether passages were cut."""
+        whole = passages
+        while True:
+            ids = self.encode_user_text(self.template.user_text(question, passages, self.exemplars))
+            if max_tokens is None or len(ids) <= max_tokens or not any(passages):
+                return ids, passages is not whole
+            # All passages by the same share; a little more than needed, for words break unevenly.
+            keep = 0.98 * max_tokens / len(ids)
+            passages = [text[: int(len(text) * keep)] for text in passages]
+
+    def _encode_text(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(
+            text, add_special_tokens=False, split_special_tokens=True
+        ).input_ids
+        return ids
+
+    @cached_property
+    def frame(self) -> tuple[list[int], list[int]]:
+        """Token ids before and after the user's words."""
+        return chat_frame(self.tokenizer)

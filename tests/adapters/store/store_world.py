@@ -1,0 +1,141 @@
+"""A small recipe, adapters for it, and stores of them, for the tests of the store."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+
+from prag_lightning.adapters.layout import LoraConfig
+from prag_lightning.adapters.store import lock
+from prag_lightning.adapters.store.opening import open_store
+from prag_lightning.adapters.store.recipe import Recipe, StoreDtype, StoreLayout
+
+RECIPE = Recipe(
+    base_model="tiny/llama",
+    base_digest="0123",
+    lora=LoraConfig(rank=2, alpha=32.0, target_modules=("down_proj", "gate_proj")),
+    modules=(("model.layers.0.mlp.gate_proj", 6, 10), ("model.layers.0.mlp.down_proj", 10, 6)),
+    warm_start="random:0",
+    training={"lr": 3e-4, "passes": 1, "quantization": None},
+    prompt_version="1",
+)
+LAYOUTS: list[StoreLayout] = ["packed", "peft"]
+FORMS: list[tuple[StoreLayout, StoreDtype]] = [
+    ("packed", "float32"),
+    ("packed", "bfloat16"),
+    ("packed", "float16"),
+    ("packed", "int8"),
+    ("peft", "float32"),
+    ("peft", "bfloat16"),
+    ("peft", "float16"),
+]
+
+
+def adapters(num_documents: int, seed: int = 0) -> Tensor:
+    """Return random adapters, shape ``(num_documents, num_params)``."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(num_documents, RECIPE.layout.num_params, generator=generator)
+
+
+def names(num_documents: int) -> list[str]:
+    return [f"doc {number}" for number in range(num_documents)]
+
+
+def fill(
+    folder: Path, num_documents: int, layout: StoreLayout = "packed", rank: int = 0, seed: int = 0
+) -> Tensor:
+    """Write a store of ``doc 0``, ``doc 1``, ...; return their adapters."""
+    rows = adapters(num_documents, seed)
+    prefix = f"rank {rank} " if rank else ""
+    ids = [prefix + name for name in names(num_documents)]
+    with open_store(folder, RECIPE, layout=layout, mode="write", rank=rank, run_id="test") as store:
+        for document_id, row in zip(ids, rows, strict=True):
+            store.put(document_id, row, f"text of {document_id}")
+    return rows
+
+
+class Killed(BaseException):
+    """The process is dead: nothing it does from now on reaches a file."""
+
+
+@contextmanager
+def killed_at(call: int, *, power_cut: bool = False) -> Iterator[SimpleNamespace]:
+    """Let the process die at its n-th write, flush, cut or rename, in the middle of it.
+
+    Args:
+        call: Which one; the block ends without a word if there are not as many.
+        power_cut: What was not flushed to the disk is lost as well.
+    """
+    disk = _DyingDisk(call, power_cut)
+    outcome = SimpleNamespace(died=False)
+    with disk.installed():
+        try:
+            yield outcome
+        except Killed:
+            outcome.died = True
+    # The kernel gives the locks of a dead process back.
+    lock._let_go()
+
+
+class _DyingDisk:
+    def __init__(self, call: int, power_cut: bool) -> None:
+        self._calls_left = call
+        self._power_cut = power_cut
+        self._dead = False
+        # What was there before each write that is not flushed: file, offset, bytes, size.
+        self._unflushed: list[tuple[str, int, bytes, int]] = []
+        self._real = {name: getattr(os, name) for name in ("pwrite", "fsync", "ftruncate")}
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            for name in ("ftruncate", "truncate", "replace", "unlink", "rmdir"):
+                real = getattr(os, name)
+                stack.enter_context(patch.object(os, name, partial(self._call, real)))
+            stack.enter_context(patch.object(os, "pwrite", self._pwrite))
+            stack.enter_context(patch.object(os, "fsync", self._fsync))
+            yield
+
+    def _call(self, real: Callable[..., None], *args: object, **options: object) -> None:
+        self._count()
+        real(*args, **options)
+
+    def _pwrite(self, descriptor: int, data: bytes, offset: int) -> int:
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        size = os.fstat(descriptor).st_size
+        if not self._dead:
+            before = os.pread(descriptor, len(data), offset)
+            self._unflushed.append((path, offset, before, size))
+        half = bytes(data)[: len(data) // 2]
+        self._count(lambda: self._real["pwrite"](descriptor, half, offset))
+        written: int = self._real["pwrite"](descriptor, data, offset)
+        return written
+
+    def _fsync(self, descriptor: int) -> None:
+        self._count()
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        self._unflushed = [write for write in self._unflushed if write[0] != path]
+
+    def _count(self, at_death: Callable[[], object] = lambda: None) -> None:
+        if self._dead:
+            raise Killed
+        self._calls_left -= 1
+        if self._calls_left == 0:
+            self._dead = True
+            at_death()
+            if self._power_cut:
+                self._lose_unflushed()
+            raise Killed
+
+    def _lose_unflushed(self) -> None:
+        for path, offset, before, size in reversed(self._unflushed):
+            descriptor = os.open(path, os.O_RDWR)
+            self._real["pwrite"](descriptor, before, offset)
+            self._real["ftruncate"](descriptor, size)
+            os.close(descriptor)

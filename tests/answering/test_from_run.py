@@ -1,0 +1,39 @@
+"""Which runs there are."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from prag_lightning.answering.from_run import default_run_dir, latest_run
+
+
+@pytest.mark.parametrize(
+    ("folder", "expected"),
+    [("demo", "runs/demo"), ("/data/notes/", "runs/notes"), ("a/../b", "runs/b")],
+)
+def test_a_run_has_the_name_of_its_folder(folder: str, expected: str) -> None:
+    assert default_run_dir(folder) == Path(expected)
+
+
+def test_this_folder_has_a_name_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "notes").mkdir()
+    monkeypatch.chdir(tmp_path / "notes")
+    assert default_run_dir(".") == Path("runs/notes")
+
+
+def test_the_latest_run_is_the_one_that_encoded_documents_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="there is no run in 'runs' yet; `prag fit`"):
+        latest_run()
+    for age, name in enumerate(("warmup", "new", "old")):
+        file = Path("runs", name, "fit.yaml")
+        file.parent.mkdir(parents=True)
+        file.touch()
+        os.utime(file, (1e9 - age, 1e9 - age))
+    assert latest_run() == Path("runs/warmup")
+    # It has trained a warm start, and no documents.
+    Path("runs/warmup/warm_start").mkdir()
+    assert latest_run() == Path("runs/new")

@@ -1,0 +1,136 @@
+"""A batch of questions, each with its own merge, against one question at a time through PEFT."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import Tensor
+
+from prag_lightning.adapters.bank import AdapterBank
+from prag_lightning.adapters.layout import LoraConfig
+from prag_lightning.adapters.merge import MergeRule
+from prag_lightning.answering.batches import QuestionBatch
+from prag_lightning.answering.generate import generate
+from prag_lightning.answering.merging import AdapterMerger, Merge
+from prag_lightning.answering.questions import QuestionBatches
+from prag_lightning.documents.rankings import RetrievedDocument
+from prag_lightning.documents.records import Question
+from prag_lightning.language_model.prompts import PromptEncoder
+from tests.conftest import tiny_base, tiny_tokenizer
+from tests.reference import peft_model
+
+CONFIG = LoraConfig(rank=2, alpha=32)
+NUM_NEW_TOKENS = 8
+# Documents of each question, best first: some in several questions, one in none.
+FOUND = ["ab", "bcd", "e", "", "fab", "db"]
+
+
+class CountingStore:
+    """Adapters in memory; keeps which were read."""
+
+    def __init__(self, rows: dict[str, Tensor]) -> None:
+        self.rows = rows
+        self.reads: list[list[str]] = []
+
+    def __contains__(self, document_id: str) -> bool:
+        return document_id in self.rows
+
+    def get_many(self, document_ids: Sequence[str]) -> Tensor:
+        self.reads.append(list(document_ids))
+        return torch.stack([self.rows[document_id] for document_id in document_ids])
+
+
+def question_batch(batch_size: int) -> list[QuestionBatch]:
+    words = ["Who?", "Where was Ada born, in Paris or elsewhere?", "When was it?"] * 2
+    questions = [Question(id=str(n), question=text) for n, text in enumerate(words)]
+    found = {
+        str(number): [RetrievedDocument(name, 3.0 - place) for place, name in enumerate(names)]
+        for number, names in enumerate(FOUND)
+    }
+    tokenizer = tiny_tokenizer()
+    tokenizer.padding_side = "left"
+    encoder = PromptEncoder(tokenizer)
+    batches = QuestionBatches("prag", questions, found, {}, [], encoder, batch_size, 300)
+    return [batches[number] for number in range(len(batches))]
+
+
+def peft_answer(row: Tensor, start: Tensor, rows: dict[str, Tensor], merge: Merge) -> list[int]:
+    """Greedy tokens of one prompt, its adapters merged by PEFT, or none."""
+    base = tiny_base()
+    model = peft_model(base, CONFIG)
+    layout = AdapterBank(copy.deepcopy(base), CONFIG, 1).layout
+    weights = [merge.weights.warm_start, *merge.weights.documents]
+    parts = [start, *(rows[found.document_id] for found in merge.documents)]
+    adapters = {f"adapter{n}": part for n, part in enumerate(parts)}
+    if not merge.documents:
+        model.disable_adapter_layers()
+    else:
+        for name, part in adapters.items():
+            model.add_adapter(name, model.peft_config["default"])
+            for key, matrix in layout.split(part).items():
+                key = key.replace(".weight", f".{name}.weight")
+                model.get_parameter(key).data.copy_(matrix)
+        model.add_weighted_adapter(list(adapters), weights, "merged", combination_type="cat")
+        model.set_adapter("merged")
+    ids: Tensor = cast(Any, model).generate(
+        input_ids=row[None],
+        attention_mask=torch.ones_like(row)[None],
+        max_new_tokens=NUM_NEW_TOKENS,
+        do_sample=False,
+        pad_token_id=tiny_tokenizer().pad_token_id,
+        # Both end an answer: the model's own token, and the tokenizer's.
+        eos_token_id=[
+            cast(Any, base).generation_config.eos_token_id,
+            tiny_tokenizer().eos_token_id,
+        ],
+    )
+    return ids[0, len(row) :].tolist()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("rule", ["anchored", "sum", "score"])
+def test_a_batch_gets_the_tokens_that_each_question_gets_through_peft(rule: MergeRule) -> None:
+    base, tokenizer = tiny_base(), tiny_tokenizer()
+    bank = AdapterBank(base, CONFIG, 1)
+    generator = torch.Generator().manual_seed(0)
+    start, *others = torch.randn(7, bank.layout.num_params, generator=generator) * 0.1
+    rows = dict(zip("abcdef", others, strict=True))
+    store = CountingStore(rows)
+    merger = AdapterMerger(bank, cast(Any, store), start, rule, 2.0)
+    (batch,) = question_batch(6)
+    merges = [merger.choose(found) for found in batch.adapters]
+    with bank.routed(merger.load(merges)):
+        answers = generate(base, tokenizer, batch, NUM_NEW_TOKENS)
+    # Every adapter of the batch is read once, though some are in several questions.
+    assert store.reads == [list("abcdef")]
+    expected = []
+    for ids, mask, merge in zip(batch.input_ids, batch.attention_mask, merges, strict=True):
+        tokens = peft_answer(ids[mask.bool()], start, rows, merge)
+        expected.append(tokenizer.decode(tokens, skip_special_tokens=True))
+    assert answers == expected
+    plain = generate(base, tokenizer, batch, NUM_NEW_TOKENS)
+    differs = [answer != other for answer, other in zip(answers, plain, strict=True)]
+    # Adapters have their say wherever there are any.
+    assert differs == [bool(merge.documents) for merge in merges]
+
+
+@torch.no_grad()
+def test_answers_do_not_depend_on_the_questions_beside_them() -> None:
+    base, tokenizer = tiny_base(), tiny_tokenizer()
+    bank = AdapterBank(base, CONFIG, 1)
+    generator = torch.Generator().manual_seed(0)
+    start, *others = torch.randn(7, bank.layout.num_params, generator=generator) * 0.1
+    store = CountingStore(dict(zip("abcdef", others, strict=True)))
+    merger = AdapterMerger(bank, cast(Any, store), start, "anchored")
+    answers: list[dict[str, str]] = []
+    for batch_size in (1, 4, 6):
+        answers.append({})
+        for batch in question_batch(batch_size):
+            route = merger.load([merger.choose(found) for found in batch.adapters])
+            with bank.routed(route):
+                texts = generate(base, tokenizer, batch, NUM_NEW_TOKENS)
+            answers[-1].update(zip((q.id for q in batch.questions), texts, strict=True))
+    assert answers[0] == answers[1] == answers[2]
+    assert len(set(answers[0].values())) > 3

@@ -1,0 +1,91 @@
+"""The number of slots that is chosen: which, why, and that the choice changes no adapter."""
+
+from pathlib import Path
+from typing import cast
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from prag_lightning.callbacks import slot_finder as tuning
+from prag_lightning.encoding.batches import EncodingBatch
+from prag_lightning.encoding.plan import EncodingSteps
+from prag_lightning.language_model.prompts import PromptEncoder
+from prag_lightning.module import ParametricRAG
+from tests.conftest import tiny_tokenizer
+from tests.test_module import LORA, Steps, encode, tasks
+
+
+class Auto(Steps):
+    """Documents in as many slots as the module has."""
+
+    def encoding_steps(self, num_slots: int) -> EncodingSteps:
+        return EncodingSteps(self.steps.tasks, num_slots, PromptEncoder(tiny_tokenizer()))
+
+    def train_dataloader(self) -> DataLoader[EncodingBatch]:
+        assert self.trainer is not None
+        num_slots = cast(ParametricRAG, self.trainer.lightning_module).bank.num_slots
+        return DataLoader(self.encoding_steps(num_slots), batch_size=None)
+
+
+def choose(
+    base_dir: Path, monkeypatch: pytest.MonkeyPatch, speeds: dict[int, float], num_documents: int
+) -> int:
+    """Fit with trials of given speeds, out of memory where there is none, and return the choice."""
+
+    def speed(module: ParametricRAG, steps: EncodingSteps, num_slots: int) -> float:
+        assert steps.schedule[0][-1].slot == min(num_slots, num_documents) - 1
+        if num_slots not in speeds:
+            raise torch.OutOfMemoryError("no room")
+        return speeds[num_slots]
+
+    monkeypatch.setattr(tuning, "_tokens_per_second", speed)
+    module = ParametricRAG(str(base_dir), LORA)
+    encode(module, Auto(tasks(num_documents), 1))
+    return module.bank.num_slots
+
+
+@pytest.mark.parametrize(
+    ("speeds", "chosen", "reason"),
+    [
+        # 8 is the fastest, but not by so much more than 4 that it is worth its memory.
+        ({1: 100, 2: 150, 4: 240, 8: 241, 16: 200}, 4, "(1: 100, 2: 150, 4: 240, 8: 241, 16: 200)"),
+        # Four times the best is far enough.
+        ({1: 100, 2: 90, 4: 80, 8: 1000}, 1, "(1: 100, 2: 90, 4: 80)"),
+        # No room for 4.
+        ({1: 100, 2: 150}, 2, "(1: 100, 2: 150)"),
+    ],
+)
+def test_the_fastest_number_of_slots_is_chosen_and_said_with_the_speed_of_each(
+    base_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    speeds: dict[int, float],
+    chosen: int,
+    reason: str,
+) -> None:
+    assert choose(base_dir, monkeypatch, speeds, num_documents=20) == chosen
+    said = capsys.readouterr().out
+    assert f"num_slots {chosen}, the fastest in tokens a second {reason}" in said
+
+
+def test_there_are_no_more_slots_than_documents(
+    base_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speeds = {number: float(number) for number in (1, 2, 4, 8)}
+    assert choose(base_dir, monkeypatch, speeds, num_documents=3) == 2
+
+
+def test_trials_leave_the_adapters_as_they_are_without(
+    base_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work = tasks(4)
+    original = tuning._best
+    # The slowest may be chosen as well as the fastest: here always 4.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tuning, "_best", lambda trials: original(trials)._replace(num_slots=4))
+        rows = encode(ParametricRAG(str(base_dir), LORA), Auto(work, 1))
+    expected = encode(ParametricRAG(str(base_dir), LORA, num_slots=4), Steps(work, 4))
+    assert "num_slots 4, the fastest in tokens a second (1: " in capsys.readouterr().out
+    assert rows.keys() == expected.keys()
+    assert all(torch.equal(row, expected[name]) for name, row in rows.items())

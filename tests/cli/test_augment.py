@@ -1,0 +1,217 @@
+"""``prag augment`` as users run it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonargparse import auto_cli
+
+from prag_lightning.cli import augment as commands
+from prag_lightning.cli.augment import AUGMENT_COMMANDS
+from prag_lightning.documents.records import Augmentation, Document, read_records, write_records
+from tests.augmentation.chat_server_double import ChatServerDouble, Handler, obey, say, send
+from tests.conftest import tiny_base, tiny_tokenizer
+
+_PROGRAM = (
+    "import sys; from jsonargparse import auto_cli; "
+    "from prag_lightning.cli.augment import AUGMENT_COMMANDS; "
+    "sys.exit(auto_cli(AUGMENT_COMMANDS))"
+)
+
+
+def _run(*args: object) -> int:
+    """Return the exit status."""
+    try:
+        auto_cli({**AUGMENT_COMMANDS}, args=[str(arg) for arg in args], prog="prag augment")
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+@pytest.fixture
+def source(tmp_path: Path, documents: list[Document]) -> Path:
+    file = tmp_path / "documents.jsonl"
+    write_records(file, documents)
+    return file
+
+
+def _ids(file: Path) -> list[str]:
+    return [record.document_id for record in read_records(file, Augmentation)]
+
+
+def test_template_writes_beside_the_documents_once(
+    source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run("template", source, "--num_qas", 2) == 0
+    output = source.with_name("augmentations.jsonl")
+    expected = f"5 documents: 5 augmented\naugmentations are in {output}\n"
+    assert capsys.readouterr().out == expected
+    before = output.read_bytes()
+    records = list(read_records(output, Augmentation))
+    assert [len(record.qas) for record in records] == [2] * 5
+    assert [len(record.rewrites) for record in records] == [1] * 5
+    # The folder stands for the documents in it.
+    assert _run("template", source.parent, "--num_qas", 2) == 0
+    assert "5 augmented, 5 of them before" in capsys.readouterr().out
+    assert output.read_bytes() == before
+
+
+def test_the_settings_of_a_file_cannot_change(source: Path) -> None:
+    assert _run("template", source) == 0
+    with pytest.raises(ValueError, match="num_qas was 3 and is 2"):
+        _run("template", source, "--num_qas", 2)
+
+
+def test_endpoint_finds_the_model_and_reports_what_failed(
+    source: Path, server: ChatServerDouble, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.script.extend([obey, obey, say("no"), say("no")])
+    output = source.with_name("out") / "a.jsonl"
+    args = ("--url", server.url, "--output", output, "--max_attempts", 2, "--concurrency", 1)
+    assert _run("endpoint", source, *args) == 3
+    out = capsys.readouterr().out
+    assert out.startswith("5 documents: 4 augmented, 1 failed\n10 requests, ")
+    assert out.endswith(f"the reasons are in {output.with_name('a.failed.jsonl')}\n")
+    assert sorted(_ids(output)) == ["d0", "d2", "d3", "d4"]
+    settings = json.loads(output.with_name("a.settings.json").read_text())
+    assert settings["model"] == "tiny"
+
+
+def test_without_a_server_nothing_is_begun(source: Path) -> None:
+    with pytest.raises(ConnectionError, match="no language model answers"):
+        _run("endpoint", source, "--url", "http://127.0.0.1:1/v1", "--model", "m")
+    assert list(source.parent.iterdir()) == [source]
+
+
+def test_without_httpx_it_is_said_what_to_install(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pip install 'prag-lightning\[endpoint\]'"):
+        _run("endpoint", source)
+
+
+def test_transformers_asks_a_local_model(
+    source: Path, base_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The prompts are too long for it, which it says of each.
+    assert _run("transformers", source, "--model", base_dir) == 3
+    assert capsys.readouterr().out.startswith("5 documents: 5 failed\naugmentations are in")
+    failures = source.with_name("augmentations.failed.jsonl").read_text().splitlines()
+    assert len(failures) == 5
+    assert "leaves no room for max_new_tokens 512" in failures[0]
+
+
+def test_two_documents_with_one_id_are_refused(source: Path) -> None:
+    write_records(source, [Document(id="a", text="One."), Document(id="a", text="Two.")])
+    with pytest.raises(ValueError, match="'a' stands for two different documents"):
+        _run("template", source)
+
+
+def test_a_word_for_a_number_is_refused(source: Path) -> None:
+    assert _run("template", source, "--num_qas", "some") == 2
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"none.jsonl: no such file"):
+        _run("template", tmp_path / "none.jsonl")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = (
+        "import sys; import prag_lightning.cli.augment; "
+        "heavy = {'torch', 'transformers', 'lightning', 'httpx', 'pydantic'}; "
+        "print(sorted(heavy & {*sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout == b"[]\n"
+
+
+def test_killed_at_any_line_it_goes_on_and_writes_no_document_twice(
+    source: Path, server: ChatServerDouble
+) -> None:
+    whole = source.with_name("whole.jsonl")
+    _run("endpoint", source, "--url", server.url, "--output", whole)
+    output = source.with_name("killed.jsonl")
+    command = ["endpoint", str(source), "--url", server.url, "--output", str(output)]
+    stalled = False
+
+    def stall(handler: Handler, body: dict[str, Any]) -> None:
+        nonlocal stalled
+        stalled = True
+        time.sleep(0.5)
+
+    for num_lines in (1, 3):
+        stalled = False
+        num_before = len(_ids(output)) if output.exists() else 0
+        server.script.extend([obey] * 2 * (num_lines - num_before))
+        server.otherwise = stall
+        process = subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM, *command, "--concurrency", "1"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        while not stalled:
+            assert process.poll() is None
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert len(_ids(output)) == num_lines
+    server.otherwise = obey
+    assert _run(*command) == 0
+    assert sorted(output.read_text().splitlines()) == sorted(whole.read_text().splitlines())
+
+
+def test_a_server_that_goes_away_leaves_what_is_done(
+    source: Path, server: ChatServerDouble
+) -> None:
+    def leave(handler: Handler, body: dict[str, Any]) -> None:
+        server.on_models = server.otherwise = send({}, status=401)
+        obey(handler, body)
+
+    server.script.extend([obey, leave])
+    args = ("--url", server.url, "--concurrency", 1)
+    with pytest.raises(ValueError, match="refused the API key"):
+        _run("endpoint", source, *args)
+    assert _ids(source.with_name("augmentations.jsonl")) == ["d0"]
+    server.on_models, server.otherwise = send({"data": [{"id": "tiny"}]}), obey
+    assert _run("endpoint", source, *args) == 0
+    assert sorted(_ids(source.with_name("augmentations.jsonl"))) == [f"d{n}" for n in range(5)]
+
+
+@pytest.mark.slow
+def test_two_processes_say_together_what_one_says_alone(source: Path, tmp_path: Path) -> None:
+    base = tiny_base()
+    base.config.max_position_embeddings = 4096
+    base.save_pretrained(tmp_path / "model")
+    tiny_tokenizer().save_pretrained(tmp_path / "model")
+    script = tmp_path / "augment.py"
+    script.write_text(_PROGRAM)
+    printed = []
+    for num_processes in ("1", "2"):
+        command = [sys.executable, str(script), "transformers", str(source)]
+        options = ["--model", str(tmp_path / "model"), "--sampling.max_new_tokens", "12"]
+        output = ["--output", str(tmp_path / f"{num_processes}.jsonl"), "--devices", num_processes]
+        done = subprocess.run(
+            [*command, *options, *output],
+            env={**os.environ, "PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 3, done.stderr
+        assert done.stderr == ""
+        # The time and the name of the file differ.
+        printed.append(done.stdout.rpartition(" written")[0])
+    assert printed[0] == printed[1]
+    alone, together = (
+        sorted((tmp_path / f"{number}.failed.jsonl").read_text().splitlines()) for number in (1, 2)
+    )
+    assert len(alone) == 5
+    assert alone == together

@@ -1,0 +1,224 @@
+"""Several processes, each with documents of its own, against one process with all of them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch import Tensor
+
+from prag_lightning.adapters.store.opening import open_store
+from prag_lightning.cli.main import main
+from prag_lightning.demo.world import write_world
+from prag_lightning.documents.records import Document, Question, read_records, write_records
+from prag_lightning.encoding.per_document import _WaitingLauncher
+from prag_lightning.evaluation.scores import Prediction
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("world")
+    write_world(folder, num_people=6)
+    return folder
+
+
+def options(base_dir: Path, world: Path, root: Path) -> list[str]:
+    return [
+        *("--trainer.accelerator", "cpu", "--trainer.default_root_dir", str(root)),
+        *("--model.base", str(base_dir), "--model.num_slots", "2", "--data.folder", str(world)),
+        *("--model.lr", "0.003", "--model.max_new_tokens", "2"),
+    ]
+
+
+Launcher = Literal["torchrun", "torchrun on nodes", "slurm on nodes"]
+
+
+def launched_by(launcher: Launcher, rank: int, num_processes: int) -> dict[str, str]:
+    """What a launcher tells a process; on nodes there is one process on each."""
+    if launcher == "slurm on nodes":
+        return {
+            "SLURM_JOB_ID": "1",
+            "SLURM_JOB_NAME": "fit",
+            "SLURM_NTASKS": str(num_processes),
+            "SLURM_NNODES": str(num_processes),
+            "SLURM_NTASKS_PER_NODE": "1",
+            "SLURM_PROCID": str(rank),
+            "SLURM_LOCALID": "0",
+            "SLURM_NODEID": str(rank),
+            "SLURM_NODELIST": "127.0.0.1",
+        }
+    nodes = launcher == "torchrun on nodes"
+    return {
+        "TORCHELASTIC_RUN_ID": "test",
+        "GROUP_RANK": str(rank if nodes else 0),
+        "RANK": str(rank),
+        "LOCAL_RANK": str(0 if nodes else rank),
+        "LOCAL_WORLD_SIZE": str(1 if nodes else num_processes),
+        "WORLD_SIZE": str(num_processes),
+        "MASTER_ADDR": "127.0.0.1",
+        # Of no port: nobody listens. It names the run.
+        "MASTER_PORT": str(os.getppid()),
+    }
+
+
+def run_rank(
+    rank: int, num_processes: int, launcher: Launcher, words: Sequence[str], log: Path
+) -> None:
+    """Run one process as a launcher would start it."""
+    torch.set_num_threads(1)
+    os.environ.update(launched_by(launcher, rank, num_processes))
+    with log.open("a") as out:
+        os.dup2(out.fileno(), 1)
+        os.dup2(out.fileno(), 2)
+    sys.exit(main(words))
+
+
+def run(
+    context: ForkServerContext,
+    words: Sequence[str],
+    log: Path,
+    num_processes: int = 2,
+    launcher: Launcher = "torchrun",
+) -> str:
+    """Run a command in several processes, all of which must succeed, and return what they said."""
+    devices, nodes = (num_processes, 1) if launcher == "torchrun" else (1, num_processes)
+    strategy = [
+        *("--trainer.strategy", "per_document"),
+        *("--trainer.devices", str(devices), "--trainer.num_nodes", str(nodes)),
+    ]
+    ranks = [
+        context.Process(
+            target=run_rank, args=(rank, num_processes, launcher, [*words, *strategy], log)
+        )
+        for rank in range(num_processes)
+    ]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(100)
+    assert [process.exitcode for process in ranks] == [0] * num_processes, log.read_text()
+    return log.read_text()
+
+
+def adapters(root: Path) -> dict[str, Tensor]:
+    with open_store(str(root / "adapters"), mode="read") as store:
+        ids = sorted(store.ids())
+        return dict(zip(ids, store.get_many(ids), strict=True))
+
+
+@pytest.mark.parametrize("quantization", ["null", "nf4"])
+def test_two_processes_give_the_adapters_and_the_scores_of_one(
+    processes: ForkServerContext, base_dir: Path, world: Path, tmp_path: Path, quantization: str
+) -> None:
+    more = ["--model.quantization", quantization, "--model.dtype", "float32"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert main(["fit", *options(base_dir, world, one), *more]) == 0
+    said = run(processes, ["fit", *options(base_dir, world, two), *more], tmp_path / "log")
+    # The documents do not divide evenly, so neither did the work.
+    assert "process 0: 2 of 2" in said
+    assert "process 1: 4 of 4" in said
+    expected, found = adapters(one), adapters(two)
+    assert found.keys() == expected.keys()
+    for document_id, row in expected.items():
+        torch.testing.assert_close(found[document_id], row, rtol=0, atol=1e-5)
+    limit = ["--data.limit", "7"]
+    run(processes, ["test", *options(base_dir, world, two), *more, *limit], tmp_path / "log")
+    questions = list(read_records(world / "questions.jsonl", Question))
+    # Five one-hop questions and a two-hop one about each of six people: the first 7 and all 6.
+    asked = [q.id for n, q in enumerate(questions) if n < 8 or q.type == "two_hop"]
+    predictions = list(read_records(two / "predictions.jsonl", Prediction))
+    assert sorted(p.question_id for p in predictions) == sorted(asked * 8)
+    counted = {p.question_id for p in predictions if p.counts_in_all}
+    assert counted == {question.id for question in questions[:7]}
+
+
+@pytest.mark.parametrize(
+    ("num_documents", "launcher"),
+    [(0, "torchrun"), (1, "torchrun on nodes"), (1, "slurm on nodes")],
+)
+def test_processes_without_documents_end_well(
+    processes: ForkServerContext,
+    base_dir: Path,
+    world: Path,
+    tmp_path: Path,
+    num_documents: int,
+    launcher: Launcher,
+) -> None:
+    few = tmp_path / "world"
+    documents = list(read_records(world / "documents.jsonl", Document))[:num_documents]
+    write_records(few / "documents.jsonl", documents)
+    (few / "augmentations.jsonl").write_bytes((world / "augmentations.jsonl").read_bytes())
+    words = ["fit", *options(base_dir, few, tmp_path / "run")]
+    said = run(processes, words, tmp_path / "log", 3, launcher)
+    assert said.count("0 of 0 documents are in") == 3 - num_documents
+    assert len(adapters(tmp_path / "run")) == num_documents
+
+
+def test_what_ends_a_process_ends_those_that_it_launched(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = (
+        "import signal, sys, time;"
+        "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.2), sys.exit(143)));"
+        "print('ready', flush=True); time.sleep(60)"
+    )
+
+    def launch_child(self: _WaitingLauncher) -> None:
+        child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        child.stdout.close()
+        self.procs.append(child)
+
+    def end() -> None:
+        raise SIGTERMException
+
+    monkeypatch.setattr(_WaitingLauncher, "_call_children_scripts", launch_child)
+    launcher = _WaitingLauncher(LightningEnvironment(), num_processes=2, num_nodes=1)
+    with pytest.raises(SIGTERMException):
+        launcher.launch(end)
+    # It was asked to end, not killed, and waited for.
+    assert launcher.statuses == (143,)
+
+
+@pytest.mark.timeout(400)
+def test_a_killed_process_is_named_and_the_next_run_does_the_rest(
+    base_dir: Path, world: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "run"
+    words = [
+        *(sys.executable, "-m", "prag_lightning", "fit", *options(base_dir, world, root)),
+        *("--data.passes", "6", "--trainer.strategy", "per_document", "--trainer.devices", "2"),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    first = subprocess.Popen(
+        words, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
+    child = _wait_for_writer(root, first)
+    os.kill(child, signal.SIGKILL)
+    _, error = first.communicate(timeout=180)
+    assert first.returncode == 75
+    assert "process 1 of this node was ended by signal 9; what is finished is saved" in error
+    assert len(adapters(root)) < 6
+    again = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=180)
+    assert again.returncode == 0, again.stderr
+    assert len(adapters(root)) == 6
+
+
+def _wait_for_writer(root: Path, parent: "subprocess.Popen[str]") -> int:
+    """Return the process id of the other rank, once it has opened the store."""
+    while parent.poll() is None and not (root / "adapters" / "rank-00001.lock").exists():
+        time.sleep(0.02)
+    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+    return next(
+        int(child)
+        for child in children
+        if b"prag_lightning" in Path(f"/proc/{child}/cmdline").read_bytes()
+    )

@@ -1,0 +1,168 @@
+import io
+import math
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from prag_lightning.answering.answers import Answer, Evidence
+from prag_lightning.answering.extraction import extract_answer
+from prag_lightning.documents.records import Question, read_records, write_records
+from prag_lightning.evaluation.scores import Prediction, score_answer, score_table, summarize
+
+PARIS = Question(id="1", question="Where?", answers=["Paris", "Paris, France"], type="place")
+YEAR = Question(id="2", question="When?", answers=["1984"], type="year")
+BO = Question(id="3", question="Who?", answers=["Bo Li"])
+
+
+def said(
+    method: str,
+    question: Question,
+    text: str,
+    nll: float = 1.0,
+    seconds: float = 0.5,
+    counts_in_all: bool = True,
+) -> Prediction:
+    answer = Answer(
+        method=method,
+        question_id=question.id,
+        question=question.question,
+        text=text,
+        prediction=extract_answer(text, "strict"),
+        passages=[Evidence(document_id="d", score=2.0)],
+        adapters=[Evidence(document_id="e", score=1.0, weight=0.5)],
+        missing=[],
+    )
+    return score_answer(answer, question, nll, seconds, counts_in_all)
+
+
+PREDICTIONS = [
+    said("rag", PARIS, " Paris.", 0.5, seconds=0.25),
+    said("rag", YEAR, " 1985.", 2.5, seconds=1.0),
+    said("rag", BO, " Bo Xu.", 3.0, seconds=0.25),
+    said("own", PARIS, " Rome.", 4.0, seconds=0.1),
+]
+
+
+def test_a_prediction_holds_the_raw_text_what_was_cut_from_it_and_its_scores() -> None:
+    prediction = said("rag", PARIS, " Paris, Texas.\nNo.", 0.5, 2.0)
+    assert prediction.model_dump(exclude_none=True) == {
+        "method": "rag",
+        "question_id": "1",
+        "type": "place",
+        "counts_in_all": True,
+        "question": "Where?",
+        "answers": ["Paris", "Paris, France"],
+        "text": " Paris, Texas.\nNo.",
+        "prediction": "Paris, Texas.",
+        "em": 0.0,
+        "f1": pytest.approx(2 / 3),
+        "precision": 0.5,
+        "recall": 1.0,
+        "answer_nll": 0.5,
+        "seconds": 2.0,
+        "passages": [{"document_id": "d", "score": 2.0}],
+        "adapters": [{"document_id": "e", "score": 1.0, "weight": 0.5}],
+        "missing": [],
+    }
+
+
+def test_a_prediction_without_type_and_likelihood_is_read_as_it_was_written(
+    tmp_path: Path,
+) -> None:
+    bare = said("rag", BO, " Bo.", math.nan)
+    assert (bare.type, bare.answer_nll) == (None, None)
+    write_records(tmp_path / "predictions.jsonl", [bare])
+    assert list(read_records(tmp_path / "predictions.jsonl", Prediction)) == [bare]
+
+
+def test_a_question_without_an_answer_to_compare_with_is_refused() -> None:
+    with pytest.raises(ValueError, match="has no accepted answer to compare with"):
+        said("rag", Question(id="4", question="Why?"), " So.")
+
+
+def test_scores_are_the_means_of_each_method_over_all_questions_and_over_each_type() -> None:
+    rows = summarize(PREDICTIONS)
+    assert [(row.method, row.type, row.num_questions) for row in rows] == [
+        ("rag", "all", 3),
+        ("rag", "place", 1),
+        ("rag", "year", 1),
+        ("own", "all", 1),
+        ("own", "place", 1),
+    ]
+    everything = rows[0]
+    assert everything.em == pytest.approx(1 / 3)
+    assert everything.f1 == pytest.approx((1 + 0 + 0.5) / 3)
+    assert everything.precision == pytest.approx((1 + 0 + 0.5) / 3)
+    assert everything.recall == pytest.approx((1 + 0 + 0.5) / 3)
+    assert everything.answer_nll == pytest.approx(2.0)
+    assert (rows[1].em, rows[2].em, rows[4].em) == (1.0, 0.0, 0.0)
+    assert rows[3].answer_nll == 4.0
+
+
+def test_the_speed_is_questions_by_the_seconds_that_they_took() -> None:
+    speeds = {(r.method, r.type): r.questions_per_second for r in summarize(PREDICTIONS)}
+    assert speeds == {
+        ("rag", "all"): pytest.approx(2.0),
+        ("rag", "place"): pytest.approx(4.0),
+        ("rag", "year"): pytest.approx(1.0),
+        ("own", "all"): pytest.approx(10.0),
+        ("own", "place"): pytest.approx(10.0),
+    }
+
+
+def test_the_order_of_the_predictions_changes_no_score() -> None:
+    forwards, backwards = summarize(PREDICTIONS), summarize(PREDICTIONS[::-1])
+    assert {(r.method, r.type): r for r in forwards} == {(r.method, r.type): r for r in backwards}
+
+
+def test_a_type_named_like_the_total_is_not_counted_into_it_twice() -> None:
+    odd = PARIS.model_copy(update={"type": "all"})
+    rows = summarize([said("rag", odd, " Paris."), said("rag", YEAR, " 1985.")])
+    assert rows[0].num_questions == 2
+
+
+def test_what_does_not_count_in_all_counts_in_its_type_only() -> None:
+    # The first two questions of a file whose third is the second of its type.
+    rome = Question(id="4", question="Where to?", answers=["Rome"], type="place")
+    rows = summarize(
+        [
+            said("rag", PARIS, " Oslo."),
+            said("rag", YEAR, " 1984."),
+            said("rag", rome, " Rome.", counts_in_all=False),
+        ]
+    )
+    assert {row.type: (row.num_questions, row.em) for row in rows} == {
+        "all": (2, 0.5),
+        "place": (2, 0.5),
+        "year": (1, 1.0),
+    }
+
+
+def test_no_predictions_are_no_scores() -> None:
+    assert summarize([]) == []
+
+
+def test_the_table_names_each_method_once_and_shows_every_score() -> None:
+    table = score_table(summarize(PREDICTIONS))
+    console = Console(file=io.StringIO(), width=100)
+    console.print(table)
+    assert isinstance(console.file, io.StringIO)
+    lines = [line.replace("│", " ").split() for line in console.file.getvalue().splitlines()]
+    rows = [words for words in lines if {"all", "place", "year"} & set(words)]
+    assert rows == [
+        ["rag", "all", "3", "0.333", "0.500", "0.500", "0.500", "2.000", "2"],
+        ["place", "1", "1.000", "1.000", "1.000", "1.000", "0.500", "4"],
+        ["year", "1", "0.000", "0.000", "0.000", "0.000", "2.500", "1"],
+        ["own", "all", "1", "0.000", "0.000", "0.000", "0.000", "4.000", "10"],
+        ["place", "1", "0.000", "0.000", "0.000", "0.000", "4.000", "10"],
+    ]
+
+
+def test_a_likelihood_that_is_none_counts_in_no_mean_and_is_no_json_number() -> None:
+    predictions = [said("rag", PARIS, " Paris.", math.nan), said("rag", YEAR, " 1985.", 2.5)]
+    rows = {row.type: row for row in summarize(predictions)}
+    assert rows["all"].answer_nll == 2.5
+    assert rows["place"].answer_nll is None
+    assert rows["all"].num_questions == 2
+    assert "answer_nll" not in predictions[0].model_dump(exclude_none=True)
