@@ -71,8 +71,8 @@ class Draft:
         """
         name = request.name
         self._usage += reply.usage
-        self._attempts[name] += 1
         problem = reply.problem or self._take(name, reply)
+        self._attempts[name] += 1
         if problem is None:
             return None
         self._usage += Usage(num_refused=1)
@@ -144,11 +144,16 @@ class Draft:
             return Request(name, question_prompt(self._document.text, self._order.num_qas), seed)
         if name in self._rewrites:
             return Request(name, rewrite_prompt(self._document.text), seed)
-        # Every pair asks about another sentence, and every attempt at it, too.
-        turn = [*self._pairs].index(name) + attempt
-        sentence = self._statements[turn % len(self._statements)]
-        prompt, examples = single_pair_prompt(sentence, self._document.title, turn)
+        turn = self._turn(name)
+        prompt, examples = single_pair_prompt(self._sentence(turn), self._document.title, turn)
         return Request(name, prompt, seed, examples, is_short=True)
+
+    def _turn(self, name: str) -> int:
+        """Return a number by which every pair, and every attempt at it, has its sentence."""
+        return [*self._pairs].index(name) + self._attempts[name]
+
+    def _sentence(self, turn: int) -> str:
+        return self._statements[turn % len(self._statements)]
 
     def _take(self, name: str, reply: Reply) -> str | None:
         """Keep what is good of an answer; return what is wrong with it, or None."""
@@ -159,10 +164,12 @@ class Draft:
             found, problem = read_pairs(reply.text, reply.is_cut)
         except AnswerError as error:
             return str(error)
-        open_names = self._missing_pairs() if name == LIST else [name]
+        open_names, sentence = self._missing_pairs(), None
+        if name != LIST:
+            open_names, sentence = [name], self._sentence(self._turn(name))
         for pair in found:
             if open_names:
-                refusal = self._keep_pair(open_names[0], pair)
+                refusal = self._keep_pair(open_names[0], pair, sentence)
                 problem = problem or refusal or ""
                 open_names = open_names if refusal else open_names[1:]
         if not open_names:
@@ -172,18 +179,24 @@ class Draft:
             return f"{num_found} of {len(self._pairs)} {LIST}" + (f"; {problem}" if problem else "")
         return problem
 
-    def _keep_pair(self, name: str, found: FoundPair) -> str | None:
-        """Keep a pair, or return why it is of no use."""
+    def _keep_pair(self, name: str, found: FoundPair, sentence: str | None) -> str | None:
+        """Keep a pair about a sentence or about the whole, or return why it is of no use."""
         sentences = (s for s in self._statements if found.answer.casefold() in s.casefold())
         full_answer = found.full_answer or next(sentences, found.answer)
         pair = QuestionAnswer(question=found.question, answer=found.answer, full_answer=full_answer)
         if any(kept and _same(kept.question, pair.question) for kept in self._pairs.values()):
             return "a question that was asked before"
-        if self._order.grounded and (problem := self._grounding.problem_of_pair(pair)):
+        if self._order.grounded and (problem := self._problem_of(pair, sentence)):
             self._usage += Usage(num_ungrounded=1)
             return problem
         self._pairs[name] = pair
         return None
+
+    def _problem_of(self, pair: QuestionAnswer, sentence: str | None) -> str:
+        problem = self._grounding.problem_of_pair(pair)
+        if sentence is not None and not problem:
+            problem = self._grounding.problem_of_answer(pair, sentence)
+        return problem
 
     def _good_rewrite(self, reply: Reply) -> str:
         rewrite = read_rewrite(reply.text)

@@ -16,6 +16,7 @@ _NUMBER_WORDS = (
 # A capital where no sentence, quotation or list item begins.
 _NAME = re.compile(r"(?<=[\w,;)] )[A-Z]\w+")
 _WORD = re.compile(r"\w+")
+_LIST_NUMBER = re.compile(r"^[*#_ ]*(?:\w+ )?\d{1,2}[.):*]+", re.MULTILINE)
 # Scripts without spaces between words, and Korean, whose particles stick to them.
 _WIDE = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff]+"
@@ -58,20 +59,37 @@ class Grounding:
             return "the answer is not in the document"
         return ""
 
+    def problem_of_answer(self, pair: QuestionAnswer, sentence: str) -> str:
+        """Return what makes an answer unfit that was to be a few words of a sentence, or nothing.
+
+        Args:
+            pair: The question and the answer.
+            sentence: What was asked about.
+        """
+        if pair.answer.casefold().strip(" .") in pair.question.casefold():
+            return "the question gives its answer away"
+        inner = Grounding(Document(id="sentence", text=sentence))
+        return "" if inner._share(pair.answer) >= 0.75 else "the answer is not in the sentence"
+
     def problem_of_text(self, text: str) -> str:
-        """Return what makes a rewrite unfit, or nothing: a rewrite may name a little more."""
-        strange = self.strange(text)
-        plain = _plain_text(text)
-        if 4 * len(strange) > len(_NUMBER.findall(plain)) + len(self._names_of(plain)):
-            return f"it names {', '.join(strange[:3])}, not in the document"
-        return "" if self._share(text) >= 0.25 else "it is about something else than the document"
+        """Return what makes a rewrite unfit, or nothing: of names it may have a few more."""
+        plain = _LIST_NUMBER.sub("", _plain_text(text))
+        numbers, names = self._strange_numbers(plain), self._strange_names(plain)
+        if numbers or 4 * len(names) > len(self._names_of(plain)):
+            return f"it names {', '.join([*numbers, *names][:3])}, not in the document"
+        return "" if self._share(plain) >= 0.25 else "it is about something else than the document"
 
     def strange(self, text: str) -> list[str]:
         """Return the numbers and names in a text that are not in the document, each once."""
         plain = _plain_text(text)
-        numbers = [n for n in _NUMBER.findall(plain) if _digits(n) not in self._numbers]
-        names = [n for n in self._names_of(plain) if not self._has_word(n)]
-        return list(dict.fromkeys(numbers + names))
+        return [*self._strange_numbers(plain), *self._strange_names(plain)]
+
+    def _strange_numbers(self, plain: str) -> list[str]:
+        found = dict.fromkeys(_NUMBER.findall(plain))
+        return [number for number in found if _digits(number) not in self._numbers]
+
+    def _strange_names(self, plain: str) -> list[str]:
+        return [name for name in dict.fromkeys(self._names_of(plain)) if not self._has_word(name)]
 
     def _names_of(self, plain: str) -> list[str]:
         return [] if self._is_german else _NAME.findall(plain)
