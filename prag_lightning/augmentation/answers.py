@@ -47,8 +47,8 @@ def read_rewrite(text: str) -> str:
     answer = read_answer(text)
     preface = _PREFACE.match(answer)
     rewrite = answer[preface.end() :].strip() if preface else answer
-    if any(words in rewrite for words in REWRITE_WORDS):
-        raise AnswerError("the request instead of a rewrite")
+    if any(words in rewrite.casefold() for words in REWRITE_WORDS):
+        raise AnswerError("words about the rewrite")
     if not rewrite:
         raise AnswerError("an empty answer")
     return rewrite

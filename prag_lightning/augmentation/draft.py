@@ -1,6 +1,7 @@
 """One document on its way to its augmentation: what to ask next, what came of the answers."""
 
 import hashlib
+import re
 from collections import Counter
 from functools import cached_property
 
@@ -184,8 +185,11 @@ class Draft:
         sentences = (s for s in self._statements if found.answer.casefold() in s.casefold())
         full_answer = found.full_answer or next(sentences, found.answer)
         pair = QuestionAnswer(question=found.question, answer=found.answer, full_answer=full_answer)
-        if any(kept and _same(kept.question, pair.question) for kept in self._pairs.values()):
+        known = [kept for kept in self._pairs.values() if kept]
+        if any(_plain(kept.question) == _plain(pair.question) for kept in known):
             return "a question that was asked before"
+        if sentence and any(_plain(kept.answer) == _plain(pair.answer) for kept in known):
+            return "an answer that was given before"
         if self._order.grounded and (problem := self._problem_of(pair, sentence)):
             self._usage += Usage(num_ungrounded=1)
             return problem
@@ -212,8 +216,8 @@ def _names(kind: str, number: int) -> list[str]:
     return [f"{kind} {n}" for n in range(1, number + 1)]
 
 
-def _same(question: str, other: str) -> bool:
-    return question.casefold().strip(" ?") == other.casefold().strip(" ?")
+def _plain(text: str) -> str:
+    return re.sub(r"['\u2019]s\b", " is", text.casefold()).strip(" .?!")
 
 
 def _derive_seed(*origin: object) -> int:

@@ -66,7 +66,7 @@ class Grounding:
             pair: The question and the answer.
             sentence: What was asked about.
         """
-        if pair.answer.casefold().strip(" .") in pair.question.casefold():
+        if pair.answer.casefold().strip(" .!") in pair.question.casefold():
             return "the question gives its answer away"
         inner = Grounding(Document(id="sentence", text=sentence))
         return "" if inner._share(pair.answer) >= 0.75 else "the answer is not in the sentence"
@@ -77,7 +77,9 @@ class Grounding:
         numbers, names = self._strange_numbers(plain), self._strange_names(plain)
         if numbers or 4 * len(names) > len(self._names_of(plain)):
             return f"it names {', '.join([*numbers, *names][:3])}, not in the document"
-        return "" if self._share(plain) >= 0.25 else "it is about something else than the document"
+        if self._share(plain) < 0.25:
+            return "it is about something else than the document"
+        return "" if 3 * len(plain) >= len(self._source) else "it leaves out most of the document"
 
     def strange(self, text: str) -> list[str]:
         """Return the numbers and names in a text that are not in the document, each once."""

@@ -33,11 +33,15 @@ _QUESTIONS = (
     "{passage}"
 )
 
-# Words of the request that no rewrite has, unless the model repeats the request.
+# Words that no rewrite has, unless the model repeats the request or speaks of its own work.
 REWRITE_WORDS = (
     "entities, proper nouns",
-    "a new version of the text",
+    "new version of the text",
     "distinct from the original",
+    "core meaning",
+    "original passage",
+    "revised passage",
+    "rewritten passage",
 )
 
 _SINGLE = "Write one question about this sentence, and its answer in a few words of the sentence.\n"
