@@ -13,7 +13,7 @@ _REFUSAL = re.compile(
 # A line that announces the text: "Sure! Here is a new version:", "**Rewritten passage:**".
 _PREFACE = re.compile(
     r"[^\n.]{0,100}\b(?:rewr\w+|revised|rephras\w+|paraphras\w+|version|passage|here is|here's)\b"
-    r"[^\n.]{0,60}:[*_ ]*\n+",
+    r"[^\n.]{0,60}:[*_ ]*(?:\n+|\Z)",
     re.IGNORECASE,
 )
 

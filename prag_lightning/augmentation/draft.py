@@ -182,8 +182,7 @@ class Draft:
 
     def _keep_pair(self, name: str, found: FoundPair, sentence: str | None) -> str | None:
         """Keep a pair about a sentence or about the whole, or return why it is of no use."""
-        sentences = (s for s in self._statements if found.answer.casefold() in s.casefold())
-        full_answer = found.full_answer or next(sentences, found.answer)
+        full_answer = found.full_answer or sentence or self._sentence_with(found.answer)
         pair = QuestionAnswer(question=found.question, answer=found.answer, full_answer=full_answer)
         known = [kept for kept in self._pairs.values() if kept]
         if any(_plain(kept.question) == _plain(pair.question) for kept in known):
@@ -195,6 +194,13 @@ class Draft:
             return problem
         self._pairs[name] = pair
         return None
+
+    def _sentence_with(self, answer: str) -> str:
+        """Return the first sentence that holds an answer, or the answer itself."""
+        # No word begins or ends within another; ideographs may.
+        words = rf"(?<![0-9A-Za-z]){re.escape(answer)}(?![0-9A-Za-z])"
+        found = (s for s in self._statements if re.search(words, s, re.IGNORECASE))
+        return next(found, answer)
 
     def _problem_of(self, pair: QuestionAnswer, sentence: str | None) -> str:
         problem = self._grounding.problem_of_pair(pair)
