@@ -43,7 +43,12 @@ def make_augmenter(spec: Augmenter | str | Mapping[str, Any]) -> Augmenter:
         parsed = parser.parse_object({"augmenter": dict(init_args)})
     except ArgumentError as error:
         raise ValueError(f"augmenter '{name}': {' '.join(str(error).split())}") from error
-    made = parser.instantiate_classes(parsed).augmenter
+    defaults = parser.get_defaults()
+    for key, value in parsed.items():
+        # jsonargparse takes None for a value of any type.
+        if value is None and defaults.get(key) is not None:
+            raise ValueError(f"augmenter '{name}': {key.partition('.')[2]} needs a value, not null")
+    made = parser.instantiate(parsed).augmenter
     assert isinstance(made, Augmenter)
     return made
 

@@ -16,6 +16,7 @@ from prag_lightning.documents.terminal import without_controls
 _NUM_SHOWN = 3
 _NUM_CHARACTERS = 300
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 30.0
+_TICK_S = 0.2
 
 
 class Progress:
@@ -106,7 +107,7 @@ class Progress:
 
     def _keep_saying(self) -> None:
         last, num_tenths = self._start, 0
-        while not self._ended.wait(0.2):
+        while not self._ended.wait(_TICK_S):
             done, total = self._done_and_total()
             if self._bar is not None:
                 self._bar.update(self._task, completed=done, total=total, description=self._what())

@@ -26,10 +26,10 @@ def require_settings(files: OutcomeFiles, settings: Settings) -> None:
     if not differences:
         return
     state = files.read()
-    if num_finished := sum(map(state.is_usable, state.with_pairs)):
+    if any(map(state.is_usable, state.with_pairs)):
         raise ValueError(
-            f"{files.augmentations}: holds {num_finished} augmentations that were made "
-            f"{differences}; go on as before, give another --output, or delete the file"
+            f"{files.augmentations}: holds augmentations that were made {differences}; go on as "
+            "before, give another --output, or delete the file"
         )
     files.begin_anew()
     if state.failures:
@@ -86,8 +86,8 @@ def take_out_outdated(
         _rewrite(files.augmentations, changed | kept.keys(), digests)
     if num_undated:
         _say(
-            f"{files.augmentations}: {num_undated} augmentations do not say of which text they "
-            "were made, and are taken as made of the texts as they are now"
+            f"{files.augmentations}: augmentations that do not say from which text they were made: "
+            f"{num_undated}; they are taken as made from the texts as they are now"
         )
     return changed
 

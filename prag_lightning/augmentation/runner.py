@@ -51,13 +51,13 @@ class Summary:
         states = {
             "augmented": self.num_augmented,
             "of them before": self.num_before,
-            "anew, for their text has changed": self.num_anew,
+            f"anew, for {'its' if self.num_anew == 1 else 'their'} text has changed": self.num_anew,
             "in part": self.num_in_part,
             "failed": self.num_failed,
             "not reached": self.num_missing,
         }
         shares = ", ".join(f"{count} {state}" for state, count in states.items() if count)
-        lines = [f"{self.num_documents} documents: {shares}"]
+        lines = [f"{self.num_documents} documents" + (f": {shares}" if shares else "")]
         if not self.num_todo:
             lines[0] += "; there was nothing to do"
         if self.usage.num_requests:
