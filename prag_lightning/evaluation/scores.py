@@ -1,18 +1,21 @@
 """What an evaluation leaves: a prediction for every question, and a score for every method."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-import torch
 from pydantic import BaseModel, ConfigDict
 from rich import box
 from rich.table import Table
+from torchmetrics import MetricCollection
 
 from prag_lightning.answering.answers import Answer
 from prag_lightning.documents.records import Question
-from prag_lightning.evaluation.metrics import AnswerNLL, ExactMatch, TokenF1, exact_match, token_f1
+from prag_lightning.evaluation.metrics import exact_match, question_metrics, token_f1
 
 ALL_TYPES = "all"
+# Names of metrics that differ from those of a score.
+_FIELDS = {"nll": "answer_nll"}
 
 
 class Prediction(Answer):
@@ -44,7 +47,7 @@ class Score(BaseModel):
     f1: float
     precision: float
     recall: float
-    answer_nll: float | None
+    answer_nll: float | None = None
     questions_per_second: float
 
 
@@ -71,35 +74,87 @@ def score_answer(
     )
 
 
-def summarize(predictions: Iterable[Prediction]) -> list[Score]:
+@dataclass
+class _Group:
+    """What the questions of one type add up to for one method."""
+
+    metrics: MetricCollection = field(default_factory=question_metrics)
+    num_questions: int = 0
+    seconds: float = 0.0
+
+    def update(self, predictions: Sequence[Prediction]) -> None:
+        self.metrics.update(predictions)
+        self.num_questions += len(predictions)
+        self.seconds += sum(prediction.seconds for prediction in predictions)
+
+    def means(self) -> dict[str, float]:
+        """Return the means by name, without those that no question has a value for."""
+        means = {name: mean.item() for name, mean in self.metrics.compute().items()}
+        return {name: mean for name, mean in means.items() if not math.isnan(mean)}
+
+
+class EvaluationScores:
+    """Scores of every method, over all questions and over each type of them.
+
+    Holds a `torchmetrics.MetricCollection` for each method and type of questions, see
+    `question_metrics`.
+    """
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[str, str], _Group] = {}
+
+    def update(self, predictions: Sequence[Prediction]) -> None:
+        """Count some predictions, of any methods and types."""
+        by_group: dict[tuple[str, str], list[Prediction]] = {}
+        for prediction in predictions:
+            # Methods and types keep the order in which they come first.
+            everything = by_group.setdefault((prediction.method, ALL_TYPES), [])
+            if prediction.counts_in_all:
+                everything.append(prediction)
+            if prediction.type not in (None, ALL_TYPES):
+                by_group.setdefault((prediction.method, prediction.type), []).append(prediction)
+        for key, group in by_group.items():
+            self._groups.setdefault(key, _Group()).update(group)
+
+    def compute(self) -> list[Score]:
+        """Return the scores so far, method by method: over all questions, then by type."""
+        return [
+            Score(
+                method=method,
+                type=kind,
+                num_questions=group.num_questions,
+                # A coarse clock may have seen no time pass.
+                questions_per_second=group.num_questions / max(group.seconds, 1e-9),
+                **{_FIELDS.get(name, name): mean for name, mean in group.means().items()},
+            )
+            for (method, kind), group in self._ordered()
+        ]
+
+    def metrics(self) -> dict[str, float]:
+        """Return the means so far by names such as ``prag/em`` and ``prag/one_hop/em``."""
+        return {
+            f"{method}/{name}" if kind == ALL_TYPES else f"{method}/{kind}/{name}": mean
+            for (method, kind), group in self._ordered()
+            for name, mean in group.means().items()
+        }
+
+    def _ordered(self) -> list[tuple[tuple[str, str], _Group]]:
+        """Return the groups that have questions; all methods have their types in one order."""
+        methods = list(dict.fromkeys(method for method, _ in self._groups))
+
+        def place(item: tuple[tuple[str, str], _Group]) -> tuple[int, bool, str]:
+            (method, kind), _ = item
+            return methods.index(method), kind != ALL_TYPES, kind
+
+        counted = [item for item in self._groups.items() if item[1].num_questions]
+        return sorted(counted, key=place)
+
+
+def summarize(predictions: Sequence[Prediction]) -> list[Score]:
     """Return the score of every method over all questions, and over each type of them."""
-    groups: dict[tuple[str, str], list[Prediction]] = {}
-    for prediction in predictions:
-        group = groups.setdefault((prediction.method, ALL_TYPES), [])
-        if prediction.counts_in_all:
-            group.append(prediction)
-        if prediction.type not in (None, ALL_TYPES):
-            groups.setdefault((prediction.method, prediction.type), []).append(prediction)
-    return [_score(method, kind, group) for (method, kind), group in groups.items()]
-
-
-def _score(method: str, kind: str, predictions: Sequence[Prediction]) -> Score:
-    em, f1, nll = ExactMatch(), TokenF1(), AnswerNLL()
-    texts = [prediction.prediction for prediction in predictions]
-    answers = [prediction.answers for prediction in predictions]
-    em.update(texts, answers)
-    f1.update(texts, answers)
-    known = [p.answer_nll for p in predictions if p.answer_nll is not None]
-    nll.update(torch.tensor(known))
-    return Score(
-        method=method,
-        type=kind,
-        num_questions=len(predictions),
-        em=em.compute().item(),
-        **{name: value.item() for name, value in f1.compute().items()},
-        answer_nll=nll.compute().item() if known else None,
-        questions_per_second=len(predictions) / sum(p.seconds for p in predictions),
-    )
+    scores = EvaluationScores()
+    scores.update(predictions)
+    return scores.compute()
 
 
 def score_table(scores: Sequence[Score]) -> Table:

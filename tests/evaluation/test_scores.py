@@ -8,7 +8,13 @@ from rich.console import Console
 from prag_lightning.answering.answers import Answer, Evidence
 from prag_lightning.answering.extraction import extract_answer
 from prag_lightning.documents.records import Question, read_records, write_records
-from prag_lightning.evaluation.scores import Prediction, score_answer, score_table, summarize
+from prag_lightning.evaluation.scores import (
+    EvaluationScores,
+    Prediction,
+    score_answer,
+    score_table,
+    summarize,
+)
 
 PARIS = Question(id="1", question="Where?", answers=["Paris", "Paris, France"], type="place")
 YEAR = Question(id="2", question="When?", answers=["1984"], type="year")
@@ -114,6 +120,45 @@ def test_the_speed_is_questions_by_the_seconds_that_they_took() -> None:
 def test_the_order_of_the_predictions_changes_no_score() -> None:
     forwards, backwards = summarize(PREDICTIONS), summarize(PREDICTIONS[::-1])
     assert {(r.method, r.type): r for r in forwards} == {(r.method, r.type): r for r in backwards}
+
+
+def test_scores_of_batches_are_those_of_all_predictions_together() -> None:
+    scores = EvaluationScores()
+    for prediction in PREDICTIONS:
+        scores.update([prediction])
+    assert scores.compute() == summarize(PREDICTIONS)
+
+
+def test_types_come_in_one_order_for_every_method() -> None:
+    backwards = [*PREDICTIONS[:3], said("own", YEAR, " 1984."), PREDICTIONS[3]]
+    kinds = [(row.method, row.type) for row in summarize(backwards)]
+    assert kinds == [(m, t) for m in ("rag", "own") for t in ("all", "place", "year")]
+
+
+def test_metrics_are_named_by_method_type_and_score() -> None:
+    scores = EvaluationScores()
+    scores.update([*PREDICTIONS, said("prag", BO, " Bo Li.", math.nan)])
+    metrics = scores.metrics()
+    assert metrics["rag/em"] == pytest.approx(1 / 3)
+    assert metrics["rag/place/nll"] == 0.5
+    assert metrics["own/place/em"] == 0.0
+    # A likelihood that no question has is not logged as NaN.
+    assert {name for name in metrics if name.startswith("prag/")} == {
+        f"prag/{name}" for name in ("em", "f1", "precision", "recall")
+    }
+
+
+def test_each_prediction_is_scored_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    scored: list[str] = []
+
+    def count(prediction: str, answers: object) -> float:
+        scored.append(prediction)
+        return 0.25
+
+    monkeypatch.setattr("prag_lightning.evaluation.scores.exact_match", count)
+    predictions = [said("rag", PARIS, " Paris."), said("rag", YEAR, " 1984.")]
+    assert summarize(predictions)[0].em == 0.25
+    assert len(scored) == 2
 
 
 def test_a_type_named_like_the_total_is_not_counted_into_it_twice() -> None:

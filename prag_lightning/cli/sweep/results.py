@@ -56,7 +56,7 @@ def write_result(folder: Path, result: RunResult) -> None:
 def read_scores(folder: Path) -> list[Score]:
     """Return the scores that ``prag test`` left in a folder."""
     rows = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-    return [Score(**{"answer_nll": None, **row}) for row in rows]
+    return [Score(**row) for row in rows]
 
 
 def write_table(file: Path, results: Sequence[RunResult]) -> None:

@@ -90,7 +90,7 @@ def _read_evaluation(run: RunFolder) -> None:
         file = run.folder / "scores.json"
         try:
             rows = json.loads(file.read_text(encoding="utf-8"))
-            run.scores = [Score(**{"answer_nll": None, **row}) for row in rows]
+            run.scores = [Score(**row) for row in rows]
         except (ValueError, TypeError) as error:
             raise ValueError(f"{file}: is damaged ({error}); run `prag test` again") from error
     elif run.predictions:
