@@ -1,15 +1,14 @@
-"""Merging: the adapters of a batch's documents into the bank, and a route from its questions."""
+"""Merging: the adapters of a batch's documents, and a route to them from its questions."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from prag_lightning.adapters.bank import AdapterBank, Route
+from prag_lightning.adapters.bank import Route
 from prag_lightning.adapters.layout import AdapterLayout
-from prag_lightning.adapters.merge import MergeRule, MergeWeights, merge_weights
-from prag_lightning.adapters.store.opening import AdapterStore
+from prag_lightning.adapters.merge import MergeRule, MergeWeights
 from prag_lightning.documents.rankings import RetrievedDocument
 
 
@@ -27,71 +26,76 @@ class Merge(NamedTuple):
     missing: list[RetrievedDocument]
 
 
+class Adapters(Protocol):
+    """Where adapters are read from: an open store, for example."""
+
+    def __contains__(self, document_id: str) -> bool:
+        """Say whether a document has an adapter."""
+
+    def get_many(self, document_ids: Sequence[str]) -> Tensor:
+        """Return adapters, shape ``(len(document_ids), num_params)``."""
+
+
 class AdapterMerger:
-    """Brings the adapters that questions need into a bank.
+    """Merges the adapters that questions need.
 
     Args:
-        bank: The bank of the base model that answers.
-        store: Where the adapters are; None where no question needs any.
-        warm_start: What all of them started from, shape ``(num_params,)``.
+        layout: How one adapter lies in memory.
+        adapters: Where the adapters are; None where no question needs any.
+        warm_start: The adapter that all of them started from, shape ``(num_params,)``, on the
+            device of the model that answers.
         rule: How adapters are weighted.
-        temperature: Of the rule ``score``, in units of the retriever's scores.
     """
 
     def __init__(
         self,
-        bank: AdapterBank,
-        store: AdapterStore | None,
+        layout: AdapterLayout,
+        adapters: Adapters | None,
         warm_start: Tensor,
         rule: MergeRule,
-        temperature: float = 1.0,
     ) -> None:
-        self.bank = bank
-        self.store = store
+        self.layout = layout
+        self.adapters = adapters
         self.warm_start = warm_start
-        self.rule: MergeRule = rule
-        self.temperature = temperature
+        self.rule = rule
 
     def choose(self, documents: Sequence[RetrievedDocument]) -> Merge:
         """Return which of a question's documents are merged, and how they are weighted."""
-        has_adapter = [self.store is not None and d.document_id in self.store for d in documents]
-        pairs = list(zip(documents, has_adapter, strict=True))
-        present = [document for document, yes in pairs if yes]
-        weights = merge_weights(self.rule, [d.score for d in present], self.temperature)
-        return Merge(present, weights, [document for document, yes in pairs if not yes])
+        store = self.adapters
+        present = [d for d in documents if store is not None and d.document_id in store]
+        missing = [d for d in documents if store is None or d.document_id not in store]
+        weights = self.rule.weigh([d.score for d in present]) if present else MergeWeights(())
+        return Merge(present, weights, missing)
 
-    def load(self, merges: Sequence[Merge], noise: bool = False) -> Route:
-        """Put the distinct adapters of a batch into the bank, the warm start into its first slot.
+    def route(self, merges: Sequence[Merge], noise: bool = False) -> Route | None:
+        """Read the distinct adapters of a batch, and route its rows to them.
 
         Args:
             merges: One for each row of the batch.
-            noise: Put noise of the same size in their place.
+            noise: Take noise of the same size instead of the adapters.
 
         Returns:
-            Which slots each row uses: the first, and those of its documents.
+            Which adapters each row uses, the warm start first; None where no row uses any.
         """
         ids = sorted({found.document_id for merge in merges for found in merge.documents})
-        if self.bank.num_slots < len(ids) + 1:
-            self.bank.resize(len(ids) + 1)
-        self.bank.load(0, self.warm_start)
-        if ids:
-            assert self.store is not None
-            adapters = self.store.get_many(ids)
-            if noise:
-                adapters = noise_like(adapters, self.bank.layout)
-            for slot, row in enumerate(adapters, start=1):
-                self.bank.load(slot, row)
-        slot_of = {document_id: slot for slot, document_id in enumerate(ids, start=1)}
+        if not ids:
+            return None
+        assert self.adapters is not None
+        rows = self.adapters.get_many(ids)
+        if noise:
+            rows = noise_like(rows, self.layout)
+        device = self.warm_start.device
+        place_of = {document_id: place for place, document_id in enumerate(ids, start=1)}
         width = 1 + max(len(merge.documents) for merge in merges)
         slots = torch.zeros(len(merges), width, dtype=torch.long)
         weights = torch.zeros(len(merges), width)
         for row, merge in enumerate(merges):
-            places = [slot_of[found.document_id] for found in merge.documents]
+            places = [place_of[found.document_id] for found in merge.documents]
             slots[row, 1 : 1 + len(places)] = torch.tensor(places, dtype=torch.long)
             row_weights = [merge.weights.warm_start, *merge.weights.documents]
             weights[row, : 1 + len(places)] = torch.tensor(row_weights)
-        device = self.bank.weight.device
-        return Route(slots.to(device), weights.to(device))
+        stacked = torch.cat([self.warm_start[None], rows.to(self.warm_start)])
+        return Route(slots.to(device), weights.to(device), stacked)
 
 
 def noise_like(adapters: Tensor, layout: AdapterLayout) -> Tensor:
@@ -99,7 +103,7 @@ def noise_like(adapters: Tensor, layout: AdapterLayout) -> Tensor:
 
     Args:
         adapters: Shape ``(n, num_params)``.
-        layout: Of one adapter.
+        layout: How one adapter lies in memory.
 
     Returns:
         Shape of ``adapters``; the same for the same number of adapters.
