@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 PartT = TypeVar("PartT")
 
@@ -74,4 +74,4 @@ def _import(
         raise ValueError(f"{kind} '{name}' cannot be imported: {error}") from error
     if not (isinstance(found, type) and issubclass(found, base)):
         raise ValueError(f"{kind} '{name}' does not derive from {base.__module__}.{base.__name__}")
-    return cast(type[PartT], found)
+    return found
