@@ -138,7 +138,7 @@ def test_types_come_in_one_order_for_every_method() -> None:
 def test_metrics_are_named_by_method_type_and_score() -> None:
     scores = EvaluationScores()
     scores.update([*PREDICTIONS, said("prag", BO, " Bo Li.", math.nan)])
-    metrics = scores.metrics()
+    metrics = scores.means()
     assert metrics["rag/em"] == pytest.approx(1 / 3)
     assert metrics["rag/place/nll"] == 0.5
     assert metrics["own/place/em"] == 0.0
