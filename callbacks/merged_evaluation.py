@@ -52,7 +52,7 @@ class MergedEvaluation(Callback):
 
     def __init__(
         self,
-        merge: str | dict[str, Any] = "anchored",
+        merge: dict[str, Any] | str = "anchored",
         scoring: Scoring = "strict",
         on_missing: Literal["error", "skip"] = "error",
     ) -> None:
