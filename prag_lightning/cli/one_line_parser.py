@@ -6,7 +6,6 @@ from typing import NoReturn
 
 from jsonargparse import ArgumentParser
 
-
 # Settings of version 0.1.0, and what to write now.
 _MOVED = {
     "evaluation.temperature": "give it to the rule, --evaluation.merge '{score: {temperature: 2}}'",
