@@ -8,8 +8,10 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from prag_lightning.answering.batches import QuestionBatch
-from prag_lightning.language_model.base_model import end_token_ids, last_hidden_states
+from prag_lightning.language_model.base_model import end_token_ids
+from prag_lightning.language_model.logits import head_of, last_hidden_states
 from prag_lightning.language_model.loss import token_nll
+from prag_lightning.language_model.prompts import PADDING
 
 
 class Answers(NamedTuple):
@@ -39,7 +41,7 @@ def generate(
         max_new_tokens=max_new_tokens,
         do_sample=False,
         num_beams=1,
-        pad_token_id=tokenizer.pad_token_id,
+        pad_token_id=PADDING,
         eos_token_id=end_ids or None,
     )
     answers = ids[:, batch.input_ids.shape[1] :].tolist()
@@ -58,6 +60,6 @@ def answer_nll(base: PreTrainedModel, batch: QuestionBatch) -> Tensor:
     predicting = inside.flatten().nonzero()[:, 0]
     hidden = last_hidden_states(base, ids, positions).flatten(0, 1)[predicting]
     targets = ids.roll(-1, dims=1).flatten()[predicting]
-    nll = token_nll(hidden, base.get_output_embeddings(), targets)
+    nll = token_nll(hidden, head_of(base), targets)
     rows = predicting // ids.shape[1]
     return nll.new_zeros(len(ids)).index_add(0, rows, nll) / inside.sum(1)

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.documents.rankings import RetrievedDocument
 from prag_lightning.documents.records import Document, Question
-from prag_lightning.language_model.prompts import PromptEncoder
+from prag_lightning.language_model.prompts import PADDING, PromptEncoder
 
 MethodName = Literal["closed_book", "rag", "rag_gold", "prag", "own", "other", "random", "combine"]
 Source = Literal["none", "retrieved", "gold", "other"]
@@ -130,15 +130,14 @@ class QuestionBatches(Dataset[QuestionBatch]):
             for question, row in zip(questions, texts, strict=True)
         ]
         answered = [self._answered(*pair) for pair in zip(questions, texts, strict=True)]
-        pad = self.encoder.tokenizer.pad_token_id
         return QuestionBatch(
             method=self.name,
             questions=questions,
             adapters=[self._select(self.method.adapters, question) for question in questions],
             passages=passages,
-            input_ids=_pad(prompts, pad, side="left"),
+            input_ids=_pad(prompts, PADDING, side="left"),
             attention_mask=_pad([[1] * len(ids) for ids in prompts], 0, side="left"),
-            answered_ids=_pad([ids for ids, _ in answered], pad, side="right"),
+            answered_ids=_pad([ids for ids, _ in answered], PADDING, side="right"),
             answer_spans=torch.tensor([[start, len(ids)] for ids, start in answered]),
         )
 

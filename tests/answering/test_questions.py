@@ -14,7 +14,7 @@ from prag_lightning.answering.questions import (
 )
 from prag_lightning.documents.rankings import RetrievedDocument
 from prag_lightning.documents.records import Document, Question
-from prag_lightning.language_model.prompts import PromptEncoder
+from prag_lightning.language_model.prompts import PADDING, PromptEncoder
 from tests.conftest import tiny_tokenizer
 
 DOCUMENTS = {
@@ -152,7 +152,7 @@ def test_all_questions_are_asked_once_the_shortest_prompts_first(name: MethodNam
 
 @pytest.mark.parametrize("name", ["closed_book", "rag", "combine"])
 def test_rows_are_the_prompts_padded_at_the_left(name: MethodName) -> None:
-    pad = ENCODER.tokenizer.pad_token_id
+    pad = PADDING
     for batch in batches(name):
         for row, question in enumerate(batch.questions):
             texts = [DOCUMENTS[found.document_id].text for found in batch.passages[row]]
@@ -175,7 +175,7 @@ def test_the_answered_rows_hold_the_prompt_and_the_first_answer_within_their_spa
             ids = batch.answered_ids[row].tolist()
             assert ids[:start] == ENCODER.encode_generation(question.question, texts)
             assert ENCODER.tokenizer.decode(ids[start:stop]) == f" {question.answers[0]}"
-            assert set(ids[stop:]) <= {ENCODER.tokenizer.pad_token_id}
+            assert set(ids[stop:]) <= {PADDING}
 
 
 def test_prompts_are_cut_to_the_longest_that_is_allowed() -> None:
