@@ -19,15 +19,14 @@ from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.answering.generate import Answers, answer_nll, generate
 from prag_lightning.encoding.batches import EncodingBatch
 from prag_lightning.encoding.slot_trainer import SlotTrainer
-from prag_lightning.language_model.attention import SEGMENTED
+from prag_lightning.language_model.base_check import check_base
 from prag_lightning.language_model.base_model import (
     Dtype,
     Quantization,
-    check_base,
     load_base,
     load_tokenizer,
-    weights_digest,
 )
+from prag_lightning.language_model.digest import weights_digest
 from prag_lightning.language_model.prompts import PromptEncoder
 
 if TYPE_CHECKING:
@@ -172,9 +171,9 @@ class ParametricRAG(LightningModule):
     def on_fit_start(self) -> None:
         """Prepare the base for prompts without masks, and choose the number of slots."""
         assert self.base is not None
-        check_base(self.base)
+        abilities = check_base(self.base)
         self._own_attention = self.base.config._attn_implementation
-        self.base.set_attn_implementation(SEGMENTED)
+        self.base.set_attn_implementation(abilities.attention)
         plugin = self.trainer.precision_plugin
         if isinstance(plugin, MixedPrecision):
             # Every document has a loss scale of its own.
