@@ -299,6 +299,10 @@ class DocumentDataModule(LightningDataModule):
         """Train so many documents at once from the next ``train_dataloader`` on."""
         self.num_slots = num_slots
 
+    def limit_tokens(self, max_tokens: int) -> None:
+        """Cut passages so that no prompt has more tokens than the base can read."""
+        self.max_tokens = min(self.max_tokens, max_tokens)
+
     def training_settings(self) -> dict[str, str | int]:
         """Return the settings here that an adapter depends on."""
         return {
