@@ -1,8 +1,10 @@
 """The LightningDataModule: documents as encoding steps, and questions as evaluations."""
 
 import hashlib
+import shutil
 import tempfile
 import warnings
+import weakref
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -170,9 +172,8 @@ class DocumentDataModule(LightningDataModule):
 
     @cached_property
     def _folder_of_objects(self) -> Path:
-        # Removed when the data module is.
-        self._temporary = tempfile.TemporaryDirectory(prefix="prag-")
-        folder = Path(self._temporary.name)
+        folder = Path(tempfile.mkdtemp(prefix="prag-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         assert not isinstance(self._source, str | Path)
         write_documents(folder, self._source)
         return folder

@@ -361,12 +361,7 @@ class ParametricRAG(LightningModule):
 
     def training_step(self, batch: EncodingBatch, batch_idx: int) -> Tensor:
         """Train every busy slot on its document's next prompts, and return the losses."""
-        if self._num_finished and not self._num_taken:
-            rank_zero_warn(
-                "adapters are trained but nothing saves them; add the callback AdapterWriter to "
-                "the Trainer's"
-            )
-            self._num_taken = self._num_finished
+        self._warn_of_waste()
         self._num_finished += len(batch.ends)
         self._has_trained = True
         self._use_attention(self.abilities.attention)
@@ -398,7 +393,16 @@ class ParametricRAG(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Stop, for all documents are encoded: another epoch would train them anew."""
+        self._warn_of_waste()
         self.trainer.should_stop = True
+
+    def _warn_of_waste(self) -> None:
+        if self._num_finished and not self._num_taken:
+            rank_zero_warn(
+                "adapters are trained but nothing saves them; add the callback AdapterWriter to "
+                "the Trainer's"
+            )
+            self._num_taken = self._num_finished
 
     def _stacked_optimizer(self) -> StackedAdamW:
         return cast(StackedAdamW, self.trainer.optimizers[0])
