@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Annotated
+
+from pydantic import BaseModel, Field, ValidationError
 
 from prag_lightning.documents.writing import sync_folder, write_whole
 
@@ -38,7 +40,7 @@ class OutputFolder:
         self._folder = folder
         self._staging = folder / ".new"
         self._origin = origin
-        self._former = _read_origin(folder / _ORIGIN)
+        self._former = _former_files(folder / _ORIGIN)
         self._lifetime = ExitStack()
 
     def __enter__(self) -> "OutputFolder":
@@ -64,7 +66,7 @@ class OutputFolder:
         Raises:
             ValueError: If the folder has a file of this name that no such command wrote.
         """
-        if (self._folder / name).exists() and name not in self._former["files"]:
+        if (self._folder / name).exists() and name not in self._former:
             raise ValueError(
                 f"{self._folder / name}: is there already, and not from this command; move it "
                 "away, or give another folder"
@@ -89,21 +91,21 @@ class OutputFolder:
                     self._folder.rmdir()
 
     def _publish(self) -> None:
-        former, new = self._former["files"], sorted(path.name for path in self._staging.iterdir())
+        new = sorted(path.name for path in self._staging.iterdir())
         # First all of them: whenever this ends, the next run knows which files are its own.
-        self._write_origin(sorted({*former, *new}))
+        self._write_origin(sorted({*self._former, *new}))
         for name in new:
             (self._staging / name).replace(self._folder / name)
-        gone = [name for name in former if name not in new and (self._folder / name).exists()]
+        gone = [name for name in self._former if name not in new and (self._folder / name).exists()]
         for name in gone:
             (self._folder / name).unlink()
         sync_folder(self._folder)
         self._write_origin(new)
-        if former:
+        if self._former:
             self._note_former(gone)
 
     def _write_origin(self, files: list[str]) -> None:
-        content = json.dumps({**self._origin, "files": files}, indent=2, ensure_ascii=False)
+        content = json.dumps({**self._origin, "files": files}, indent=2)
         write_whole(self._folder / _ORIGIN, content + "\n")
 
     def _note_former(self, gone: list[str]) -> None:
@@ -111,18 +113,22 @@ class OutputFolder:
         if gone:
             self.notes.append(f"removed, for this run has none: {', '.join(gone)}")
         derived = [name for name in _DERIVED if (self._folder / name).exists()]
-        if kept := [name for name in derived if name not in self._former["files"]]:
+        if kept := [name for name in derived if name not in self._former]:
             self.notes.append(f"kept, though made from the earlier documents: {', '.join(kept)}")
 
 
-def _read_origin(file: Path) -> dict[str, Any]:
-    if not file.exists():
-        return {"files": []}
+class _Origin(BaseModel):
+    # Whoever wrote them, they are names within the folder.
+    files: list[Annotated[str, Field(pattern=r"^[^/]*[^/.][^/]*$")]]
+
+
+def _former_files(origin: Path) -> list[str]:
+    """Return the files that an earlier run of a command wrote."""
+    if not origin.exists():
+        return []
     try:
-        origin = json.loads(file.read_bytes())
-        # Whoever wrote them, they are names of files in this folder and nothing else.
-        if all(Path(name).name == name for name in origin["files"]):
-            return dict(origin)
-    except (ValueError, TypeError, KeyError, RecursionError):
-        pass
-    raise ValueError(f"{file}: does not say which files a command wrote; give another folder")
+        return _Origin.model_validate_json(origin.read_bytes()).files
+    except ValidationError:
+        raise ValueError(
+            f"{origin}: does not say which files a command wrote; give another folder"
+        ) from None

@@ -154,6 +154,143 @@ def test_flashrag_reads_questions_and_corpora() -> None:
     ]
 
 
+def test_paragraphs_of_one_title_are_all_kept_and_all_gold(tmp_path: Path) -> None:
+    def gold_of(context: object, facts: object) -> list[str]:
+        record = {"_id": "q", "question": "?", "context": context, "supporting_facts": facts}
+        (tmp_path / "a.json").write_text(json.dumps([record]))
+        [entry] = read("hotpotqa", tmp_path / "a.json")
+        assert entry.question
+        by_id = {document.id: document.text for document in entry.documents}
+        assert len(by_id) == len(entry.documents)
+        return [by_id[document_id] for document_id in entry.question.document_ids]
+
+    two = [["A", ["gold"]], ["A", ["other"]], ["B", ["b"]]]
+    assert gold_of(two, [["A", 0]]) == ["gold", "other"]
+    # Only one of them has a second sentence.
+    assert gold_of([["A", ["one"]], ["A", ["two,", " three"]]], [["A", 1]]) == ["two, three"]
+    assert gold_of(two, [["A", 7], ["B", 0]]) == ["gold", "other", "b"]
+    assert gold_of(two, [["A", 0], ["C", 0]]) == []
+    # One paragraph twice is one document.
+    assert gold_of([["A", ["gold"]], ["A", ["gold"]]], [["A", 0]]) == ["gold"]
+
+
+HF_SQUAD = [
+    {
+        "id": "s0",
+        "title": "Pell_(river)",
+        "context": "The Pell is a river.",
+        "question": "What is the Pell?",
+        "answers": {"text": ["a river", "a river", "river"], "answer_start": [12, 12, 14]},
+    },
+    {
+        "id": "s1",
+        "title": "Pell_(river)",
+        "context": "The Pell is a river.",
+        "question": "Who drank it?",
+        "answers": {"text": [], "answer_start": []},
+    },
+    {
+        "id": "s2",
+        "title": "Pell_(river)",
+        "context": "The Pell is a river.",
+        "question": "Which river is it?",
+        "answers": {"text": ["Pell"], "answer_start": [4]},
+    },
+    {
+        "id": "s3",
+        "title": "Pell_(river)",
+        "context": "Nobody asks about Lund.",
+        "question": "Who asks about Lund?",
+        "answers": {"text": [], "answer_start": []},
+    },
+]
+HF_HOTPOTQA = [
+    {
+        "id": "h0",
+        "type": "bridge",
+        "question": "Into which sea flows the Pell?",
+        "answer": "the North Sea",
+        "supporting_facts": {"title": ["Pell (river)"], "sent_id": [1]},
+        "context": {
+            "title": ["Pell (river)", "Lund"],
+            "sentences": [
+                ["The Pell is a river.", " It flows into the North Sea."],
+                ["Lund is a town."],
+            ],
+        },
+    },
+    {
+        "id": "h1",
+        "type": "comparison",
+        "question": "Are Lund and Oslo towns?",
+        "answer": "yes",
+        "supporting_facts": {"title": ["Lund", "Oslo"], "sent_id": [0, 0]},
+        "context": {"title": ["Lund"], "sentences": [["Lund is a town."]]},
+    },
+]
+
+
+@pytest.mark.parametrize("suffix", ["json", "lines.json", "jsonl", "parquet"])
+@pytest.mark.parametrize(
+    ("name", "rows", "sample"),
+    [("squad", HF_SQUAD, "squad.json"), ("hotpotqa", HF_HOTPOTQA, "hotpotqa.json")],
+)
+def test_what_hugging_face_s_datasets_exports_is_read_as_the_original(
+    tmp_path: Path, name: str, rows: list[dict[str, object]], sample: str, suffix: str
+) -> None:
+    file = tmp_path / f"export.{suffix}"
+    if suffix == "parquet":
+        pyarrow = pytest.importorskip("pyarrow")
+        from pyarrow.parquet import write_table
+
+        write_table(pyarrow.Table.from_pylist(rows), file)
+    elif suffix == "json":
+        file.write_text(json.dumps(rows))
+    else:
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read(name, file) == read(name, sample)
+
+
+@pytest.mark.parametrize("title", ["", '"title": null, '])
+def test_squad_s_articles_need_no_title(tmp_path: Path, title: str) -> None:
+    qas = '[{"id": 1, "question": "?", "answers": [{"text": "x"}]}]'
+    paragraphs = f'[{{"context": "c", "qas": {qas}}}]'
+    (tmp_path / "a.json").write_text(f'{{"data": [{{{title}"paragraphs": {paragraphs}}}]}}')
+    [entry] = read("squad", tmp_path / "a.json")
+    assert entry.documents == (document_of("", "c"),)
+
+
+def test_one_passage_in_two_forms_of_unicode_is_one_document() -> None:
+    assert document_of("Cafe\u0301", "e\u0301") == document_of("Caf\u00e9", "\u00e9")
+
+
+def test_numbers_are_ids_and_null_is_no_title(tmp_path: Path) -> None:
+    line = '{"_id": 1, "title": null, "text": "The Pell."}\n{"_id": 2, "text": null}\n'
+    expected = [Document(id="1", text="The Pell."), Document(id="2", text="")]
+    (tmp_path / "corpus.jsonl").write_text(line)
+    assert documents(read("jsonl", tmp_path / "corpus.jsonl")) == expected
+    (tmp_path / "queries.jsonl").write_text('{"_id": 7, "text": "which?", "metadata": null}\n')
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\n7\t1\t1\n")
+    entries = read("beir", tmp_path)
+    assert documents(entries) == expected
+    assert questions(entries) == [Question(id="7", question="which?", document_ids=["1"])]
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_dpr_takes_carriage_returns_within_lines_and_fields_of_any_length(
+    tmp_path: Path, mark: str
+) -> None:
+    long = "x" * 200_000
+    lines = f'{mark}id\ttext\ttitle\r\n1\ta\rb\tA\r\n2\t{long}\tB\r\n3\t"{long} ""y"""\tC\r\n'
+    (tmp_path / "a.tsv").write_bytes(lines.encode())
+    assert documents(read("dpr", tmp_path / "a.tsv")) == [
+        Document(id="1", title="A", text="a b"),
+        Document(id="2", title="B", text=long),
+        Document(id="3", title="C", text=f'{long} "y"'),
+    ]
+
+
 def test_beir_joins_queries_with_their_relevant_documents() -> None:
     entries = read("beir", "beir")
     assert documents(entries) == [

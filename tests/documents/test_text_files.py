@@ -3,6 +3,7 @@
 import os
 import sys
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ def read(source: Path, **settings: object) -> list[Document]:
     return [document for entry in reader(source) for document in entry.documents]
 
 
-def write(folder: Path, files: dict[str, str | bytes]) -> Path:
+def write(folder: Path, files: Mapping[str, str | bytes]) -> Path:
     for name, content in files.items():
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -125,17 +126,13 @@ def test_hidden_folders_links_and_other_kinds_are_skipped_and_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     outside = write(tmp_path / "outside", {"secret.txt": "secret", "in/secret.txt": "secret"})
-    notes = write(
-        tmp_path / "notes",
-        {
-            **{"a.md": "A.", "b.txt": "B.", "c/d.md": "D.", "map.PNG": b"\x89PNG", "LICENSE": "x"},
-            **{".obsidian/e.md": "E.", ".git/f/g.txt": "G.", ".hidden.md": "H.", "h.ipynb": "{}"},
-        },
-    )
+    wanted = ["a.md", "b.txt", "c/d.md"]
+    others = ["map.PNG", "LICENSE", "h.ipynb", ".hidden.md", ".obsidian/e.md", ".git/f/g.txt"]
+    notes = write(tmp_path / "notes", dict.fromkeys([*wanted, *others], "A note."))
     (notes / "link.txt").symlink_to(outside / "secret.txt")
     (notes / "linked").symlink_to(outside / "in")
     os.mkfifo(notes / "pipe.txt")
-    assert [document.id for document in read(notes)] == ["a.md", "b.txt", "c/d.md"]
+    assert [document.id for document in read(notes)] == wanted
     assert capsys.readouterr().out.splitlines() == [
         f"{notes}: read 2 .md, 1 .txt",
         f"{notes}: skipped 2 hidden folders, 2 symbolic links, 1 .ipynb, 1 .png, 1 hidden file, "
@@ -146,13 +143,14 @@ def test_hidden_folders_links_and_other_kinds_are_skipped_and_counted(
 def test_what_cannot_be_read_is_named_all_at_once_and_can_be_skipped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    files = {
+    files: dict[str, str | bytes] = {
         "a.txt": "A.",
         "b.txt": b"b\0b",
         "c.pdf": b"%PDF-1.4 torn",
         "d.txt": bytes(range(1, 256)),
     }
-    write(tmp_path, {**files, "scan.pdf": pdf_of(""), "e.docx": b"PK torn"})
+    write(tmp_path, files)
+    write(tmp_path, {"scan.pdf": pdf_of(""), "e.docx": b"PK torn"})
     faults = [
         r"b\.txt: a NUL at byte 1; is it text\?",
         r"c\.pdf: pypdf cannot read it \(.*\)",
@@ -238,8 +236,8 @@ def test_kinds_without_their_library_are_skipped_with_the_way_to_read_them(
     write(tmp_path, {"a.txt": "A.", "b.pdf": pdf_of("B"), "c.docx": b""})
     assert len(read(tmp_path)) == 1
     assert (
-        "skipped 1 .docx (read after `pip install mammoth`), 1 .pdf (read after `pip install pypdf`)"
-        in capsys.readouterr().out
+        "skipped 1 .docx (read after `pip install mammoth`), "
+        "1 .pdf (read after `pip install pypdf`)" in capsys.readouterr().out
     )
     with pytest.raises(ValueError, match=r"b\.pdf: to read it, `pip install pypdf`"):
         read(tmp_path / "b.pdf")
