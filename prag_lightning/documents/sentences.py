@@ -10,7 +10,8 @@ _WIDE = r"[\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003
 _WRAP_WITHIN_WIDE = re.compile(rf"(?<={_WIDE})[ \t\r]*\n[ \t\r]*(?={_WIDE})")
 _HEADING = re.compile(r"[ \t]*#{1,6}[ \t]")
 _LIST_ITEM = re.compile(r"[ \t]*([-*+\u2022>|]|\d{1,3}[.)])[ \t]")
-_SPACE = re.compile(r"\s")
+# Spaces of ASCII only, for sentencex panics at others (1.0.32, U+0085 after a full stop).
+_PLAIN_SPACES = {sign: " " for sign in range(0x3001) if chr(sign).isspace()}
 # A name or a number follows, or what the number of a list item stands before.
 _UNFINISHED = re.compile(
     r"(.*[\s(\"'\u201c])?(approx|ch|dr|est|fl|fr|ft|messrs|nr|pt|vol)\.|\(?\d{1,3}[.)]",
@@ -39,8 +40,7 @@ def split_sentences(text: str) -> list[str]:
 
 def sentence_spans(text: str) -> Iterator[tuple[int, int]]:
     """Yield where each sentence begins and ends in the text, white space at its ends included."""
-    # Spaces of ASCII only, for sentencex panics at others (1.0.32, U+0085 after a full stop).
-    plain = _SPACE.sub(" ", text)
+    plain = text.translate(_PLAIN_SPACES)
     for start, end in _block_spans(text):
         for length in _sentence_lengths(plain[start:end]):
             if plain[start : start + length].strip():
