@@ -56,6 +56,9 @@ class OutputFolder:
                 f"{self._folder}: another command is writing into it; wait for its end, or give "
                 "another folder"
             ) from None
+        except OSError:
+            # A disk without locks.
+            pass
         for left in self._staging.iterdir():
             left.unlink()
         return self
