@@ -45,7 +45,8 @@ class OutputFolder:
 
     def __enter__(self) -> "OutputFolder":
         """Begin, with nothing that a killed run left."""
-        self._staging.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._staging.mkdir(exist_ok=True)
         claim = os.open(self._staging, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         self._lifetime.callback(os.close, claim)
         try:
