@@ -19,6 +19,8 @@ _UNFINISHED = re.compile(
 )
 # "Version 2.0. is out", "т. е. да": a small letter goes on after a short word or a number.
 _SHORT_END = re.compile(r"(.*\s)?(\w{1,2}|\S*\d)\.")
+# Wikipedia's marks behind a full stop: "[2]", "[citation needed]", ":121,154".
+_NOTES = re.compile(r"((\[(\d{1,3}|[a-z][a-z ]*\??)\]|:\d[\d,\u2013-]*)\s*)+")
 # 「行くの？」と彼は言った。
 _AFTER_QUOTATION = re.compile(r"[\u3068\u3063]")
 
@@ -63,14 +65,18 @@ def _block_spans(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _sentence_lengths(block: str) -> list[int]:
-    lengths: list[int] = []
+    lengths = [0]
     before = ""
     # The rules for English know the full stops of every script.
     for part in segment("en", block):
-        if lengths and _goes_on(before.strip()[-40:], part):
-            lengths[-1] += len(part)
-        else:
-            lengths.append(len(part))
+        notes = _NOTES.match(part)
+        # How much of the part belongs to the sentence before it.
+        length = notes.end() if notes else 0
+        if _goes_on(before.strip()[-40:], part):
+            length = len(part)
+        lengths[-1] += length
+        if length < len(part):
+            lengths.append(len(part) - length)
         before = part
     return lengths
 
