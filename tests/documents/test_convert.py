@@ -1,39 +1,18 @@
 """Whole conversions: the files of prag data convert."""
 
-import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from jsonargparse import auto_cli
 
-from prag_lightning.cli.data import DATA_COMMANDS
 from prag_lightning.documents.convert import write_entries
 from prag_lightning.documents.formats import FORMATS
-from prag_lightning.documents.formats.entries import Entry, document_of
+from prag_lightning.documents.formats.entries import Entry
 from prag_lightning.documents.records import Augmentation, Document, Question, read_records
 from prag_lightning.retrieval.run_file import RunFileRetriever
-
-SAMPLES = Path(__file__).parent / "samples"
-SOURCES = {
-    "2wikimultihopqa": "2wikimultihopqa",
-    "beir": "beir",
-    "complexwebquestions": "ComplexWebQuestions_dev.json",
-    "dpr": "psgs_w100.tsv",
-    "flashrag": "flashrag_questions.jsonl",
-    "hotpotqa": "hotpotqa.json",
-    "jsonl": "documents.jsonl",
-    "popqa": "popQA.tsv",
-    "published": "published",
-    "squad": "squad.json",
-    "text": "text",
-}
-
-
-def prag_data(*arguments: object) -> None:
-    auto_cli(DATA_COMMANDS, args=[str(one) for one in arguments], prog="prag data")
+from tests.documents.sources import SAMPLES, SOURCES, prag_data
 
 
 @pytest.mark.parametrize("name", sorted(FORMATS))
@@ -96,81 +75,6 @@ def test_empty_documents_are_left_out_and_counted(
     assert capsys.readouterr().out.endswith(": 2 documents, 1 empty documents left out\n")
 
 
-BEIR_CORPUS = '{"_id": "1", "title": "Only a title", "text": ""}\n{"_id": "2", "text": "b"}\n'
-
-
-def write_beir(folder: Path, relevance: str) -> Path:
-    (folder / "qrels").mkdir(parents=True)
-    (folder / "corpus.jsonl").write_text(BEIR_CORPUS)
-    (folder / "queries.jsonl").write_text('{"_id": "q", "text": "which?"}\n')
-    (folder / "qrels/test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{relevance}")
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("relevance", "gold", "num_left_out"),
-    [
-        ("q\t2\t1\n", ["2"], 0),
-        ("q\t1\t1\n", [], 1),
-        ("q\t1\t1\nq\t2\t1\n", ["2"], 1),
-        ("q\t2\t1\nq\t9\t1\nq\t1\t1\n", ["2"], 2),
-    ],
-)
-def test_gold_documents_that_are_empty_or_not_there_are_left_out_and_counted(
-    tmp_path: Path,
-    relevance: str,
-    gold: list[str],
-    num_left_out: int,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    prag_data("convert", "beir", write_beir(tmp_path / "beir", relevance), tmp_path / "out")
-    [question] = read_records(tmp_path / "out/questions.jsonl", Question)
-    assert question.document_ids == gold
-    out = capsys.readouterr().out
-    assert (f", {num_left_out} gold documents left out, empty or not there" in out) == (
-        num_left_out > 0
-    )
-    assert "1 empty documents left out" in out
-
-
-def test_an_empty_gold_paragraph_leaves_the_others_gold(tmp_path: Path) -> None:
-    record = {
-        **{"_id": "h", "question": "?", "answer": "x"},
-        "context": [["A", [""]], ["B", ["b"]], ["C", ["c"]]],
-        "supporting_facts": [["A", 0], ["B", 0]],
-    }
-    (tmp_path / "a.json").write_text(json.dumps([record]))
-    prag_data("convert", "hotpotqa", tmp_path / "a.json", tmp_path / "out")
-    [question] = read_records(tmp_path / "out/questions.jsonl", Question)
-    assert question.document_ids == [document_of("B", "b").id]
-
-
-def test_gold_documents_are_known_wherever_they_stand(tmp_path: Path) -> None:
-    before, after = Document(id="before", text="b"), Document(id="after", text="a")
-    with_other = Document(id="other", text="o")
-    gold = ["before", "after", "other", "nowhere"]
-    entries = [
-        Entry(documents=(before,)),
-        Entry(Question(id="p", question="?"), documents=(with_other,)),
-        Entry(Question(id="q", question="?", document_ids=gold), retrieved=("nowhere", "after")),
-        Entry(documents=(after,)),
-    ]
-    conversion = write_entries(entries, tmp_path)
-    _, question = read_records(tmp_path / "questions.jsonl", Question)
-    assert question.document_ids == ["before", "after", "other"]
-    assert conversion.counts["gold documents left out, empty or not there"] == 1
-    ranking = RunFileRetriever(tmp_path / "retrieved.trec").retrieve([question], 3)
-    assert ranking == [[("after", 1.0)]]
-
-
-def test_gold_documents_of_questions_without_a_corpus_are_elsewhere_and_stay(
-    tmp_path: Path,
-) -> None:
-    question = Question(id="q", question="?", document_ids=["elsewhere"])
-    write_entries([Entry(question)], tmp_path)
-    assert list(read_records(tmp_path / "questions.jsonl", Question)) == [question]
-
-
 def test_one_id_for_two_questions_or_documents_is_refused(tmp_path: Path) -> None:
     one, two = Question(id="q", question="one?"), Question(id="q", question="two?")
     with pytest.raises(ValueError, match="two different questions have the id 'q'"):
@@ -180,52 +84,6 @@ def test_one_id_for_two_questions_or_documents_is_refused(tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="two different documents have the id 'd'"):
         write_entries([first, other], tmp_path)
     assert not tmp_path.exists()
-
-
-def test_a_second_conversion_replaces_the_first_as_a_whole_and_says_so(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "out"
-    prag_data("convert", "published", SAMPLES / "published", out)
-    (out / "index").mkdir()
-    (out / "mine.txt").write_text("mine")
-    capsys.readouterr()
-    prag_data("convert", "jsonl", SAMPLES / "documents.jsonl", out)
-    assert sorted(path.name for path in out.iterdir()) == [
-        *("documents.jsonl", "index", "mine.txt", "origin.json")
-    ]
-    assert capsys.readouterr().out.splitlines() == [
-        f"{out}: 2 documents",
-        f"{out}: the files of an earlier run are replaced",
-        f"{out}: removed, for this run has none: augmentations.jsonl, questions.jsonl, "
-        "retrieved.trec",
-        f"{out}: kept, though made from the earlier documents: index",
-    ]
-    origin = json.loads((out / "origin.json").read_text())
-    assert origin["format"] == "jsonl"
-    assert origin["files"] == ["documents.jsonl"]
-
-
-def test_augmentations_that_another_command_made_are_kept_and_never_replaced(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "out"
-    prag_data("convert", "jsonl", SAMPLES / "documents.jsonl", out)
-    (out / "augmentations.jsonl").write_text("hours of work")
-    prag_data("convert", "jsonl", SAMPLES / "documents.jsonl", out)
-    assert "kept, though made from the earlier documents: augm" in capsys.readouterr().out
-    with pytest.raises(ValueError, match=r"augmentations\.jsonl: is there already, and not from"):
-        prag_data("convert", "published", SAMPLES / "published", out)
-    assert (out / "augmentations.jsonl").read_text() == "hours of work"
-    assert len(list(read_records(out / "documents.jsonl", Document))) == 2
-
-
-def test_documents_that_no_conversion_wrote_are_never_replaced(tmp_path: Path) -> None:
-    (tmp_path / "documents.jsonl").write_text("mine")
-    with pytest.raises(ValueError, match=r"documents\.jsonl: is there already, and not from this"):
-        prag_data("convert", "jsonl", SAMPLES / "documents.jsonl", tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["documents.jsonl"]
-    assert (tmp_path / "documents.jsonl").read_text() == "mine"
 
 
 def test_a_random_slice_is_the_same_again(tmp_path: Path) -> None:

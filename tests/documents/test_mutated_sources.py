@@ -1,9 +1,10 @@
 """Damaged sources of every format: whatever is in them, they are read or refused in one line."""
 
 import json
+import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,7 @@ from hypothesis import strategies as st
 from prag_lightning.documents.convert import write_entries
 from prag_lightning.documents.formats import FORMATS
 from prag_lightning.documents.records import Document, Question, read_records
-from tests.documents.test_convert import SAMPLES, SOURCES
-from tests.documents.test_formats import HF_HOTPOTQA, HF_SQUAD
-from tests.documents.test_text_files import pdf_of, write_word
+from tests.documents.sources import HF_HOTPOTQA, HF_SQUAD, SAMPLES, SOURCES, pdf_of, write_word
 
 PIECES = [
     *(
@@ -43,6 +42,14 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.just("text"), inner, max_size=1),
     max_leaves=4,
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_disk() -> Iterator[None]:
+    """Flush nothing to the disk, which takes most of the time of 500 conversions."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture(scope="module")
