@@ -9,14 +9,14 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from prag_lightning.documents.records import Document, Question
-from prag_lightning.retrieval import dense
+from prag_lightning.retrieval import dense, extras
 
 WORDS = ["[UNK]", "paris", "rome", "oslo", "capital", "river"]
 DOCUMENTS = [Document(id=f"id/{word}", title=word, text="capital") for word in WORDS[1:4]]
 
 
 def test_missing_libraries_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dense, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"sentence_transformers and faiss; install .*\[dense\]"):
         dense.build_index(DOCUMENTS, tmp_path / "index", "model")
 
