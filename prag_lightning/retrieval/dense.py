@@ -56,9 +56,8 @@ def build_index(
     if Path(model).is_dir():
         # Retrievers may start elsewhere.
         model = str(Path(model).resolve())
-    encoder = _load_encoder(model)
     with index_draft(documents, Path(index_dir), "dense", corpus_file, model) as draft:
-        _write(encoder, draft, batch_size)
+        _write(_load_encoder(model), draft, batch_size)
     return draft.num_documents
 
 
@@ -145,17 +144,14 @@ class DenseRetriever(Retriever):
 
 
 def _load_encoder(model: str) -> "SentenceTransformer":
-    from huggingface_hub import snapshot_download
-    from sentence_transformers import SentenceTransformer
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
     try:
         with still_running(lambda: f"loading the embedding model '{model}'"):
             if not Path(model).is_dir():
-                # Fails at once where the hub cannot be reached; for each missing file of a model
-                # transformers would try six times, for 24 seconds.
-                snapshot_download(model, allow_patterns="modules.json")
+                _require_reachable(model)
+            from sentence_transformers import SentenceTransformer
+            from transformers.utils import logging
+
+            logging.disable_progress_bar()
             return SentenceTransformer(model, trust_remote_code=False)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
@@ -163,3 +159,17 @@ def _load_encoder(model: str) -> "SentenceTransformer":
             f"embedding model '{model}' cannot be loaded ({reason}); give a folder that "
             "SentenceTransformer.save wrote, or a hub name that this machine can reach"
         ) from error
+
+
+def _require_reachable(model: str) -> None:
+    """Fail at once where a model is neither on this machine nor on a hub within reach.
+
+    For each file that is missing, transformers would try six times, for 24 seconds.
+
+    Raises:
+        OSError: If it is not.
+        ValueError: If its name can be none.
+    """
+    from huggingface_hub import snapshot_download
+
+    snapshot_download(model, allow_patterns="modules.json")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,14 @@ def test_a_question_is_no_query_language(retriever: BM25Retriever, text: str) ->
 @given(st.text(min_size=1, max_size=200))
 def test_any_question_can_be_asked(retriever: BM25Retriever, text: str) -> None:
     assert len(retriever.retrieve([question(text)], top_k=3)[0]) <= 3
+
+
+def test_threads_that_search_at_once_find_what_one_finds(retriever: BM25Retriever) -> None:
+    texts = ["capital of France", "Paris", "東京は", "Seine's river", "столица"] * 40
+    alone = [retriever.retrieve([question(text)], top_k=3) for text in texts]
+    with ThreadPoolExecutor(8) as threads:
+        together = threads.map(lambda text: retriever.retrieve([question(text)], top_k=3), texts)
+        assert list(together) == alone
 
 
 def test_less_than_one_document_is_refused(retriever: BM25Retriever) -> None:
