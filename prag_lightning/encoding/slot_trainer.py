@@ -212,8 +212,10 @@ class SlotTrainer:
 
 def _hidden_states(bank: AdapterBank, pairs: Pairs, *inputs: Any) -> Tensor:
     # The compiler takes shapes for constants that a module holds, but not those of arguments.
-    bank.pairs = pairs
-    return last_hidden_states(*inputs)
+    bank.compiled_pairs = pairs
+    hidden = last_hidden_states(*inputs)
+    bank.compiled_pairs = []
+    return hidden
 
 
 def _mark_static(pairs: Pairs) -> None:

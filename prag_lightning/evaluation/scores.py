@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel, ConfigDict
 from rich import box
 from rich.table import Table
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 
 from prag_lightning.answering.answers import Answer
 from prag_lightning.documents.records import Question
@@ -130,10 +130,20 @@ class EvaluationScores:
             for (method, kind), group in self._ordered()
         ]
 
-    def metrics(self) -> dict[str, float]:
+    def metrics_of(self, method: str) -> dict[str, Metric]:
+        """Return the metrics of one method that have counted anything, by the names of `means`."""
+        return {
+            _metric_name(method, kind, name): metric
+            for (own, kind), group in self._ordered()
+            if own == method
+            for name, metric in group.metrics.items()
+            if not metric.compute().isnan()
+        }
+
+    def means(self) -> dict[str, float]:
         """Return the means so far by names such as ``prag/em`` and ``prag/one_hop/em``."""
         return {
-            f"{method}/{name}" if kind == ALL_TYPES else f"{method}/{kind}/{name}": mean
+            _metric_name(method, kind, name): mean
             for (method, kind), group in self._ordered()
             for name, mean in group.means().items()
         }
@@ -148,6 +158,10 @@ class EvaluationScores:
 
         counted = [item for item in self._groups.items() if item[1].num_questions]
         return sorted(counted, key=place)
+
+
+def _metric_name(method: str, kind: str, name: str) -> str:
+    return f"{method}/{name}" if kind == ALL_TYPES else f"{method}/{kind}/{name}"
 
 
 def summarize(predictions: Sequence[Prediction]) -> list[Score]:
