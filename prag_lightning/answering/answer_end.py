@@ -115,7 +115,7 @@ def _ends_here(before: str, word: str, rest: str) -> bool:
     # "No. 1", but "Dr. No. Connery played Bond."
     if word.lower() in CLOSING or (word.lower() == "no" and rest[0].isalpha()):
         return True
-    earlier = [part.lower() for part in _WORD.findall(before)]
+    earlier: list[str] = [part.lower() for part in _WORD.findall(before)]
     following = _WORD.match(rest)
     if following and following[0].lower() in earlier:
         return True
@@ -123,8 +123,8 @@ def _ends_here(before: str, word: str, rest: str) -> bool:
         return False
     if word == "X":
         return earlier[-1] != "francis"
-    of_monarch = word in "IV" and not MONARCHS.isdisjoint((earlier[0], earlier[-1]))
-    return of_monarch or earlier[-1] in LETTERED
+    is_monarch = word in "IV" and not MONARCHS.isdisjoint((earlier[0], earlier[-1]))
+    return is_monarch or earlier[-1] in LETTERED
 
 
 def _without_additions(answer: str, line: str) -> str:
@@ -132,9 +132,7 @@ def _without_additions(answer: str, line: str) -> str:
     yes_or_no = _YES_OR_NO.match(line)
     if yes_or_no and (yes_or_no["wide"] or _is_clause(line[yes_or_no.end() :])):
         return yes_or_no["wide"] or yes_or_no["word"]
-    for addition in _ADDITION_TO_NAME.finditer(answer):
-        if not _is_clause(answer[: addition.start()]):
-            answer = answer[: addition.start()]
-            break
-    addition = _ADDITION.search(answer)
-    return answer[: addition.start()] if addition else answer
+    ends = [addition.start() for addition in _ADDITION.finditer(answer)]
+    after_names = (addition.start() for addition in _ADDITION_TO_NAME.finditer(answer))
+    ends += [end for end in after_names if not _is_clause(answer[:end])]
+    return answer[: min(ends, default=None)]

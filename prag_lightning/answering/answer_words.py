@@ -25,6 +25,6 @@ LETTERED = _words(
 MONARCHS = _words(
     "emperor empress king pope queen sultan tsar alexander carol catherine charles christian "
     "edward elizabeth ferdinand francis frederick george gustav haakon harald henry isabella ivan "
-    "james john juan leo leopold louis mary maximilian mehmed napoleon nicholas otto paul peter philip "
-    "pius victor wilhelm william"
+    "james john juan leo leopold louis mary maximilian mehmed napoleon nicholas otto paul peter "
+    "philip pius victor wilhelm william"
 )

@@ -4,12 +4,14 @@ import re
 
 from prag_lightning.answering.answer_end import first_statement, keeps_stop
 
+ANSWER_MARK = "the answer is"
+
 # Where a model goes on by asking itself, as the examples in its prompt do.
 _NEXT_QUESTION = re.compile(r"(?im:^[ \t]*(?:question|q)[ \t]*:)|(?<!\w)Question:")
 # What stands before an answer and is none of it: ": Paris", "**Paris**", but not "-5" or ".NET".
 _LEAD = re.compile(r"(?:\s|[:\uff1a*#`]|[.,;!?\-\u2013\u2014]+(?=\s+\S))*")
 _STOPS = " .。\uff0e｡।॥\u06d4។"
-_WRAPS = ('""', "**", "``", "\u201c\u201d", "「」", "『』", "«»")
+_WRAPS = [("\u201c", "\u201d"), ("「", "」"), ("『", "』"), ("«", "»"), *((c, c) for c in '*`"')]
 
 
 def extract_published(text: str, answer_mark: str | None = None) -> str:
@@ -83,7 +85,7 @@ def _unwrapped(answer: str) -> str:
         before = answer
         answer = answer.strip().rstrip("*`,;:\uff0c\u3001\uff1b\uff1a")
         if not keeps_stop(answer):
-            answer = answer.rstrip(".。\uff0e｡।॥\u06d4።。 ")
+            answer = answer.rstrip(_STOPS)
         for opening, closing in _WRAPS:
             if answer[:1] == opening and answer.find(closing, 1) == len(answer) - 1 > 0:
                 answer = answer[1:-1]

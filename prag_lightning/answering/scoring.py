@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from prag_lightning.answering.agreement import (
     Tokenize,
@@ -12,8 +12,7 @@ from prag_lightning.answering.agreement import (
     token_f1,
 )
 from prag_lightning.answering.extraction import extract_published, extract_strict
-
-ScoringName = Literal["published", "strict"]
+from prag_lightning.documents.extensions import make_part
 
 
 class AnswerScores(NamedTuple):
@@ -28,8 +27,9 @@ class AnswerScores(NamedTuple):
 class Scoring(ABC):
     """Cuts an answer out of a generated text, and compares it with the accepted ones.
 
-    A scoring of one's own says how to cut; unless it says otherwise, answers are compared by exact
-    match and F1 over `strict_tokens`.
+    Derive from this class for a scoring of your own, and name it by its import path:
+    ``--evaluation.scoring my_scorings.Contained``. Unless it says otherwise, answers are compared
+    by exact match and F1 over `strict_tokens`.
     """
 
     @abstractmethod
@@ -90,20 +90,13 @@ def compare(prediction: str, answers: Sequence[str], tokenize: Tokenize) -> Answ
     return AnswerScores(em, *token_f1(prediction, answers, tokenize))
 
 
-_SCORINGS: dict[str, type[Scoring]] = {"published": PublishedScoring, "strict": StrictScoring}
+SCORINGS: dict[str, type[Scoring]] = {"published": PublishedScoring, "strict": StrictScoring}
 
 
-def find_scoring(scoring: ScoringName | Scoring) -> Scoring:
-    """Return the scoring of a name; a scoring is returned as it is.
+def make_scoring(spec: object) -> Scoring:
+    """Return a scoring from its name, its import path with or without settings, or itself.
 
     Raises:
         ValueError: If there is no such scoring.
     """
-    if isinstance(scoring, Scoring):
-        return scoring
-    if scoring not in _SCORINGS:
-        raise ValueError(
-            f"no scoring '{scoring}'; choose {' or '.join(map(repr, _SCORINGS))}, or give the "
-            "class path of your own"
-        )
-    return _SCORINGS[scoring]()
+    return make_part("scoring", spec, Scoring, SCORINGS)  # type: ignore[type-abstract]

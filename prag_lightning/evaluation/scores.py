@@ -10,8 +10,9 @@ from rich.table import Table
 from torchmetrics import Metric, MetricCollection
 
 from prag_lightning.answering.answers import Answer
+from prag_lightning.answering.scoring import Scoring
 from prag_lightning.documents.records import Question
-from prag_lightning.evaluation.metrics import exact_match, question_metrics, token_f1
+from prag_lightning.evaluation.metrics import question_metrics
 
 ALL_TYPES = "all"
 # Names of metrics that differ from those of a score.
@@ -56,19 +57,29 @@ def score_answer(
     question: Question,
     answer_nll: float,
     seconds: float,
-    counts_in_all: bool = True,
+    counts_in_all: bool,
+    scoring: Scoring,
 ) -> Prediction:
-    """Return an answer with its scores; it took ``seconds`` of the run's time."""
-    f1 = token_f1(answer.prediction, question.answers)
+    """Return an answer with its scores.
+
+    Args:
+        answer: What one method said.
+        question: The question, with its accepted answers.
+        answer_nll: Negative log-likelihood of an accepted answer's tokens, in nats per token; NaN
+            where it is not known.
+        seconds: How much of the run's time the answer took.
+        counts_in_all: Whether the question counts in the score over all types.
+        scoring: How the answer is compared with the accepted ones.
+
+    Raises:
+        ValueError: If the question has no accepted answer.
+    """
     return Prediction(
         **dict(answer),
+        **scoring.score(answer.prediction, question.answers)._asdict(),
         type=question.type,
         counts_in_all=counts_in_all,
         answers=question.answers,
-        em=exact_match(answer.prediction, question.answers),
-        f1=f1.f1,
-        precision=f1.precision,
-        recall=f1.recall,
         answer_nll=None if math.isnan(answer_nll) else answer_nll,
         seconds=seconds,
     )

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from prag_lightning.answering.answers import Answer, Evidence
-from prag_lightning.answering.extraction import extract_answer
+from prag_lightning.answering.scoring import AnswerScores, StrictScoring
 from prag_lightning.documents.records import Question, read_records, write_records
 from prag_lightning.evaluation.scores import (
     EvaluationScores,
@@ -34,12 +34,12 @@ def said(
         question_id=question.id,
         question=question.question,
         text=text,
-        prediction=extract_answer(text, "strict"),
+        prediction=StrictScoring().extract(text),
         passages=[Evidence(document_id="d", score=2.0)],
         adapters=[Evidence(document_id="e", score=1.0, weight=0.5)],
         missing=[],
     )
-    return score_answer(answer, question, nll, seconds, counts_in_all)
+    return score_answer(answer, question, nll, seconds, counts_in_all, StrictScoring())
 
 
 PREDICTIONS = [
@@ -60,7 +60,7 @@ def test_a_prediction_holds_the_raw_text_what_was_cut_from_it_and_its_scores() -
         "question": "Where?",
         "answers": ["Paris", "Paris, France"],
         "text": " Paris, Texas.\nNo.",
-        "prediction": "Paris, Texas.",
+        "prediction": "Paris, Texas",
         "em": 0.0,
         "f1": pytest.approx(2 / 3),
         "precision": 0.5,
@@ -138,7 +138,7 @@ def test_types_come_in_one_order_for_every_method() -> None:
 def test_metrics_are_named_by_method_type_and_score() -> None:
     scores = EvaluationScores()
     scores.update([*PREDICTIONS, said("prag", BO, " Bo Li.", math.nan)])
-    metrics = scores.metrics()
+    metrics = scores.means()
     assert metrics["rag/em"] == pytest.approx(1 / 3)
     assert metrics["rag/place/nll"] == 0.5
     assert metrics["own/place/em"] == 0.0
@@ -151,14 +151,14 @@ def test_metrics_are_named_by_method_type_and_score() -> None:
 def test_each_prediction_is_scored_once(monkeypatch: pytest.MonkeyPatch) -> None:
     scored: list[str] = []
 
-    def count(prediction: str, answers: object) -> float:
+    def count(self: object, prediction: str, answers: object) -> AnswerScores:
         scored.append(prediction)
-        return 0.25
+        return AnswerScores(0.25, 0.5, 0.75, 1.0)
 
-    monkeypatch.setattr("prag_lightning.evaluation.scores.exact_match", count)
+    monkeypatch.setattr(StrictScoring, "score", count)
     predictions = [said("rag", PARIS, " Paris."), said("rag", YEAR, " 1984.")]
     assert summarize(predictions)[0].em == 0.25
-    assert len(scored) == 2
+    assert scored == ["Paris", "1984"]
 
 
 def test_a_type_named_like_the_total_is_not_counted_into_it_twice() -> None:
