@@ -141,7 +141,7 @@ def store_export(
         seed: Of a random warm start.
         base: Name of the base model for servers; by default that in the recipe.
     """
-    from prag_lightning.adapters.merge import merge_weights
+    from prag_lightning.adapters.merge import make_merge_rule
     from prag_lightning.adapters.store.export import export_adapter, export_store
     from prag_lightning.adapters.store.opening import open_store
 
@@ -149,7 +149,7 @@ def store_export(
         if document_ids is None:
             print(f"{export_store(opened.files, to)} files of {store} are in {to}")
             return
-        weights = merge_weights(merge, [0.0] * len(document_ids))
+        weights = make_merge_rule(merge).weigh([0.0] * len(document_ids))
         start: tuple[Tensor, float] | None = None
         if weights.warm_start:
             start = _warm_start(opened, warm_start, seed), weights.warm_start

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from prag_lightning.answering.answers import Answer
 from prag_lightning.documents.records import read_records, write_records
+from prag_lightning.documents.writing import write_whole
 from prag_lightning.evaluation.scores import Prediction, Score
 
 PREDICTIONS_FILE, SCORES_FILE, ANSWERS_FILE = "predictions.jsonl", "scores.json", "answers.jsonl"
@@ -33,9 +34,7 @@ def write_results(
     write_records(folder / PREDICTIONS_FILE, predictions)
     rows = [score.model_dump(exclude_none=True) for score in scores]
     text = json.dumps(rows, indent=1) + "\n"
-    temporary = folder / f".{SCORES_FILE}.tmp"
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(folder / SCORES_FILE)
+    write_whole(folder / SCORES_FILE, text)
     return folder
 
 

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from prag_lightning.adapters.bank import AdapterBank, Route
 from prag_lightning.adapters.layout import LoraConfig
-from prag_lightning.adapters.merge import merge_weights
+from prag_lightning.adapters.merge import Sum
 from tests.conftest import tiny_base
 from tests.reference import lora_parameters, peft_model, set_adapter
 
@@ -52,7 +52,7 @@ def test_every_row_of_a_batch_answers_with_its_own_sum_of_adapters_as_peft_merge
     bank = bank_over(base, 5, torch.float64)
     ids = torch.randint(0, 400, (3, 11), generator=torch.Generator().manual_seed(2))
     slots = torch.tensor([[0, 1, 2], [2, 3, 4], [4, 0, 3]])
-    with bank.routed(Route(slots, torch.tensor([merge_weights("sum", [1, 1, 1]).documents] * 3))):
+    with bank.routed(Route(slots, torch.tensor([Sum().weigh([1, 1, 1]).documents] * 3))):
         merged = base(input_ids=ids).logits
     for row in range(3):
         expected = merged_by_peft(plain, bank, slots[row].tolist(), ids[row])
