@@ -2,6 +2,7 @@
 
 import hashlib
 import tempfile
+import warnings
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -371,6 +372,8 @@ class DocumentDataModule(LightningDataModule):
     def val_dataloader(self) -> list[DataLoader[QuestionBatch]]:
         """Return one loader for each method over the validation questions; none without them."""
         if self._validation_questions is None:
+            # Lightning takes no loader at all for a mistake.
+            warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")
             return []
         return self._question_loaders("validate")
 

@@ -6,13 +6,17 @@ from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import DynamicCache, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.language_model.base_model import end_token_ids
 from prag_lightning.language_model.loss import token_nll
 
 Decoding = Literal["greedy", "base"]
+
+# How models name what they remember; transformers 5.24 has a new word for it.
+_CACHE = "cache" if "cache" in BaseModelOutputWithPast.__annotations__ else "past_key_values"
 
 
 class Answers(NamedTuple):
@@ -32,13 +36,13 @@ class _Prompts(NamedTuple):
     """Prompts that were read up to their last token.
 
     Args:
-        cache: Keys and values of all tokens but the last.
+        cache: Keys and values of all tokens but the last, empty for prompts of one token.
         last_ids: The last token of each prompt, shape ``(rows, 1)``.
         last_positions: Where they stand in their prompts, shape ``(rows, 1)``.
         attention_mask: 1 for tokens, 0 for padding, shape ``(rows, tokens)``.
     """
 
-    cache: Any
+    cache: DynamicCache
     last_ids: Tensor
     last_positions: Tensor
     attention_mask: Tensor
@@ -78,14 +82,15 @@ def answer_questions(
 def _read(base: PreTrainedModel, batch: QuestionBatch) -> _Prompts:
     mask = batch.attention_mask
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-    cache = None
+    cache = DynamicCache(config=base.config)
     if mask.shape[1] > 1:
-        cache = base.get_decoder()(
+        base.get_decoder()(
             input_ids=batch.input_ids[:, :-1],
             attention_mask=mask[:, :-1],
             position_ids=positions[:, :-1],
             use_cache=True,
-        ).past_key_values
+            **{_CACHE: cache},
+        )
     return _Prompts(cache, batch.input_ids[:, -1:], positions[:, -1:], mask)
 
 
@@ -102,8 +107,8 @@ def _answer_nll(base: PreTrainedModel, batch: QuestionBatch, prompts: _Prompts) 
         input_ids=ids,
         attention_mask=torch.cat([prompts.attention_mask, ones], dim=1),
         position_ids=prompts.last_positions + places,
-        past_key_values=_copied(prompts.cache),
         use_cache=True,
+        **{_CACHE: _copied(prompts.cache)},
     ).last_hidden_state
     inside = places < batch.answer_lengths[:, None]
     nll = token_nll(hidden[inside], base.get_output_embeddings(), batch.answer_ids[inside])
@@ -111,10 +116,8 @@ def _answer_nll(base: PreTrainedModel, batch: QuestionBatch, prompts: _Prompts) 
     return sums / batch.answer_lengths
 
 
-def _copied(cache: Any) -> Any:
+def _copied(cache: DynamicCache) -> DynamicCache:
     """Return a cache that can grow without the other: layers replace their tensors, never write."""
-    if cache is None:
-        return None
     copied = copy.copy(cache)
     copied.layers = [copy.copy(layer) for layer in cache.layers]
     return copied
@@ -133,10 +136,9 @@ def _greedy(
             input_ids=ids,
             attention_mask=mask,
             position_ids=positions,
-            past_key_values=cache,
             use_cache=True,
+            **{_CACHE: cache},
         )
-        cache = step.past_key_values
         ids = step.logits[:, -1].argmax(dim=-1, keepdim=True)
         spoken.append(ids)
         ended |= torch.isin(ids, ends)
@@ -166,7 +168,7 @@ def _generate(
     ids: Tensor = cast(Any, base).generate(
         input_ids=batch.input_ids,
         attention_mask=batch.attention_mask,
-        past_key_values=prompts.cache,
         generation_config=config,
+        **{_CACHE: prompts.cache},
     )
     return ids[:, batch.input_ids.shape[1] :]

@@ -53,7 +53,7 @@ def test_an_answer_ends_at_any_of_the_tokens_that_end_one() -> None:
 STEERING: list[dict[str, Any]] = [
     {"repetition_penalty": 1.3},
     {"no_repeat_ngram_size": 2},
-    {"min_new_tokens": 8},
+    {"exponential_decay_length_penalty": (1, 1.5)},
     {"bad_words_ids": [[5], [6]]},
     {"suppress_tokens": list(range(40, 200))},
 ]

@@ -209,7 +209,7 @@ def test_a_batch_that_there_is_not_is_an_index_error(index: int) -> None:
 def test_a_batch_moves_with_its_tensors_and_keeps_the_rest() -> None:
     batch = batches("rag")[0]
     moved = batch.to(torch.device("meta"))
-    for name in ("input_ids", "attention_mask", "answered_ids", "answer_spans"):
+    for name in ("input_ids", "attention_mask", "answer_ids", "answer_lengths"):
         assert getattr(moved, name).device.type == "meta"
     assert (moved.questions, moved.passages) == (batch.questions, batch.passages)
 
