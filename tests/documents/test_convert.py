@@ -71,7 +71,7 @@ def test_the_published_layout_becomes_records_and_a_run_file(
         ["The Pell is a stream."]
     ]
     retriever = RunFileRetriever(tmp_path / "out/retrieved.trec")
-    found = retriever.retrieve(list(read_records(tmp_path / "out/questions.jsonl", Question)), 3)
+    found = retriever.retrieve(list(read_records(tmp_path / "out/questions.jsonl", Question)), 2)
     assert found == [
         [(documents["Ada Pell was born in 1901."], 1.0), (river, 0.5)],
         [(river, 1.0)],
