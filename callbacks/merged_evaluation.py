@@ -54,8 +54,8 @@ class MergedEvaluation(Callback):
 
     def __init__(
         self,
-        merge: str | dict[str, Any] = "anchored",
-        scoring: str | dict[str, Any] = "strict",
+        merge: dict[str, Any] | str = "anchored",
+        scoring: dict[str, Any] | str = "strict",
         on_missing: Literal["error", "skip"] = "error",
     ) -> None:
         self.merge = make_merge_rule(merge)

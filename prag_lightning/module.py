@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import torch
 from lightning import LightningModule
 from lightning.pytorch.plugins import MixedPrecision
-from lightning.pytorch.strategies import ParallelStrategy
 from lightning.pytorch.utilities import rank_zero_warn
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
@@ -22,7 +21,7 @@ from prag_lightning.adapters.warm_start import WarmStartSource
 from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.answering.generate import Answers, Decoding, answer_questions
 from prag_lightning.encoding.batches import EncodingBatch
-from prag_lightning.encoding.per_document import PER_DOCUMENT, PerDocumentStrategy
+from prag_lightning.encoding.per_document import refuse_averaging
 from prag_lightning.encoding.slot_trainer import FinishedAdapters, SlotTrainer
 from prag_lightning.language_model.attention import SEGMENTED
 from prag_lightning.language_model.base_model import (
@@ -274,12 +273,7 @@ class ParametricRAG(LightningModule):
         self.slots = self._slot_trainer()
 
     def _refuse_what_mixes_documents(self) -> None:
-        strategy = self.trainer.strategy
-        if isinstance(strategy, ParallelStrategy) and not isinstance(strategy, PerDocumentStrategy):
-            raise ValueError(
-                f"{type(strategy).__name__} averages gradients, and so would make one adapter of "
-                f"different documents; use --trainer.strategy {PER_DOCUMENT}"
-            )
+        refuse_averaging(self.trainer.strategy)
         if self.trainer.max_epochs not in (1, _DEFAULT_MAX_EPOCHS):
             raise ValueError(
                 f"max_epochs is {self.trainer.max_epochs}, but one epoch encodes every document to "

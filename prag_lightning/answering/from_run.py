@@ -17,7 +17,6 @@ _SETTINGS = ("test.yaml", "fit.yaml")
 _DTYPES = {"bf16-true": "bfloat16", "16-true": "float16"}
 _OF_MODULE = ("base", "lora", "dtype", "quantization", "max_new_tokens", "trust_remote_code")
 _OF_DATA = (
-    "base",
     "template",
     "exemplars",
     "few_shot_in_training",
@@ -77,6 +76,7 @@ def read_run(run_dir: Path) -> Run:
         module=module,
         data={
             **{name: data[name] for name in _OF_DATA},
+            "base": model["base"],
             "folder": str(folder),
             "retriever": _Retriever(data["retriever"], folder, run_dir),
         },

@@ -27,7 +27,11 @@ from prag_lightning.cli.one_line_parser import OneLineErrors
 from prag_lightning.cli.quiet import quiet
 from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.documents.writing import write_whole
-from prag_lightning.encoding.per_document import LostProcessError, PerDocumentStrategy
+from prag_lightning.encoding.per_document import (
+    LostProcessError,
+    PerDocumentStrategy,
+    refuse_averaging,
+)
 from prag_lightning.module import ParametricRAG
 
 _FORCED = {
@@ -185,7 +189,10 @@ class PragCLI(LightningCLI):
                     )
 
     def after_instantiate_classes(self) -> None:
-        """Put the callback that ends a run before those that save what is finished."""
+        """Refuse a strategy that mixes documents before it starts processes."""
+        if self._command == "fit":
+            refuse_averaging(self.trainer.strategy)
+        # Before those that save what is finished, which may take its time.
         cast(Any, self.trainer).callbacks.insert(0, self._interruption)
 
 

@@ -71,7 +71,12 @@ def read_scores(file: Path) -> ScoresFile:
 
 
 def write_answers(root: Path, answers: Sequence[Answer]) -> Path:
-    """Write answers to questions that cannot be scored, and return the file."""
+    """Write answers to questions that cannot be scored, and return the file.
+
+    Args:
+        root: Folder of the run.
+        answers: What was answered.
+    """
     _set_aside(root, ANSWERS_FILE, answers)
     write_records(root / ANSWERS_FILE, answers)
     return root / ANSWERS_FILE

@@ -20,7 +20,7 @@ class RunResult(BaseModel):
         status: ``done``, or what went wrong.
         fit_seconds: What encoding took; None where another run had encoded the same.
         test_seconds: What answering took.
-        scores: Of every method, over all questions and over each type.
+        scores: The scores of every method, over all questions and over each type.
     """
 
     digest: str
@@ -48,5 +48,10 @@ def read_result(folder: Path) -> RunResult | None:
 
 
 def write_result(folder: Path, result: RunResult) -> None:
-    """Write the result of a run into its folder."""
+    """Write the result of a run.
+
+    Args:
+        folder: Folder of the run.
+        result: What it came to.
+    """
     write_whole(folder / RESULT_FILE, result.model_dump_json(indent=1) + "\n")

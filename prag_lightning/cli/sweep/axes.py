@@ -53,7 +53,11 @@ def _split(text: str) -> list[str]:
 
 
 def find_key(word: str, known: Collection[str]) -> str:
-    """Return the key that ``word`` is, ends, or is a part of the value of.
+    """Return the key that a word stands for: it is the key, its end, or a part of its value.
+
+    Args:
+        word: As written behind ``--over``.
+        known: All keys that there are.
 
     Raises:
         ValueError: If there is none, or if several keys end so.

@@ -57,7 +57,7 @@ def _parse(args: Sequence[str]) -> tuple[list[str], list[str]]:
         action="append",
         required=True,
         metavar="KEY=VALUE,VALUE",
-        help="a setting and its values; the last part of a key is enough where no other ends so",
+        help="a setting and its values; the last part of the key is enough where only one ends so",
     )
     configs = list(takewhile(lambda word: not word.startswith("-"), args))
     known, options = parser.parse_known_args(list(args[len(configs) :]))

@@ -23,7 +23,12 @@ _SHARE = f"half of its {LEVEL:.0%} interval, by bootstrap over questions"
 
 
 def write_table(file: Path, results: Sequence[RunResult]) -> None:
-    """Write a row for every run as CSV; scores are ``METHOD.em``, and ``METHOD.TYPE.em``."""
+    """Write a row for every run as CSV; scores are ``METHOD.em``, and ``METHOD.TYPE.em``.
+
+    Args:
+        file: The file, which is replaced.
+        results: What the runs came to.
+    """
     rows = [_row(result) for result in results]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()

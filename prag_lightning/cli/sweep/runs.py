@@ -22,10 +22,14 @@ _LONGEST_REASON = 200
 
 
 def run_process(words: Sequence[str], log_file: Path) -> int:
-    """Run ``prag`` in a process of its own, and end it if this one is to end.
+    """Run ``prag`` in a process of its own, end it if this one is to end, and return its status.
 
     A process has clean memory, may be killed for taking too much of it, and starts the processes
     of several GPUs by its own command line.
+
+    Args:
+        words: The command line.
+        log_file: Where all that it says is added.
     """
     with log_file.open("ab") as log:
         command = [sys.executable, "-m", "prag_lightning", *words]

@@ -73,12 +73,23 @@ class Columns:
                         self._columns.setdefault(key, {})[prediction.question_id] = value
 
     def get(self, method: str, type_name: str, measure: str) -> Column:
-        """Return one column; empty where nothing was measured."""
+        """Return the number of each question; empty where nothing was measured.
+
+        Args:
+            method: The method.
+            type_name: Type of the questions, or ``all``.
+            measure: A key of `MEASURES`.
+        """
         return self._columns.get((method, type_name, measure), {})
 
 
 def score_rows(scores: Sequence[Score], columns: Columns) -> list[ScoreRow]:
-    """Return the scores with the intervals that predictions give them."""
+    """Return the scores with the intervals that predictions give them.
+
+    Args:
+        scores: Means over questions.
+        columns: The numbers of single questions.
+    """
     found = column_intervals(
         {
             (score.method, score.type, measure): columns.get(score.method, score.type, measure)
@@ -112,7 +123,12 @@ def method_differences(columns: Columns) -> list[DifferenceRow]:
 
 
 def run_differences(run: Columns, first: Columns) -> list[DifferenceRow]:
-    """Return what each method scores above the same method of the first run."""
+    """Return what each method scores above the same method of the first run.
+
+    Args:
+        run: The numbers of a run's questions.
+        first: Those of the first run.
+    """
     sides = [
         ((run, method), (first, method), name)
         for method in run.methods

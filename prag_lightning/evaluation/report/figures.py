@@ -75,7 +75,12 @@ def loss_figure(curve: LossCurve, caption: str, name: str) -> Drawing:
 
 
 def norm_figure(norms: AdapterNorms, name: str) -> Drawing:
-    """Return the median norm of what adapters add, by layer, a line for each kind of module."""
+    """Return the median norm of what adapters add, by layer, a line for each kind of module.
+
+    Args:
+        norms: The norms.
+        name: Name of the drawing.
+    """
 
     def draw(figure: Figure) -> None:
         panel = figure.subplots()

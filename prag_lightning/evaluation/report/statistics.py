@@ -104,5 +104,10 @@ def column_intervals(
 
 
 def difference(one: Column, other: Column) -> dict[str, float]:
-    """Return ``one - other`` for the questions that both have."""
+    """Return what one method scores above another on the questions of both.
+
+    Args:
+        one: Its numbers.
+        other: The other's.
+    """
     return {question: one[question] - other[question] for question in one if question in other}
