@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from torch import Tensor
 
 from prag_lightning.evaluation.report.adapter_norms import AdapterNorms, quantiles
 from prag_lightning.evaluation.report.comparison import ScoreRow
@@ -103,3 +105,37 @@ def norm_figure(norms: AdapterNorms, name: str) -> Drawing:
         f"the median of {norms.num_documents} documents, and the band that holds 80 % of them."
     )
     return Drawing(name, caption, 9.0, 3.0, draw)
+
+
+def similarity_figure(similarity: Tensor, name: str) -> Drawing:
+    """Return a map of the cosines between what adapters add, and how often each occurs.
+
+    Args:
+        similarity: The cosines, shape ``(documents, documents)``.
+        name: Name of the drawing.
+    """
+    table = similarity.numpy()
+    between = table[~np.eye(len(table), dtype=bool)]
+
+    def draw(figure: Figure) -> None:
+        shades, bars = figure.subplots(1, 2, width_ratios=(1, 1.6))
+        # Cells and few colours, not a picture: the page allows none.
+        colors = mpl.colormaps["PuOr"].resampled(21)
+        places = range(1, len(table) + 1)
+        shown = shades.pcolormesh(places, places, table, vmin=-1, vmax=1, cmap=colors)
+        shades.invert_yaxis()
+        shades.set_aspect("equal")
+        figure.colorbar(shown, ax=shades, shrink=0.85, label="cosine")
+        shades.set_xlabel("document")
+        shades.set_ylabel("document")
+        shades.grid(visible=False)
+        bars.hist(between, bins=np.linspace(-1, 1, 41), color=BLUE)
+        bars.set_xlabel("cosine of two documents")
+        bars.set_ylabel("ordered pairs")
+
+    caption = (
+        f"How alike the adapters of {len(table)} documents are: cosines between what they add to "
+        f"all weights, {between.mean():.3f} on average between two. What they share counts once "
+        "for each adapter in a plain sum."
+    )
+    return Drawing(name, caption, 9.0, 3.2, draw)

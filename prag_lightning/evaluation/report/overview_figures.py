@@ -116,6 +116,7 @@ def heat_figure(overview: Overview) -> Drawing:
             panel.set_title(_label(fixed), fontsize=11, loc="left")
             panel.set_xlabel(across)
         panels[0].set_ylabel(down)
+        panels[0].invert_yaxis()
 
     rows = len(overview.axes[down])
     caption = f"F1 of {method} over {down} and {across}."
@@ -132,7 +133,9 @@ def _draw_heat(
             overview.axes[across].index(row.swept[across]),
         )
         table[place] = row.scores[method].f1
-    panel.imshow(table, vmin=0, vmax=1, cmap="Blues", aspect="auto")
+    # Cells, not a picture: the page allows none.
+    places = range(table.shape[1]), range(table.shape[0])
+    panel.pcolormesh(*places, table, vmin=0, vmax=1, cmap="Blues")
     for (y, x), value in np.ndenumerate(table):
         if not np.isnan(value):
             color = "white" if value > 0.6 else "black"

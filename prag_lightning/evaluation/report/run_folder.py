@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from torch import Tensor
 
 from prag_lightning.adapters.store.opening import StoreStats, open_store
 from prag_lightning.documents.records import read_records
 from prag_lightning.encoding.records import LOSSES_FILE, SUMMARY_FILE, DocumentLosses, FitSummary
 from prag_lightning.evaluation.report.adapter_norms import AdapterNorms, adapter_norms
+from prag_lightning.evaluation.report.adapter_similarity import adapter_similarity
 from prag_lightning.evaluation.results import PREDICTIONS_FILE, SCORES_FILE, read_scores
 from prag_lightning.evaluation.run_result import RESULT_FILE, RunResult, read_result
 from prag_lightning.evaluation.scores import ALL_TYPES, Prediction, Score, summarize
@@ -35,6 +37,7 @@ class RunFolder:
         fits: What each process of each run of ``fit`` took.
         store: What the store of adapters holds.
         norms: How much its adapters change the base model.
+        similarity: Cosines between what they add, shape ``(documents, documents)``.
         result: What a run of a sweep came to; None if it is of none.
         missing: What is not there, in sentences.
     """
@@ -48,6 +51,7 @@ class RunFolder:
     fits: list[FitSummary] = field(default_factory=list)
     store: StoreStats | None = None
     norms: AdapterNorms | None = None
+    similarity: Tensor | None = None
     result: RunResult | None = None
     missing: list[str] = field(default_factory=list)
 
@@ -166,5 +170,6 @@ def _read_store(run: RunFolder) -> None:
         with open_store(path, mode="read") as store:
             run.store = store.stats()
             run.norms = adapter_norms(store)
+            run.similarity = adapter_similarity(store)
     except (FileNotFoundError, ValueError) as error:
         run.missing.append(f"The adapters cannot be read: {' '.join(str(error).split())}")

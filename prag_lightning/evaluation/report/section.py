@@ -13,7 +13,12 @@ from prag_lightning.evaluation.report.cost_figures import cost_figure, found_fig
 from prag_lightning.evaluation.report.curves import LossCurve, loss_curve
 from prag_lightning.evaluation.report.disagreements import Disagreement, find_disagreements
 from prag_lightning.evaluation.report.drawing import Drawing
-from prag_lightning.evaluation.report.figures import loss_figure, norm_figure, score_figure
+from prag_lightning.evaluation.report.figures import (
+    loss_figure,
+    norm_figure,
+    score_figure,
+    similarity_figure,
+)
 from prag_lightning.evaluation.report.overview import make_overview
 from prag_lightning.evaluation.report.published import (
     PublishedRow,
@@ -48,6 +53,7 @@ class Section:
     published_drawing: Drawing | None
     loss_drawing: Drawing | None
     norm_drawing: Drawing | None
+    similarity_drawing: Drawing | None
 
     @property
     def drawings(self) -> list[Drawing]:
@@ -93,6 +99,9 @@ def make_section(number: int, run: RunFolder, columns: Columns) -> Section:
         if curve
         else None,
         norm_drawing=norm_figure(run.norms, f"{name}-norms") if run.norms else None,
+        similarity_drawing=similarity_figure(run.similarity, f"{name}-similarity")
+        if run.similarity is not None
+        else None,
     )
 
 

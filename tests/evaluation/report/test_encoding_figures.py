@@ -9,10 +9,19 @@ from prag_lightning.adapters.layout import LoraConfig
 from prag_lightning.adapters.store.opening import open_store
 from prag_lightning.adapters.store.recipe import Recipe
 from prag_lightning.evaluation.report.adapter_norms import adapter_norms, update_norms
+from prag_lightning.evaluation.report.adapter_similarity import (
+    adapter_similarity,
+    update_products,
+)
 from prag_lightning.evaluation.report.comparison import ScoreRow
 from prag_lightning.evaluation.report.curves import loss_curve
 from prag_lightning.evaluation.report.drawing import Drawing
-from prag_lightning.evaluation.report.figures import loss_figure, norm_figure, score_figure
+from prag_lightning.evaluation.report.figures import (
+    loss_figure,
+    norm_figure,
+    score_figure,
+    similarity_figure,
+)
 from prag_lightning.evaluation.report.run_folder import Losses
 from prag_lightning.evaluation.scores import summarize
 from tests.evaluation.report.predictions import prediction
@@ -64,6 +73,43 @@ def test_norms_are_sorted_by_module_and_layer_and_large_stores_are_sampled(
     assert sampled is not None
     assert sampled.num_documents == 3
     assert ">up</text>" in norm_figure(norms, "n").svg()
+
+
+def test_products_of_updates_are_those_of_the_whole_products() -> None:
+    generator = torch.Generator().manual_seed(1)
+    rows = torch.randn(3, RECIPE.layout.num_params, generator=generator)
+    updates = []
+    for row in rows:
+        parts = list(RECIPE.layout.split(row).values())
+        pairs = zip(parts[::2], parts[1::2], strict=True)
+        updates.append(torch.cat([(2.0 * B @ A).flatten() for A, B in pairs]).double())
+    whole = torch.stack(updates)
+    torch.testing.assert_close(update_products(rows, RECIPE), whole @ whole.T, rtol=1e-4, atol=1e-4)
+
+
+def test_adapters_are_as_alike_as_their_updates_point_one_way(tmp_path: Path) -> None:
+    row = torch.randn(RECIPE.layout.num_params, generator=torch.Generator().manual_seed(2))
+    # lora_B, and so the update, with the other sign.
+    matrices = RECIPE.layout.matrices
+    against, nothing = row.clone(), row.clone()
+    for second in matrices[1::2]:
+        against[second.start : second.stop] *= -2
+        nothing[second.start : second.stop] = 0
+    with open_store(tmp_path / "store", RECIPE, mode="write") as store:
+        store.put_many(["a", "b", "c"], torch.stack([row, against, nothing]), ["0", "0", "0"])
+        similarity = adapter_similarity(store)
+    assert similarity is not None
+    expected = torch.tensor([[1.0, -1, 0], [-1, 1, 0], [0, 0, 0]], dtype=torch.float64)
+    torch.testing.assert_close(similarity, expected, rtol=0, atol=1e-9)
+    figure = similarity_figure(similarity, "s")
+    assert "-0.333 on average" in figure.caption
+    assert "cosine of two documents</text>" in figure.svg()
+
+
+def test_a_store_of_one_adapter_has_nothing_to_compare(tmp_path: Path) -> None:
+    with open_store(tmp_path / "store", RECIPE, mode="write") as store:
+        store.put_many(["a"], torch.ones(1, RECIPE.layout.num_params), ["0"])
+        assert adapter_similarity(store) is None
 
 
 def test_a_curve_counts_every_document_from_its_own_first_step() -> None:
