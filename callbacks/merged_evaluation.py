@@ -13,10 +13,11 @@ from prag_lightning.adapters.store.lock import current_run_id
 from prag_lightning.adapters.store.opening import AdapterStore
 from prag_lightning.answering.answers import Answer, answers_with_evidence
 from prag_lightning.answering.batches import QuestionBatch
-from prag_lightning.answering.extraction import Scoring
+from prag_lightning.answering.extraction import ANSWER_MARK
 from prag_lightning.answering.generate import Answers
 from prag_lightning.answering.merging import AdapterMerger, Merge
 from prag_lightning.answering.questions import METHODS
+from prag_lightning.answering.scoring import make_scoring
 from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.documents.records import read_records, write_records
 from prag_lightning.encoding.per_document import PATIENCE, PerDocumentStrategy, wait_for_file
@@ -45,7 +46,8 @@ class MergedEvaluation(Callback):
         merge: How adapters are weighted: ``anchored``, ``sum``, ``mean``, ``score`` or the import
             path of a `MergeRule` of your own; with settings as ``{"score": {"temperature": 2}}``.
             From Python also a `MergeRule`.
-        scoring: How answers are cut out of what the model says before they are compared.
+        scoring: How answers are cut out of what the model says, and compared with the accepted
+            ones: ``strict``, ``published`` or the import path of a `Scoring` of your own.
         on_missing: What to do when a document has no adapter: stop, or merge without it and say
             how many there were.
     """
@@ -53,11 +55,11 @@ class MergedEvaluation(Callback):
     def __init__(
         self,
         merge: dict[str, Any] | str = "anchored",
-        scoring: Scoring = "strict",
+        scoring: dict[str, Any] | str = "strict",
         on_missing: Literal["error", "skip"] = "error",
     ) -> None:
         self.merge = make_merge_rule(merge)
-        self.scoring: Scoring = scoring
+        self.scoring = make_scoring(scoring)
         self.on_missing = on_missing
         self._store: AdapterStore | None = None
 
@@ -216,14 +218,18 @@ class MergedEvaluation(Callback):
     def _answers(self, batch: QuestionBatch, outputs: Any) -> list[Answer]:
         template = self._data.encoder.template
         texts = cast(Answers, outputs).texts
-        return answers_with_evidence(batch, self._merges, texts, self.scoring, template.reasons)
+        mark = ANSWER_MARK if template.reasons else None
+        return answers_with_evidence(batch, self._merges, texts, self.scoring, mark)
 
     def _score(self, trainer: Trainer, batch: QuestionBatch, outputs: Any) -> list[Prediction]:
         nll = cast(Answers, outputs).nll.tolist()
         elapsed = time.monotonic() - self._batch_start
         seconds = elapsed / len(batch.questions) / trainer.world_size
         rows = zip(self._answers(batch, outputs), batch.questions, nll, batch.counted, strict=True)
-        predictions = [score_answer(a, q, value, seconds, counts) for a, q, value, counts in rows]
+        predictions = [
+            score_answer(answer, question, value, seconds, counts, self.scoring)
+            for answer, question, value, counts in rows
+        ]
         self._records += predictions
         return predictions
 

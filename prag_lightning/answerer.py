@@ -10,10 +10,11 @@ import torch
 from prag_lightning.adapters.merge import make_merge_rule
 from prag_lightning.adapters.store.opening import AdapterStore
 from prag_lightning.answering.answers import Answer, answers_with_evidence
-from prag_lightning.answering.extraction import Scoring
+from prag_lightning.answering.extraction import ANSWER_MARK
 from prag_lightning.answering.from_run import read_run
 from prag_lightning.answering.merging import AdapterMerger
 from prag_lightning.answering.questions import QuestionBatches
+from prag_lightning.answering.scoring import make_scoring
 from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.documents.rankings import RetrievedDocument
 from prag_lightning.documents.records import Question
@@ -74,12 +75,12 @@ class Answerer:
         data: DocumentDataModule,
         *,
         merge: object = "anchored",
-        scoring: Scoring = "strict",
+        scoring: object = "strict",
         device: str | None = None,
     ) -> None:
         self.module = module
         self.data = data
-        self.scoring: Scoring = scoring
+        self.scoring = make_scoring(scoring)
         self._store_dir = str(store)
         self._rule = make_merge_rule(merge)
         module.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -203,12 +204,13 @@ class Answerer:
             self.data.max_tokens,
         )
         answers: dict[str, Answer] = {}
-        merger, reasons = self._opened.merger, self.data.encoder.template.reasons
+        merger = self._opened.merger
+        mark = ANSWER_MARK if self.data.encoder.template.reasons else None
         for number in range(len(batches)):
             batch = batches[number].to(self.module.device)
             merges = [merger.choose(documents) for documents in batch.adapters]
             said = self.module.answer(batch, merger.route(merges))
-            for answer in answers_with_evidence(batch, merges, said.texts, self.scoring, reasons):
+            for answer in answers_with_evidence(batch, merges, said.texts, self.scoring, mark):
                 answers[answer.question_id] = answer
         for number, request in enumerate(requests):
             request.answers = [

@@ -1,83 +1,11 @@
-"""How good answers are: exact match and token F1 of one, and the means over questions."""
+"""Means over questions: exact match, token F1, and the likelihood of the accepted answer."""
 
-import re
-import string
-from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
-
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
-_ARTICLE = re.compile(r"\b(a|an|the)\b")
-_CLOSED_ANSWERS = frozenset({"yes", "no", "noanswer"})
-
-
-class F1Score(NamedTuple):
-    """Overlap of a prediction's and an answer's tokens, each number from 0 to 1."""
-
-    f1: float
-    precision: float
-    recall: float
-
-
-def normalize_answer(text: str) -> str:
-    """Return the text in lower case without ASCII punctuation, articles and surplus spaces.
-
-    The normalization of SQuAD (Rajpurkar et al. 2016, arXiv:1606.05250).
-
-    >>> normalize_answer("The  Chief of Protocol!")
-    'chief of protocol'
-    """
-    bare = text.lower().translate(_PUNCTUATION)
-    return " ".join(_ARTICLE.sub(" ", bare).split())
-
-
-def exact_match(prediction: str, answers: Sequence[str]) -> float:
-    """Return 1.0 if the normalized prediction is one of the normalized answers, else 0.0.
-
-    Raises:
-        ValueError: If there is no answer to compare with.
-    """
-    _require_answers(prediction, answers)
-    normalized = normalize_answer(prediction)
-    return float(any(normalized == normalize_answer(answer) for answer in answers))
-
-
-def token_f1(prediction: str, answers: Sequence[str]) -> F1Score:
-    """Return F1, precision and recall over tokens, each the best that any answer gives.
-
-    As published, the three may come from different answers, and ``yes``, ``no`` and ``noanswer``
-    count only where prediction and answer are the same.
-
-    Raises:
-        ValueError: If there is no answer to compare with.
-    """
-    _require_answers(prediction, answers)
-    scores = [_pair_f1(normalize_answer(prediction), normalize_answer(one)) for one in answers]
-    return F1Score(*(max(column) for column in zip(*scores, strict=True)))
-
-
-def _pair_f1(prediction: str, answer: str) -> F1Score:
-    if prediction != answer and not _CLOSED_ANSWERS.isdisjoint((prediction, answer)):
-        return F1Score(0.0, 0.0, 0.0)
-    predicted, accepted = Counter(prediction.split()), Counter(answer.split())
-    num_common = (predicted & accepted).total()
-    if num_common == 0:
-        return F1Score(0.0, 0.0, 0.0)
-    precision = num_common / predicted.total()
-    recall = num_common / accepted.total()
-    return F1Score(2 * precision * recall / (precision + recall), precision, recall)
-
-
-def _require_answers(prediction: str, answers: Sequence[str]) -> None:
-    if not answers:
-        raise ValueError(
-            f"the prediction '{prediction}' has no accepted answer to compare with; "
-            "give the question at least one answer, or leave it out of the evaluation"
-        )
 
 
 class ScoredAnswer(Protocol):

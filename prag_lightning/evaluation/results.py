@@ -4,6 +4,9 @@ import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
 
 from prag_lightning.answering.answers import Answer
 from prag_lightning.documents.records import read_records, write_records
@@ -38,8 +41,42 @@ def write_results(
     return folder
 
 
+class ScoresFile(BaseModel):
+    """The content of ``scores.json``.
+
+    Args:
+        scores: The means over questions.
+        generation: What the base's own generation settings changed in its answers.
+    """
+
+    scores: list[Score]
+    generation: dict[str, Any] = {}
+
+
+def read_scores(file: Path) -> ScoresFile:
+    """Return what `write_results` left: the scores alone, or with what else there is to know.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return ScoresFile.model_validate(
+            {"scores": content} if isinstance(content, list) else content
+        )
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{file}: is damaged ({reason}); run `prag test` again") from error
+
+
 def write_answers(root: Path, answers: Sequence[Answer]) -> Path:
-    """Write answers to questions that cannot be scored, and return the file."""
+    """Write answers to questions that cannot be scored, and return the file.
+
+    Args:
+        root: Folder of the run.
+        answers: What was answered.
+    """
     _set_aside(root, ANSWERS_FILE, answers)
     write_records(root / ANSWERS_FILE, answers)
     return root / ANSWERS_FILE

@@ -4,16 +4,22 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from rich import box
 from rich.table import Table
 from torchmetrics import Metric, MetricCollection
 
 from prag_lightning.answering.answers import Answer
+from prag_lightning.answering.scoring import Scoring
 from prag_lightning.documents.records import Question
-from prag_lightning.evaluation.metrics import exact_match, question_metrics, token_f1
+from prag_lightning.documents.terminal import plain_text
+from prag_lightning.evaluation.metrics import question_metrics
 
 ALL_TYPES = "all"
+NO_NLL = (
+    "NLL is empty where it cannot be measured: after a chain of thought, which nobody can know "
+    "beforehand, and where no answer is accepted"
+)
 # Names of metrics that differ from those of a score.
 _FIELDS = {"nll": "answer_nll"}
 
@@ -21,12 +27,24 @@ _FIELDS = {"nll": "answer_nll"}
 class Prediction(Answer):
     """An answer and how good it is; a line of ``predictions.jsonl``.
 
-    Where ``data.limit`` is set, the score over all types leaves out what is not ``counts_in_all``.
+    Args:
+        type: Type of the question.
+        counts_in_all: Whether it counts in the score over all types; where ``data.limit`` is set,
+            some questions count in their type alone.
+        answers: The accepted answers.
+        document_ids: The gold documents of the question, where they are known.
+        em: Exact match, 0 or 1.
+        f1: F1 over tokens, like the next two from 0 to 1.
+        precision: Share of the answer's tokens that an accepted answer has.
+        recall: Share of an accepted answer's tokens that the answer has.
+        answer_nll: Negative log-likelihood of an accepted answer, in nats per token.
+        seconds: How much of the run's time the answer took.
     """
 
     type: str | None = None
     counts_in_all: bool = True
     answers: list[str]
+    document_ids: list[str] = Field(default_factory=list)
     em: float
     f1: float
     precision: float
@@ -56,19 +74,30 @@ def score_answer(
     question: Question,
     answer_nll: float,
     seconds: float,
-    counts_in_all: bool = True,
+    counts_in_all: bool,
+    scoring: Scoring,
 ) -> Prediction:
-    """Return an answer with its scores; it took ``seconds`` of the run's time."""
-    f1 = token_f1(answer.prediction, question.answers)
+    """Return an answer with its scores.
+
+    Args:
+        answer: What one method said.
+        question: The question, with its accepted answers.
+        answer_nll: Negative log-likelihood of an accepted answer's tokens, in nats per token; NaN
+            where it is not known.
+        seconds: How much of the run's time the answer took.
+        counts_in_all: Whether the question counts in the score over all types.
+        scoring: How the answer is compared with the accepted ones.
+
+    Raises:
+        ValueError: If the question has no accepted answer.
+    """
     return Prediction(
         **dict(answer),
+        **scoring.score(answer.prediction, question.answers)._asdict(),
         type=question.type,
         counts_in_all=counts_in_all,
         answers=question.answers,
-        em=exact_match(answer.prediction, question.answers),
-        f1=f1.f1,
-        precision=f1.precision,
-        recall=f1.recall,
+        document_ids=question.document_ids,
         answer_nll=None if math.isnan(answer_nll) else answer_nll,
         seconds=seconds,
     )
@@ -185,12 +214,24 @@ def score_table(scores: Sequence[Score]) -> Table:
         values = (score.em, score.f1, score.precision, score.recall)
         nll = score.answer_nll
         table.add_row(
-            score.method if score.method != last else "",
-            score.type,
+            plain_text(score.method if score.method != last else ""),
+            plain_text(score.type),
             str(score.num_questions),
             *(f"{value:.3f}" for value in values),
             "" if nll is None else f"{nll:.3f}",
-            f"{score.questions_per_second:.0f}",
+            rate_text(score.questions_per_second),
         )
         last = score.method
+    if any(score.answer_nll is None for score in scores):
+        table.caption = NO_NLL
+        table.caption_justify = "left"
     return table
+
+
+def rate_text(rate: float) -> str:
+    """Return a number of questions a second with two digits, or all before the point.
+
+    >>> [rate_text(rate) for rate in (1234.4, 63.2, 2.04, 0.213)]
+    ['1234', '63', '2', '0.21']
+    """
+    return f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"

@@ -21,9 +21,9 @@ class PlannedRun(NamedTuple):
     Args:
         swept: The settings that are its own.
         folder: Its root folder.
-        store: Of its adapters; runs whose adapters are the same share one.
+        store: Folder of its adapters; runs whose adapters are the same share one.
         words: Command line, without the command.
-        digest: Of all its settings.
+        digest: Digest of all its settings.
     """
 
     swept: dict[str, str]
