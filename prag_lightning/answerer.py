@@ -1,7 +1,7 @@
 """Answering questions from Python: a model, a store of adapters and documents, opened once."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -17,8 +17,9 @@ from prag_lightning.answering.questions import QuestionBatches
 from prag_lightning.answering.scoring import make_scoring
 from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.documents.rankings import RetrievedDocument
-from prag_lightning.documents.records import Question
+from prag_lightning.documents.records import Document, Question
 from prag_lightning.module import ParametricRAG
+from prag_lightning.retrieval.base import Retriever, retrieve_by_question
 
 # Those that need no gold documents.
 AnswerMethod = Literal["closed_book", "rag", "prag", "combine"]
@@ -43,8 +44,8 @@ class _Opened(NamedTuple):
 
     store: AdapterStore
     merger: AdapterMerger
-    retriever: Any
-    documents: dict[str, Any]
+    retriever: Retriever
+    documents: Mapping[str, Document]
 
 
 class Answerer:
@@ -122,7 +123,7 @@ class Answerer:
         return self._opened.store
 
     @property
-    def documents(self) -> dict[str, Any]:
+    def documents(self) -> Mapping[str, Document]:
         """The documents that may be found, by id."""
         return self._opened.documents
 
@@ -139,7 +140,7 @@ class Answerer:
     def retrieve(self, questions: Sequence[str]) -> list[list[RetrievedDocument]]:
         """Return the documents found for each question, best first."""
         with self._lock:
-            return self._retrieve(_numbered(questions))
+            return list(self._retrieve(_numbered(questions)).values())
 
     def answer(self, questions: Sequence[str], method: AnswerMethod = "prag") -> list[Answer]:
         """Return an answer to each question, and the documents behind it.
@@ -192,11 +193,10 @@ class Answerer:
             for number, request in enumerate(requests)
             for question in request.questions
         ]
-        found = self._retrieve(asked)
         batches = QuestionBatches(
             method,
             asked,
-            {question.id: row for question, row in zip(asked, found, strict=True)},
+            self._retrieve(asked),
             self._opened.documents,
             [],
             self.data.encoder,
@@ -218,11 +218,8 @@ class Answerer:
                 for question in request.questions
             ]
 
-    def _retrieve(self, questions: Sequence[Question]) -> list[list[RetrievedDocument]]:
-        found: list[list[RetrievedDocument]] = self._opened.retriever.retrieve(
-            questions, self.data.top_k
-        )
-        return found
+    def _retrieve(self, questions: Sequence[Question]) -> dict[str, list[RetrievedDocument]]:
+        return retrieve_by_question(self._opened.retriever, questions, self.data.top_k)
 
     def _open(self) -> _Opened:
         documents = self.data.read_corpus()

@@ -5,7 +5,7 @@ import shutil
 import tempfile
 import warnings
 import weakref
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +18,10 @@ from transformers import PreTrainedTokenizerBase
 from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.answering.question_set import QuestionSet
 from prag_lightning.answering.questions import METHODS, MethodName, QuestionBatches, parse_methods
-from prag_lightning.documents.folder import read_corpus, read_documents
+from prag_lightning.documents.folder import DOCUMENTS, read_corpus, read_documents
 from prag_lightning.documents.in_memory import write_documents
 from prag_lightning.documents.records import Augmentation, Document, Question, read_unique
+from prag_lightning.documents.stored import StoredDocuments
 from prag_lightning.encoding.batches import EncodingBatch
 from prag_lightning.encoding.limits import AugmentationLimits
 from prag_lightning.encoding.per_document import wait_for_file
@@ -32,7 +33,8 @@ from prag_lightning.language_model.exemplars import read_exemplars
 from prag_lightning.language_model.prompts import PromptEncoder
 from prag_lightning.language_model.templates import PromptTemplate, find_template
 from prag_lightning.retrieval.base import Retriever
-from prag_lightning.retrieval.default_index import build_missing_index, find_index, open_index
+from prag_lightning.retrieval.by_name import make_retriever
+from prag_lightning.retrieval.default_index import build_missing_index, find_index
 
 # From Python these may be objects; the command line knows names and files only.
 if TYPE_CHECKING:
@@ -41,12 +43,12 @@ if TYPE_CHECKING:
     QuestionSource = str | Path | Iterable[Question] | None
     TokenizerSource = str | PreTrainedTokenizerBase
     TemplateSource = str | dict[str, str] | PromptTemplate
-    RetrieverSource = Retriever | Callable[[], Retriever] | None
+    RetrieverSource = Retriever | Callable[[], Retriever] | str | None
 else:
     DocumentSource = TokenizerSource = str
     AugmentationSource = QuestionSource = str | None
     TemplateSource = str | dict[str, str]
-    RetrieverSource = Callable[[], Retriever] | None
+    RetrieverSource = Callable[[], Retriever] | str | None
 
 
 class DocumentDataModule(LightningDataModule):
@@ -92,9 +94,9 @@ class DocumentDataModule(LightningDataModule):
             not be among them.
         methods: What is compared: a list, or names with commas between them. By default all that
             the questions allow: some methods need to know the gold documents.
-        retriever: How documents are found for a question, a class of ``prag_lightning.retrieval``
-            or your own and what it takes; by default BM25, over an index that is built where it is
-            missing. From Python also a `Retriever`.
+        retriever: How documents are found for a question: ``bm25``, over an index that is built
+            where it is missing, ``dense``, ``elasticsearch``, ``run_file``, ``given``, or the
+            import path of a `Retriever` and what it takes. From Python also a `Retriever`.
         top_k: How many documents are retrieved for a question.
         limit: Ask only the first so many questions of each type; the score over all types is that
             of the first so many of the file, as in the published tables.
@@ -197,18 +199,16 @@ class DocumentDataModule(LightningDataModule):
         """Return the documents to encode."""
         return read_documents(self.folder)
 
-    def read_corpus(self) -> dict[str, Document]:
+    def read_corpus(self) -> Mapping[str, Document]:
         """Return all documents that may be found, by id."""
         return read_corpus(self.folder)
 
     def open_retriever(self) -> Retriever:
         """Return what finds documents for questions."""
-        if isinstance(self._retriever, Retriever):
-            return self._retriever
-        if self._retriever is not None:
-            return self._retriever()
-        build_missing_index(self.folder, self.index_dir)
-        return open_index(self.folder, self.index_dir)
+        spec = self._retriever
+        if callable(spec):
+            return spec()
+        return make_retriever(spec, self.folder, self.index_dir)
 
     def prepare_data(self) -> None:
         """Write the embedded world's files, and build the BM25 index, where they are missing."""
@@ -225,7 +225,7 @@ class DocumentDataModule(LightningDataModule):
         answers = trainer is not None and (
             not trainer.training or self._validation_questions is not None
         )
-        return answers and self._retriever is None and self._needs_retrieval
+        return answers and self._retriever in (None, "bm25") and self._needs_retrieval
 
     @property
     def _needs_retrieval(self) -> bool:
@@ -237,8 +237,6 @@ class DocumentDataModule(LightningDataModule):
         # One process on each machine prepares the files; the others may come before it is done.
         if self._source == DEMO:
             wait_for_file(self.folder / "questions.jsonl")
-        if self._needs_index:
-            wait_for_file(self.index_dir)
         self._plan, self._asked = None, {}
         if stage == "fit":
             self._plan = self._make_plan()
@@ -371,7 +369,7 @@ class DocumentDataModule(LightningDataModule):
             open_retriever=self.open_retriever,
             top_k=self.top_k,
             documents=self.read_corpus(),
-            encoded=[document.id for document in self.read_documents()],
+            encoded=list(StoredDocuments(self.folder / DOCUMENTS)),
         )
 
     def val_dataloader(self) -> list[DataLoader[QuestionBatch]]:

@@ -100,32 +100,17 @@ def _found(path: str, run_dir: Path) -> Path:
 class _Retriever:
     """Opens the retriever of a run."""
 
-    def __init__(self, settings: dict[str, Any] | None, folder: Path, run_dir: Path) -> None:
+    def __init__(self, settings: dict[str, Any] | str | None, folder: Path, run_dir: Path) -> None:
         self._settings = settings
         self._folder = folder
         self._run_dir = run_dir
 
     def __call__(self) -> "Retriever":
-        from collections.abc import Callable
+        from prag_lightning.retrieval.by_name import make_retriever
+        from prag_lightning.retrieval.default_index import find_index
 
-        from jsonargparse import ArgumentParser
-
-        from prag_lightning.retrieval.base import Retriever
-        from prag_lightning.retrieval.default_index import (
-            build_missing_index,
-            find_index,
-            open_index,
-        )
-
-        if self._settings is None:
-            index_dir = find_index(self._folder, self._run_dir)
-            build_missing_index(self._folder, index_dir)
-            return open_index(self._folder, index_dir)
-        parser = ArgumentParser(exit_on_error=False)
-        parser.add_argument("--retriever", type=Callable[[], Retriever])
-        made = parser.instantiate_classes(parser.parse_object({"retriever": self._settings}))
-        retriever: Retriever = made.retriever()
-        return retriever
+        index_dir = find_index(self._folder, self._run_dir)
+        return make_retriever(self._settings, self._folder, index_dir)
 
 
 def default_run_dir(data_folder: str) -> Path:

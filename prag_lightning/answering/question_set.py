@@ -14,7 +14,7 @@ from prag_lightning.answering.questions import (
 from prag_lightning.documents.rankings import RetrievedDocument
 from prag_lightning.documents.records import Document, Question, read_unique
 from prag_lightning.language_model.prompts import PromptEncoder
-from prag_lightning.retrieval.base import Retriever
+from prag_lightning.retrieval.base import Retriever, retrieve_by_question
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,9 @@ class QuestionSet:
             methods = [name for name, m in METHODS.items() if all_known or not m.needs_gold]
         rank, num_processes = place
         own = questions[rank::num_processes]
-        found: list[list[RetrievedDocument]] = [[] for _ in own]
+        retrieved: dict[str, list[RetrievedDocument]] = {}
         if any("retrieved" in vars(METHODS[name]).values() for name in methods):
-            found = open_retriever().retrieve(own, top_k)
-        retrieved = {question.id: row for question, row in zip(own, found, strict=True)}
+            retrieved = retrieve_by_question(open_retriever(), own, top_k)
         return cls(own, list(methods), not_counted, retrieved, documents, encoded)
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
+import yaml
 from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -33,6 +34,7 @@ from prag_lightning.encoding.per_document import (
     refuse_averaging,
 )
 from prag_lightning.module import ParametricRAG
+from prag_lightning.retrieval.address import without_passwords
 
 _FORCED = {
     "warm_start": WarmStart,
@@ -96,7 +98,10 @@ class RunConfig(SaveConfigCallback):
                 value = config.get(key)
                 if isinstance(value, str) and Path(value).exists():
                     config[key] = str(Path(value).resolve())
-            text = self.parser.dump(config, skip_none=False)
+            text = yaml.safe_dump(
+                without_passwords(yaml.safe_load(self.parser.dump(config, skip_none=False))),
+                sort_keys=False,
+            )
             write_whole(Path(trainer.default_root_dir) / f"{trainer.state.fn.value}.yaml", text)
 
 
