@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning import LightningDataModule
 from pydantic import NonNegativeInt, PositiveInt
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, DistributedSampler
 from transformers import PreTrainedTokenizerBase
 
 from prag_lightning.answering.batches import QuestionBatch
@@ -395,4 +395,9 @@ class DocumentDataModule(LightningDataModule):
         ]
 
     def _loader(self, dataset: EncodingSteps | QuestionBatches) -> DataLoader:  # type: ignore[type-arg]
-        return DataLoader(dataset, batch_size=None, num_workers=self.num_workers)
+        # Every process has its own steps and questions already. Among several, Lightning would put
+        # a sampler that shuffles and divides in the place of any other than this one.
+        sampler = DistributedSampler(dataset, num_replicas=1, rank=0, shuffle=False)
+        return DataLoader(
+            dataset, batch_size=None, sampler=sampler, num_workers=self.num_workers
+        )

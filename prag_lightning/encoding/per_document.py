@@ -69,11 +69,6 @@ class PerDocumentStrategy(DDPStrategy):
         Strategy.setup(self, trainer)
 
     @property
-    def distributed_sampler_kwargs(self) -> dict[str, int]:
-        """Leave every process all of its data: what it loads is its own already."""
-        return {"num_replicas": 1, "rank": 0}
-
-    @property
     def some_failed(self) -> bool:
         """Whether a process that this one launched left documents out."""
         assert isinstance(self.launcher, _WaitingLauncher)
