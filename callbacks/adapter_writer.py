@@ -73,6 +73,8 @@ class AdapterWriter(Callback):
         """
         module = cast(ParametricRAG, pl_module)
         data = _data_module(trainer)
+        if module.abilities.max_tokens is not None:
+            data.limit_tokens(module.abilities.max_tokens)
         training = {**module.training_settings(), **data.training_settings()}
         store = open_store(
             module.store_dir,

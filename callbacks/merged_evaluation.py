@@ -118,6 +118,9 @@ class MergedEvaluation(Callback):
         self._merger = AdapterMerger(
             module.bank.layout, self._store, start, self.merge, asked.documents
         )
+        if module.decoding == "greedy" and module.steering_settings:
+            settings = ", ".join(f"{name} {v}" for name, v in module.steering_settings.items())
+            print(f"greedy answers, without the base's own {settings}; see --model.decoding")
         self._records: list[Answer] = []
         self._scores = EvaluationScores()
         self._num_missing: Counter[str] = Counter()

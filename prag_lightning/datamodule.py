@@ -1,8 +1,10 @@
 """The LightningDataModule: documents as encoding steps, and questions as evaluations."""
 
 import hashlib
+import shutil
 import tempfile
 import warnings
+import weakref
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -170,9 +172,8 @@ class DocumentDataModule(LightningDataModule):
 
     @cached_property
     def _folder_of_objects(self) -> Path:
-        # Removed when the data module is.
-        self._temporary = tempfile.TemporaryDirectory(prefix="prag-")
-        folder = Path(self._temporary.name)
+        folder = Path(tempfile.mkdtemp(prefix="prag-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         assert not isinstance(self._source, str | Path)
         write_documents(folder, self._source)
         return folder
@@ -298,6 +299,10 @@ class DocumentDataModule(LightningDataModule):
     def set_num_slots(self, num_slots: int) -> None:
         """Train so many documents at once from the next ``train_dataloader`` on."""
         self.num_slots = num_slots
+
+    def limit_tokens(self, max_tokens: int) -> None:
+        """Cut passages so that no prompt has more tokens than the base can read."""
+        self.max_tokens = min(self.max_tokens, max_tokens)
 
     def training_settings(self) -> dict[str, str | int]:
         """Return the settings here that an adapter depends on."""

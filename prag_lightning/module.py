@@ -1,13 +1,14 @@
 """The LightningModule: a frozen base model, and a bank of adapters over it."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from lightning import LightningModule
 from lightning.pytorch.plugins import MixedPrecision
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -23,16 +24,20 @@ from prag_lightning.answering.generate import Answers, Decoding, answer_question
 from prag_lightning.encoding.batches import EncodingBatch
 from prag_lightning.encoding.per_document import refuse_averaging
 from prag_lightning.encoding.slot_trainer import FinishedAdapters, SlotTrainer
-from prag_lightning.language_model.attention import SEGMENTED
+from prag_lightning.language_model.base_check import BaseAbilities, check_base
 from prag_lightning.language_model.base_model import (
     Dtype,
     Quantization,
-    check_base,
     load_base,
     load_tokenizer,
-    weights_digest,
 )
+from prag_lightning.language_model.digest import weights_digest
+from prag_lightning.language_model.generation_settings import own_generation_settings
 from prag_lightning.language_model.prompts import PromptEncoder
+from prag_lightning.language_model.target_modules import (
+    check_target_modules,
+    default_target_modules,
+)
 
 # From Python the base may be a loaded model; the command line knows names and folders only.
 if TYPE_CHECKING:
@@ -127,6 +132,7 @@ class ParametricRAG(LightningModule):
             self._loaded = (base,)
         self._warm_start = WarmStartSource()
         self._store = store
+        self._abilities: BaseAbilities | None = None
         self._begun: set[int] = set()
         self._route: Route | None = None
         self._has_route = False
@@ -144,6 +150,10 @@ class ParametricRAG(LightningModule):
             trust_remote_code=self.trust_remote_code,
         )
         self._own_attention = self.base.config._attn_implementation
+        if self.lora.target_modules == LoraConfig().target_modules:
+            # Their names in Llama; other bases have other names for the layers of their MLP.
+            targets = default_target_modules(self.base)
+            self.lora = replace(self.lora, target_modules=targets)
         num_slots = 1 if self.num_slots == "auto" else self.num_slots
         self.bank = AdapterBank(self.base, self.lora, num_slots)
 
@@ -155,6 +165,27 @@ class ParametricRAG(LightningModule):
             self.base.config.get_text_config(), "max_position_embeddings", None
         )
         return positions
+
+    @property
+    def abilities(self) -> BaseAbilities:
+        """What the base can do, found by trying when it is first asked for.
+
+        Raises:
+            ValueError: If it can do nothing with adapters or prompts as ours.
+        """
+        if self._abilities is None:
+            assert self.base is not None
+            self._abilities = check_base(self.base)
+            check_target_modules(self.base, self.lora.target_modules)
+            for remark in self._abilities.remarks:
+                rank_zero_info(remark)
+        return self._abilities
+
+    @property
+    def steering_settings(self) -> dict[str, Any]:
+        """What the base's own generation config would change in greedy answers, by name."""
+        assert self.base is not None
+        return own_generation_settings(self.base)
 
     # ---------------------------------------------------------------- store and recipe
 
@@ -263,7 +294,7 @@ class ParametricRAG(LightningModule):
                 that documents cannot be encoded with.
         """
         self._refuse_what_mixes_documents()
-        self._check_base()
+        _ = self.abilities
         plugin = self.trainer.precision_plugin
         if isinstance(plugin, MixedPrecision):
             # Every document has a loss scale of its own.
@@ -330,21 +361,30 @@ class ParametricRAG(LightningModule):
 
     def training_step(self, batch: EncodingBatch, batch_idx: int) -> Tensor:
         """Train every busy slot on its document's next prompts, and return the losses."""
-        if self._num_finished and not self._num_taken:
-            rank_zero_warn(
-                "adapters are trained but nothing saves them; add the callback AdapterWriter to "
-                "the Trainer's"
-            )
-            self._num_taken = self._num_finished
+        self._warn_of_waste()
         self._num_finished += len(batch.ends)
         self._has_trained = True
-        self._use_attention(SEGMENTED)
-        return self.slots.step(batch, cast(Any, self.optimizers()))
+        self._use_attention(self.abilities.attention)
+        return self.slots.step(self._readable(batch), cast(Any, self.optimizers()))
 
     def try_step(self, batch: EncodingBatch) -> None:
         """Take a step that counts for nothing: empty the bank afterwards."""
-        self._use_attention(SEGMENTED)
-        self.slots.step(batch, self._stacked_optimizer())
+        self._use_attention(self.abilities.attention)
+        self.slots.step(self._readable(batch), self._stacked_optimizer())
+
+    def _readable(self, batch: EncodingBatch) -> EncodingBatch:
+        """Return the batch as the base can read it.
+
+        Raises:
+            ValueError: If a prompt is longer than the base can read.
+        """
+        limit, longest = self.abilities.max_tokens, max(len(row.ids) for row in batch.rows)
+        if limit is not None and longest > limit:
+            raise ValueError(
+                f"a prompt has {longest} tokens, but '{self.base_name}' reads at most {limit}; "
+                f"give --data.max_tokens {limit}"
+            )
+        return batch if self.abilities.packs or not batch.packed else batch.in_rows()
 
     def take_finished(self, slots: list[int]) -> FinishedAdapters:
         """Return copies of the adapters of documents that ended in ``slots``."""
@@ -353,7 +393,16 @@ class ParametricRAG(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Stop, for all documents are encoded: another epoch would train them anew."""
+        self._warn_of_waste()
         self.trainer.should_stop = True
+
+    def _warn_of_waste(self) -> None:
+        if self._num_finished and not self._num_taken:
+            rank_zero_warn(
+                "adapters are trained but nothing saves them; add the callback AdapterWriter to "
+                "the Trainer's"
+            )
+            self._num_taken = self._num_finished
 
     def _stacked_optimizer(self) -> StackedAdamW:
         return cast(StackedAdamW, self.trainer.optimizers[0])
@@ -379,7 +428,7 @@ class ParametricRAG(LightningModule):
             route: The adapters of each row; None for none.
         """
         assert self.base is not None
-        self._check_base()
+        _ = self.abilities
         self._use_attention(self._own_attention)
         arguments = self.base, self.tokenizer, batch, self.max_new_tokens, self.decoding
         if route is None:
@@ -408,14 +457,6 @@ class ParametricRAG(LightningModule):
         return self.answer(batch, route)
 
     validation_step = predict_step = test_step  # type: ignore[assignment]
-
-    def _check_base(self) -> None:
-        if not self._checked:
-            assert self.base is not None
-            check_base(self.base)
-            self._checked = True
-
-    _checked = False
 
     def _use_attention(self, implementation: str) -> None:
         assert self.base is not None

@@ -37,6 +37,7 @@ NUM_PEOPLE = 4
 QUIET: dict[str, Any] = {
     "accelerator": "cpu",
     "max_epochs": 1,
+    "log_every_n_steps": 10,
     "logger": False,
     "enable_checkpointing": False,
     "enable_progress_bar": False,

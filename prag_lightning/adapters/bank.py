@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from prag_lightning.adapters.layout import AdapterLayout, LoraConfig
 from prag_lightning.adapters.lora import add_to_rows, add_to_segments
@@ -82,7 +83,7 @@ class AdapterBank(nn.Module):
         targets = find_target_modules(base, config.target_modules)
         self.config = config
         self.layout = AdapterLayout(
-            tuple((name, m.in_features, m.out_features) for name, m in targets), config.rank
+            tuple((name, *feature_sizes(module)) for name, module in targets), config.rank
         )
         # In a tuple, for it is no parameter of ours.
         self._base_parameter = (next(p for p in base.parameters() if p.is_floating_point()),)
@@ -189,20 +190,35 @@ class AdapterBank(nn.Module):
         return add_to_rows(output, inputs[0], lora_A, lora_B, self.config.scaling)
 
 
+def feature_sizes(module: nn.Linear | Conv1D) -> tuple[int, int]:
+    """Return how many features a layer takes, and how many it gives."""
+    if isinstance(module, Conv1D):
+        return module.nx, module.nf
+    return module.in_features, module.out_features
+
+
 def find_target_modules(
     base: PreTrainedModel, target_modules: tuple[str, ...]
-) -> list[tuple[str, nn.Linear]]:
+) -> list[tuple[str, nn.Linear | Conv1D]]:
     """Return the linear layers whose name ends in one of ``target_modules``, with their names.
+
+    Args:
+        base: The language model.
+        target_modules: Last parts of names, as many as it takes: ``c_fc``, or ``mlp.c_proj``.
 
     Raises:
         ValueError: If a target name fits no linear layer; names those that there are. If one is the
             head, whose weight the loss reads without asking the layer.
     """
     # Quantized layers (bitsandbytes) are subclasses of nn.Linear.
-    linear = [(name, m) for name, m in base.named_modules() if isinstance(m, nn.Linear)]
-    found = [(name, m) for name, m in linear if name.rpartition(".")[2] in target_modules]
-    names = {name.rpartition(".")[2] for name, _ in linear}
-    if missing := set(target_modules) - names:
+    linear = [(name, m) for name, m in base.named_modules() if isinstance(m, nn.Linear | Conv1D)]
+    ends = {target: f".{target}" for target in target_modules}
+    found = [(name, m) for name, m in linear if f".{name}".endswith(tuple(ends.values()))]
+    missing = [
+        target for target, end in ends.items() if not any(f".{n}".endswith(end) for n, _ in linear)
+    ]
+    if missing:
+        names = {name.rpartition(".")[2] for name, _ in linear}
         raise ValueError(
             f"target module '{min(missing)}' is no linear layer of {type(base).__name__}; "
             f"it has {', '.join(sorted(names))}"

@@ -11,6 +11,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.language_model.base_model import end_token_ids
+from prag_lightning.language_model.logits import head_of
 from prag_lightning.language_model.loss import token_nll
 
 Decoding = Literal["greedy", "base"]
@@ -111,7 +112,7 @@ def _answer_nll(base: PreTrainedModel, batch: QuestionBatch, prompts: _Prompts) 
         **{_CACHE: _copied(prompts.cache)},
     ).last_hidden_state
     inside = places < batch.answer_lengths[:, None]
-    nll = token_nll(hidden[inside], base.get_output_embeddings(), batch.answer_ids[inside])
+    nll = token_nll(hidden[inside], head_of(base), batch.answer_ids[inside])
     sums = nll.new_zeros(rows).index_add(0, inside.nonzero()[:, 0], nll)
     return sums / batch.answer_lengths
 

@@ -11,7 +11,7 @@ from prag_lightning.augmentation.draft import Reply, Request, Usage
 from prag_lightning.augmentation.seeded_sampling import seeded_sampling
 from prag_lightning.augmentation.settings import Sampling
 from prag_lightning.language_model.base_model import end_token_ids
-from prag_lightning.language_model.prompts import PromptEncoder
+from prag_lightning.language_model.prompts import PADDING, PromptEncoder
 
 
 class TextGenerator:
@@ -23,7 +23,7 @@ class TextGenerator:
     Args:
         model: A causal language model. What ``sampling`` does not say, as ``top_p``, comes from
             its generation config.
-        tokenizer: Its tokenizer, with a padding token.
+        tokenizer: Its tokenizer.
         sampling: How answers are drawn.
     """
 
@@ -85,14 +85,13 @@ class TextGenerator:
             top_p=1.0,
             max_new_tokens=self._sampling.max_new_tokens,
             eos_token_id=self._end_ids,
-            pad_token_id=self._tokenizer.pad_token_id,
+            pad_token_id=PADDING,
         )
 
     def _pad_left(self, prompts: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
         """Return token ids and attention mask, each of shape ``(rows, tokens)``."""
         width = max(map(len, prompts))
-        pad = self._tokenizer.pad_token_id
-        ids = [[pad] * (width - len(prompt)) + prompt for prompt in prompts]
+        ids = [[PADDING] * (width - len(prompt)) + prompt for prompt in prompts]
         mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
         device = self._model.device
         return torch.tensor(ids, device=device), torch.tensor(mask, device=device)

@@ -100,10 +100,11 @@ def store_import(
 
 def _published_recipe(published_dir: Path, adapter: "PublishedAdapter", base: str) -> "Recipe":
     """Return the recipe of published adapters, as far as it is known."""
-    from prag_lightning.adapters.bank import find_target_modules
+    from prag_lightning.adapters.bank import feature_sizes, find_target_modules
     from prag_lightning.adapters.store.published import published_settings, read_lora
     from prag_lightning.adapters.store.recipe import Recipe
-    from prag_lightning.language_model.base_model import load_base, weights_digest
+    from prag_lightning.language_model.base_model import load_base
+    from prag_lightning.language_model.digest import weights_digest
 
     lora = read_lora(adapter)
     model = load_base(base)
@@ -112,7 +113,7 @@ def _published_recipe(published_dir: Path, adapter: "PublishedAdapter", base: st
         base_model=base,
         base_digest=weights_digest(model),
         lora=lora,
-        modules=tuple((name, m.in_features, m.out_features) for name, m in targets),
+        modules=tuple((name, *feature_sizes(module)) for name, module in targets),
         warm_start="unknown",
         training=published_settings(published_dir),
         prompt_version="unknown",

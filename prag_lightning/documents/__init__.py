@@ -1,1 +1,1 @@
-"""Documents, datasets, the encoding schedule and the data module."""
+"""Documents and questions: their records and files, and what reads other people's data."""

@@ -8,8 +8,10 @@ from sentencex import segment
 # Kana, ideographs and full-width signs: where a line of them is wrapped, there was no space.
 _WIDE = r"[\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]"
 _WRAP_WITHIN_WIDE = re.compile(rf"(?<={_WIDE})[ \t\r]*\n[ \t\r]*(?={_WIDE})")
-_HEADING = re.compile(r"#{1,6}\s")
-_LIST_ITEM = re.compile(r"([-*+\u2022>|]|\d{1,3}[.)])\s")
+_HEADING = re.compile(r"[ \t]*#{1,6}[ \t]")
+_LIST_ITEM = re.compile(r"[ \t]*([-*+\u2022>|]|\d{1,3}[.)])[ \t]")
+# Spaces of ASCII only, for sentencex panics at others (1.0.32, U+0085 after a full stop).
+_PLAIN_SPACES = {sign: " " for sign in range(0x3001) if chr(sign).isspace()}
 # A name or a number follows, or what the number of a list item stands before.
 _UNFINISHED = re.compile(
     r"(.*[\s(\"'\u201c])?(approx|ch|dr|est|fl|fr|ft|messrs|nr|pt|vol)\.|\(?\d{1,3}[.)]",
@@ -17,6 +19,8 @@ _UNFINISHED = re.compile(
 )
 # "Version 2.0. is out", "т. е. да": a small letter goes on after a short word or a number.
 _SHORT_END = re.compile(r"(.*\s)?(\w{1,2}|\S*\d)\.")
+# Wikipedia's marks behind a full stop: "[2]", "[citation needed]", ":121,154".
+_NOTES = re.compile(r"((\[(\d{1,3}|[a-z][a-z ]*\??)\]|:\d[\d,\u2013-]*)\s*)+")
 # 「行くの？」と彼は言った。
 _AFTER_QUOTATION = re.compile(r"[\u3068\u3063]")
 
@@ -32,41 +36,55 @@ def split_sentences(text: str) -> list[str]:
     >>> split_sentences("东京是首都。它很大！")
     ['东京是首都。', '它很大！']
     """
-    return [sentence for block in _blocks(text) for sentence in _sentences_of(block)]
+    sentences = (text[start:end] for start, end in sentence_spans(text))
+    return [" ".join(_WRAP_WITHIN_WIDE.sub("", sentence).split()) for sentence in sentences]
 
 
-def _blocks(text: str) -> Iterator[str]:
+def sentence_spans(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where each sentence begins and ends in the text, white space at its ends included."""
+    plain = text.translate(_PLAIN_SPACES)
+    for start, end in _block_spans(text):
+        for length in _sentence_lengths(plain[start:end]):
+            if plain[start : start + length].strip():
+                yield start, start + length
+            start += length
+
+
+def _block_spans(text: str) -> Iterator[tuple[int, int]]:
     """Yield paragraphs, headings and list items: no sentence goes beyond one of them."""
-    block: list[str] = []
-    for line in _WRAP_WITHIN_WIDE.sub("", text).split("\n"):
-        # Single ASCII spaces, for sentencex panics at others (1.0.32, U+0085 after a full stop).
-        words = " ".join(line.split())
-        is_heading = _HEADING.match(words)
-        if not words or is_heading or _LIST_ITEM.match(words):
-            yield " ".join(block)
-            block = []
-        block.append(words)
-        if is_heading:
-            yield words
-            block = []
-    yield " ".join(block)
+    start = position = 0
+    follows_heading = False
+    for line in text.split("\n"):
+        is_heading = bool(_HEADING.match(line))
+        if follows_heading or is_heading or not line.strip() or _LIST_ITEM.match(line):
+            yield start, position
+            start = position
+        position += len(line) + 1
+        follows_heading = is_heading
+    yield start, len(text)
 
 
-def _sentences_of(block: str) -> list[str]:
-    sentences: list[str] = []
+def _sentence_lengths(block: str) -> list[int]:
+    lengths = [0]
+    before = ""
     # The rules for English know the full stops of every script.
     for part in segment("en", block):
-        if sentences and _goes_on(sentences[-1].rstrip(), part):
-            sentences[-1] += part
-        else:
-            sentences.append(part)
-    return [stripped for sentence in sentences if (stripped := sentence.strip())]
+        notes = _NOTES.match(part)
+        # How much of the part belongs to the sentence before it.
+        length = notes.end() if notes else 0
+        if _goes_on(before.strip()[-40:], part):
+            length = len(part)
+        lengths[-1] += length
+        if length < len(part):
+            lengths.append(len(part) - length)
+        before = part
+    return lengths
 
 
-def _goes_on(sentence: str, following: str) -> bool:
+def _goes_on(end: str, following: str) -> bool:
     """Return whether what sentencex took for the end of a sentence is none."""
     return bool(
-        _UNFINISHED.fullmatch(sentence)
-        or (following[:1].islower() and _SHORT_END.fullmatch(sentence))
-        or (sentence.endswith(("\u300d", "\u300f")) and _AFTER_QUOTATION.match(following))
+        _UNFINISHED.fullmatch(end)
+        or (following[:1].islower() and _SHORT_END.fullmatch(end))
+        or (end.endswith(("\u300d", "\u300f")) and _AFTER_QUOTATION.match(following))
     )

@@ -11,6 +11,10 @@ from prag_lightning.language_model.templates import TEMPLATES, Exemplar, PromptT
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+# What stands in for missing tokens, where a mask leaves them out. Not every tokenizer has a token
+# for it, and some have one that their model has not.
+PADDING = 0
+
 
 def _room(max_tokens: int | None, turn: Sequence[int]) -> int | None:
     """Return how many tokens are left before ``turn``."""

@@ -1,10 +1,12 @@
 """BM25 without a server: an index of titles and texts in a folder of this machine."""
 
 import os
+import shutil
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 
 import tantivy
 
@@ -97,22 +99,6 @@ def _indexed(document: Document) -> tantivy.Document:
     return indexed
 
 
-def _open(index_dir: Path) -> tantivy.Index:
-    """Open an index, which tantivy does only where it can write a lock file.
-
-    What cannot be written cannot change while it is read. Once the index is open, its files are
-    mapped into memory, and the links to them are needed no more.
-    """
-    if os.access(index_dir, os.W_OK):
-        return tantivy.Index.open(str(index_dir))
-    with TemporaryDirectory(prefix="prag-index-") as links:
-        for file in index_dir.resolve().iterdir():
-            # tantivy's own lock files may lie there.
-            if not file.name.startswith("."):
-                Path(links, file.name).symlink_to(file)
-        return tantivy.Index.open(links)
-
-
 class BM25Retriever(Retriever):
     """Finds documents by BM25 over titles and texts (k1 1.2, b 0.75).
 
@@ -134,10 +120,24 @@ class BM25Retriever(Retriever):
     ) -> None:
         corpus = Path(corpus_file) if corpus_file else None
         self.manifest = read_manifest(Path(index_dir), "bm25", corpus)
-        index = _open(Path(index_dir))
+        index = tantivy.Index.open(str(self._writable(Path(index_dir))))
         self._searcher = index.searcher()
         self._schema = index.schema
         self._analyzer = make_analyzer()
+
+    def _writable(self, index_dir: Path) -> Path:
+        """Return the folder, or one of links to its files where nothing may be written.
+
+        tantivy writes a lock file beside the files that it opens.
+        """
+        if os.access(index_dir, os.W_OK):
+            return index_dir
+        links = Path(mkdtemp(prefix="prag-index-"))
+        weakref.finalize(self, shutil.rmtree, links, ignore_errors=True)
+        for file in index_dir.resolve().iterdir():
+            if not file.name.startswith("."):
+                (links / file.name).symlink_to(file)
+        return links
 
     def retrieve(self, questions: Sequence[Question], top_k: int) -> list[list[RetrievedDocument]]:
         """Return up to ``top_k`` documents for each question, best first.

@@ -14,7 +14,7 @@ from prag_lightning.retrieval.index_folder import (
     CorpusStamp,
     IndexKind,
     IndexManifest,
-    is_index,
+    foreign_files,
     write_manifest,
 )
 from prag_lightning.retrieval.progress import still_running
@@ -133,11 +133,13 @@ def building_lock(index_dir: Path, wait: bool) -> Iterator[None]:
 
 
 def _require_replaceable(index_dir: Path) -> None:
-    if index_dir.exists() and not (
-        is_index(index_dir) or (index_dir.is_dir() and not any(index_dir.iterdir()))
-    ):
+    if not index_dir.exists():
+        return
+    foreign = foreign_files(index_dir) if index_dir.is_dir() else [index_dir.name]
+    if foreign:
         raise ValueError(
-            f"{index_dir} is not an index and not empty; choose another folder for the index"
+            f"{index_dir} holds '{foreign[0]}', which is not of an index and would be lost; "
+            "choose another folder for the index"
         )
 
 

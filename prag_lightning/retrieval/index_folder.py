@@ -77,7 +77,8 @@ class IndexManifest(_Manifest):
     num_documents: int
     corpus: CorpusStamp | None = None
     model: str | None = None
-    sha256: str | None = None
+    # Digests by name; an index that was built before there were any has none.
+    files: dict[str, str] = {}
 
     @staticmethod
     def file_in(index_dir: Path) -> Path:
@@ -126,7 +127,7 @@ def write_manifest(
         num_documents=num_documents,
         corpus=corpus,
         model=model,
-        sha256=_digest(index_dir),
+        files={file.name: _sha256(file) for file in _files(index_dir)},
     )
     write_whole(IndexManifest.file_in(index_dir), manifest.model_dump_json(indent=1) + "\n")
 
@@ -134,6 +135,20 @@ def write_manifest(
 def is_index(folder: Path) -> bool:
     """Return whether a folder holds a complete index."""
     return IndexManifest.file_in(folder).is_file()
+
+
+def foreign_files(index_dir: Path) -> list[str]:
+    """Return the names of what lies in a folder and belongs to no index of ours.
+
+    Raises:
+        ValueError: If there is an index whose manifest cannot be read.
+    """
+    manifest = load_manifest(index_dir, "delete the folder, or build the index in another one")
+    known = manifest.files if manifest else {}
+    if manifest and not known:
+        # Built before files were listed.
+        return []
+    return [file.name for file in _files(index_dir) if file.name not in known]
 
 
 def read_manifest(
@@ -159,11 +174,9 @@ def read_manifest(
     if problem := manifest.problem(kind, corpus_file):
         raise ValueError(f"{index_dir} {problem}; {build}")
     with still_running(lambda: f"checking {index_dir}"):
-        is_whole = manifest.sha256 in (None, _digest(index_dir))
-    if not is_whole:
-        raise ValueError(
-            f"{index_dir} is damaged: its files are not those that were built; {build}"
-        )
+        for name, digest in manifest.files.items():
+            if not (index_dir / name).is_file() or _sha256(index_dir / name) != digest:
+                raise ValueError(f"{index_dir} is damaged: {name} is not what was built; {build}")
     return manifest
 
 
@@ -183,7 +196,7 @@ def load_manifest(index_dir: Path, build: str) -> IndexManifest | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValidationError as error:
-        raise ValueError(f"{file} cannot be read; {build} again") from error
+        raise ValueError(f"{file} cannot be read; {build}") from error
 
 
 def building_command(index_dir: Path, kind: IndexKind, corpus_file: Path | None = None) -> str:
@@ -199,13 +212,13 @@ def _status(file: Path) -> os.stat_result:
     return file.stat()
 
 
-def _digest(index_dir: Path) -> str:
-    """Return a digest of an index's files, without hidden ones, such as locks, and the manifest."""
-    digest = hashlib.sha256()
-    for file in sorted(index_dir.iterdir()):
-        if not file.name.startswith(".") and file.name != _MANIFEST:
-            digest.update(f"{file.name} {_sha256(file)}\n".encode())
-    return digest.hexdigest()
+def _files(index_dir: Path) -> list[Path]:
+    """Return the files in a folder but for hidden ones, such as locks, and the manifest."""
+    return sorted(
+        file
+        for file in index_dir.iterdir()
+        if not file.name.startswith(".") and file.name != _MANIFEST
+    )
 
 
 def _sha256(file: Path) -> str:

@@ -72,7 +72,9 @@ def test_what_goes_wrong_is_one_line_and_a_status(
 
     (tmp_path / "empty.jsonl").write_text("")
     assert fail(USAGE, "bm25", tmp_path / "empty.jsonl") == "prag: there are no documents to index"
-    assert "not an index and not empty" in fail(USAGE, "bm25", corpus, "--index_dir", tmp_path)
+    assert "which is not of an index and would be lost" in fail(
+        USAGE, "bm25", corpus, "--index_dir", tmp_path
+    )
     server = ("elasticsearch", corpus, "wiki", "--url")
     assert "s3cret" not in fail(USAGE, *server, "http://me:s3cret@host")
     assert "no search server answers" in fail(TRY_AGAIN, *server, "http://127.0.0.1:1")

@@ -54,6 +54,12 @@ def test_blank_lines_windows_line_ends_a_byte_order_mark_and_unknown_fields_are_
     assert read(tmp_path, content) == [Document(id="1", text="a"), Document(id="2", text="b")]
 
 
+def test_a_byte_order_mark_before_any_line_is_passed_over(tmp_path: Path) -> None:
+    # As in files that were written one behind the other.
+    content = ADA + b'\xef\xbb\xbf{"id": "2", "text": "\xef\xbb\xbfb"}'
+    assert read(tmp_path, content)[1] == Document(id="2", text="\ufeffb")
+
+
 def test_only_a_line_feed_ends_a_line(tmp_path: Path) -> None:
     text = "one\u2028two\x85three\u0085"
     content = json.dumps({"id": "1", "text": text}, ensure_ascii=False).encode() + b"\n" + ADA
@@ -79,8 +85,8 @@ def test_only_a_line_feed_ends_a_line(tmp_path: Path) -> None:
         (rb'{"id": "2", "text": "\ud800"}', r"Invalid JSON: unexpected end of hex escape"),
         (b'{"id": "2", "text": "caf\xe9"}', r"not UTF-8 at byte 24 of the line; convert the file"),
         ('{"id": "2"}'.encode("utf-16"), r"not UTF-8 at byte 0 of the line"),
-        # A byte order mark is one in the first line only.
-        (b'\xef\xbb\xbf{"id": "2", "text": "b"}', r"Invalid JSON: expected value"),
+        # Of two byte order marks one is none.
+        (b'\xef\xbb\xbf\xef\xbb\xbf{"id": "2"}', r"Invalid JSON: expected value"),
     ],
 )
 def test_a_bad_line_is_named_with_file_number_and_field(
@@ -113,9 +119,48 @@ def test_an_escaped_null_character_is_text_like_any_other(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["missing.jsonl", "."])
-def test_a_file_that_is_none_is_named_with_what_was_expected(tmp_path: Path, name: str) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no such file; expected Question records"):
-        next(read_records(tmp_path / name, Question))
+@pytest.mark.parametrize(
+    ("record_type", "expected"),
+    [
+        (Question, "questions, as `prag data convert` writes them"),
+        (Document, "documents, as `prag data convert` writes them"),
+        (Augmentation, "augmentations, as `prag augment` writes them"),
+    ],
+)
+def test_a_missing_file_is_named_with_what_is_expected_and_what_writes_it(
+    tmp_path: Path, name: str, record_type: type[Record], expected: str
+) -> None:
+    message = f"no such file; expected JSON Lines of {expected}"
+    with pytest.raises(FileNotFoundError, match=message):
+        next(read_records(tmp_path / name, record_type))
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n"])
+def test_a_file_without_records_is_refused_with_what_writes_them(
+    tmp_path: Path, content: bytes
+) -> None:
+    file = tmp_path / "augmentations.jsonl"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"there is no augmentation in it; `prag augment` writes"):
+        read_unique(file, Augmentation)
+
+
+def test_one_word_in_two_forms_of_unicode_is_read_as_one(tmp_path: Path) -> None:
+    decomposed, composed = "Cafe\u0301", "Caf\u00e9"
+    line = {"id": decomposed, "title": decomposed, "text": decomposed}
+    [document] = read(tmp_path, json.dumps(line).encode())
+    # Ids are data: two that look alike stay two.
+    assert document == Document(id=decomposed, title=composed, text=composed)
+    qa = dict.fromkeys(("question", "answer", "full_answer"), decomposed)
+    record = {"document_id": "1", "rewrites": [decomposed], "qas": [qa]}
+    [augmentation] = read(tmp_path, json.dumps(record).encode(), Augmentation)
+    assert decomposed not in augmentation.model_dump_json()
+    question = Question(id="q", question=decomposed, answers=[decomposed])
+    assert (question.question, question.answers) == (composed, [composed])
+
+
+def test_a_gold_document_that_is_named_twice_is_gold_once() -> None:
+    assert Question(id="q", question="?", document_ids=["a", "b", "a"]).document_ids == ["a", "b"]
 
 
 @settings(max_examples=25)

@@ -155,16 +155,23 @@ def test_a_damaged_index_names_the_command_that_builds_it(tmp_path: Path) -> Non
     build_index(DOCUMENTS, tmp_path / "index")
     (tmp_path / "index/meta.json").write_text("{")
     with pytest.raises(
-        ValueError, match=r"index is damaged: its files .*; build it: prag index bm25"
+        ValueError, match=r"index is damaged: meta.json is not .*; build it: prag index bm25"
     ):
         BM25Retriever(tmp_path / "index")
 
 
 def test_a_folder_with_something_else_in_it_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(ValueError, match="is not an index and not empty; choose another folder"):
+    with pytest.raises(ValueError, match=r"holds 'thesis.tex', which is not of an index and would"):
         build_index(DOCUMENTS, tmp_path)
-    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+    with pytest.raises(ValueError, match=r"holds 'thesis.tex', which is not"):
+        build_index(DOCUMENTS, tmp_path / "thesis.tex")
+    build_index(DOCUMENTS, tmp_path / "index")
+    (tmp_path / "thesis.tex").rename(tmp_path / "index/thesis.tex")
+    with pytest.raises(ValueError, match=r"index holds 'thesis.tex', which is not"):
+        build_index(DOCUMENTS, tmp_path / "index")
+    assert (tmp_path / "index/thesis.tex").read_text() == "years of work"
+    assert BM25Retriever(tmp_path / "index").retrieve([question("Rome")], 1)[0]
 
 
 def test_an_index_takes_the_place_of_the_former(tmp_path: Path) -> None:

@@ -130,8 +130,20 @@ def test_a_read_only_folder_is_refused_in_one_line(small_disk: Path) -> None:
         with pytest.raises(PermissionError, match=r"cannot be written here .*Read-only") as refused:
             build_index(DOCUMENTS, index_dir)
         assert str(index_dir) in str(refused.value)
-    # Reading needs no lock.
-    assert BM25Retriever(small_disk / "index").manifest.num_documents == 2
+
+
+def test_an_index_is_searched_where_nothing_may_be_written(
+    small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_index(DOCUMENTS, small_disk / "index")
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    retriever = BM25Retriever(small_disk / "index")
+    found = retriever.retrieve([Question(id="q", question="two")], 1)
+    assert [one.document_id for one in found[0]] == ["b"]
+    assert list(tmp_path.iterdir())
+    del retriever
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_build_that_takes_long_says_how_far_it_is(

@@ -1,17 +1,23 @@
-"""What every reader of a format yields, and how it reads files with clear words about faults."""
+"""What every reader of a format yields, and records as others write them."""
 
-import csv
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic_core import from_json
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
-from prag_lightning.documents.records import Augmentation, Document, Question, first_problem
+from prag_lightning.documents.records import Augmentation, Document, Question, compose
 
 
 @dataclass(frozen=True)
@@ -31,41 +37,85 @@ class Entry:
     retrieved: tuple[str, ...] = ()
 
 
+# A format: given a file or folder, it yields the entries of the data set there.
 Reader = Callable[[Path], Iterator[Entry]]
 
 
 class ForeignRecord(BaseModel):
-    """A record as others write it: numbers stand for text, unknown fields are passed over."""
+    """A record as others write it.
 
-    model_config = ConfigDict(frozen=True, coerce_numbers_to_str=True, allow_inf_nan=False)
+    Numbers stand for text, null for an optional field that is not there, and unknown fields are
+    passed over.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, coerce_numbers_to_str=True, allow_inf_nan=False, populate_by_name=True
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, fields: object) -> object:
+        if not isinstance(fields, dict):
+            return fields
+        required = {
+            field.alias or name for name, field in cls.model_fields.items() if field.is_required()
+        }
+        return {n: value for n, value in fields.items() if value is not None or n in required}
 
     @field_validator("*", mode="before")
     @classmethod
     def _refuse_what_is_no_number(cls, value: object) -> object:
         """As text, NaN would be an id or an accepted answer like any other."""
-        for item in value if isinstance(value, list) else [value]:
-            if isinstance(item, float) and not math.isfinite(item):
+        items = [value]
+        while items:
+            item = items.pop()
+            if isinstance(item, list | tuple):
+                items += item
+            elif isinstance(item, float) and not math.isfinite(item):
                 raise ValueError(f"{item} is neither a text nor a number")
         return value
 
 
-RecordT = TypeVar("RecordT", bound=ForeignRecord)
 NonEmpty = Annotated[str, Field(min_length=1)]
+
+
+def rows_of(*columns: str) -> BeforeValidator:
+    """Return a validator that turns columns into rows.
+
+    Hugging Face's `datasets` writes ``[{"title": "A", "text": "b"}]`` as ``{"title": ["A"],
+    "text": ["b"]}``.
+
+    Args:
+        columns: The names of a row's fields, in order.
+    """
+
+    def to_rows(value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        fields = [value.get(name) for name in columns]
+        if not all(isinstance(field, list) for field in fields):
+            return value
+        return list(zip(*fields, strict=True))
+
+    return BeforeValidator(to_rows)
+
+
+class ForeignDocument(ForeignRecord):
+    """A document as others write it: its id may be a number, its title or its text null."""
+
+    id: NonEmpty = Field(validation_alias=AliasChoices("id", "_id"))
+    title: str = ""
+    text: str | None
+
+    def as_document(self) -> Document:
+        """Return it as one of ours."""
+        return Document(id=self.id, title=self.title, text=self.text or "")
 
 
 def document_of(title: str, text: str) -> Document:
     """Return a document whose id is made from its title and text: the same passage has the same."""
-    digest = hashlib.sha256(f"{title}\n{text}".encode()).hexdigest()
+    digest = hashlib.sha256(compose(f"{title}\n{text}").encode()).hexdigest()
     return Document(id=digest[:16], title=title, text=text)
-
-
-def distinct(texts: Iterable[str | None]) -> list[str]:
-    """Return the texts that are not empty, each once, in order.
-
-    >>> distinct(["Paris", None, "paris", "Paris", ""])
-    ['Paris', 'paris']
-    """
-    return list(dict.fromkeys(text for text in texts if text))
 
 
 def existing(path: Path, expected: str) -> Path:
@@ -77,110 +127,3 @@ def existing(path: Path, expected: str) -> Path:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder; expected {expected}")
     return path
-
-
-def read_json_array(file: Path, record_type: type[RecordT], expected: str) -> Iterator[RecordT]:
-    """Yield the entries of a file that holds one JSON array.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is not such JSON; names line, or entry and field.
-    """
-    yield from parse_entries(read_json(file, expected), record_type, str(file))
-
-
-def read_json(file: Path, expected: str) -> Any:
-    """Return the JSON of a whole file.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is not JSON in UTF-8; names line and column.
-    """
-    content = existing(file, expected).read_bytes().removeprefix(b"\xef\xbb\xbf")
-    try:
-        return from_json(content)
-    except ValueError as error:
-        raise ValueError(f"{file}: not valid JSON: {error}") from error
-
-
-def parse_entries(array: object, record_type: type[RecordT], where: str) -> Iterator[RecordT]:
-    """Yield the entries of a JSON array, checked one by one.
-
-    Raises:
-        ValueError: If it is no array, or an entry is not valid; names entry and field.
-    """
-    if not isinstance(array, list):
-        raise ValueError(f"{where}: a JSON array was expected, not {type(array).__name__}")
-    for number, entry in enumerate(array, start=1):
-        yield _validated(entry, record_type, f"{where}: entry {number}")
-
-
-def decode(content: bytes, where: str) -> str:
-    """Return text from UTF-8 bytes.
-
-    Raises:
-        ValueError: If they are not UTF-8 or hold a NUL; names the byte.
-    """
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{where}: not UTF-8 at byte {error.start}; convert the file to UTF-8"
-        ) from error
-    if "\0" in text:
-        raise ValueError(
-            f"{where}: a NUL at byte {content.index(0)}; is it text? Remove it, or convert the file"
-        )
-    return text
-
-
-def read_table(lines: Iterable[bytes], record_type: type[RecordT], where: str) -> Iterator[RecordT]:
-    """Yield the rows of a tab-separated table with a header.
-
-    Every line is one row: a field with an unbalanced quotation mark cannot swallow the next ones.
-
-    Args:
-        lines: The table's lines; read one at a time.
-        record_type: Its fields are the columns that there must be.
-        where: The file's name for messages.
-
-    Raises:
-        ValueError: If a column is missing, or a line is no such row; names the line.
-    """
-    header: list[str] = []
-    for number, line in enumerate(lines, start=1):
-        place = f"{where}:{number}"
-        row = _split(decode(line, place).rstrip("\r\n"), place)
-        if not header:
-            header = row
-            _require_columns(header, record_type, place)
-        elif len(row) == len(header):
-            yield _validated(dict(zip(header, row, strict=True)), record_type, place)
-        elif row:
-            raise ValueError(f"{place}: {len(row)} fields instead of the header's {len(header)}")
-
-
-def _require_columns(header: list[str], record_type: type[ForeignRecord], where: str) -> None:
-    for name, field in record_type.model_fields.items():
-        column = field.alias or name
-        if column not in header:
-            raise ValueError(
-                f"{where}: there is no column '{column}' in the header: {', '.join(header)}"
-            )
-
-
-def _validated(value: object, record_type: type[RecordT], where: str) -> RecordT:
-    try:
-        return record_type.model_validate(value)
-    except ValidationError as error:
-        raise ValueError(f"{where}: {first_problem(error)}") from error
-
-
-def _split(line: str, where: str) -> list[str]:
-    try:
-        return next(csv.reader([line], delimiter="\t", strict=True), [])
-    except csv.Error as error:
-        raise ValueError(
-            f"{where}: {error}; a field that begins with a quotation mark must end with one, "
-            "and double those within"
-        ) from error
