@@ -105,12 +105,10 @@ def _ends_here(before: str, word: str, rest: str) -> bool:
     """
     if not _is_clause(rest):
         return False
-    if word.isdigit() and not before:
-        return True
-    # "Ph.D. in physics"
+    # "Ph.D. in physics", but "42. there are 42 of them"
     if rest[0].islower():
-        return False
-    if _OPENER.match(rest):
+        return word.isdigit() and not before
+    if word.isdigit() or _OPENER.match(rest):
         return True
     # "No. 1", but "Dr. No. Connery played Bond."
     if word.lower() in CLOSING or (word.lower() == "no" and rest[0].isalpha()):

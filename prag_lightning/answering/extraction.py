@@ -10,6 +10,7 @@ ANSWER_MARK = "the answer is"
 _NEXT_QUESTION = re.compile(r"(?im:^[ \t]*(?:question|q)[ \t]*:)|(?<!\w)Question:")
 # What stands before an answer and is none of it: ": Paris", "**Paris**", but not "-5" or ".NET".
 _LEAD = re.compile(r"(?:\s|[:\uff1a*#`]|[.,;!?\-\u2013\u2014]+(?=\s+\S))*")
+_FOOTNOTES = re.compile(r"(?<=\S)(?:\[\d{1,3}\])+$")
 _STOPS = " .。\uff0e｡।॥\u06d4។"
 _WRAPS = [("\u201c", "\u201d"), ("「", "」"), ("『", "』"), ("«", "»"), *((c, c) for c in '*`"')]
 
@@ -79,11 +80,11 @@ def _end_of_lead(text: str) -> int:
 
 
 def _unwrapped(answer: str) -> str:
-    """Return the answer without the full stop of its sentence, and quotation marks around it."""
+    """Return the answer without its sentence's full stop, footnote marks and quotation marks."""
     before = None
     while before != answer:
         before = answer
-        answer = answer.strip().rstrip("*`,;:\uff0c\u3001\uff1b\uff1a")
+        answer = _FOOTNOTES.sub("", answer.strip()).rstrip("*`,;:\uff0c\u3001\uff1b\uff1a")
         if not keeps_stop(answer):
             answer = answer.rstrip(_STOPS)
         for opening, closing in _WRAPS:

@@ -163,6 +163,8 @@ MARKS_AROUND = [
     ('"Heroes" by Bowie', '"Heroes" by Bowie'),
     ("Paris...", "Paris"),
     ("Paris..", "Paris"),
+    ("Paris.[1] It is big.", "Paris"),
+    ("Paris[2][13].", "Paris"),
     ("Help!", "Help!"),
     ("", ""),
     (".", ""),

@@ -59,8 +59,9 @@ def test_a_text_that_is_only_a_next_question_is_kept() -> None:
     assert extract_strict("Question: Who?") == "Question: Who?"
 
 
-PIECES = 'Paris|No|is|D.C.|X.|I.|1984|.|...|!|?|,|;|-|**|\n| |"|東京|。|！|दिल्ली|।|\x85|\u2028'
-WORDS = st.sampled_from([*PIECES.split("|"), "Question:", ANSWER_MARK])
+ASCII = 'Paris|No|is|D.C.|X.|I.|1984|.|...|!|?|,|;|-|**|[1]|\n| |"'
+OTHERS = "東京|。|！|दिल्ली|।|a\u0301|\u3000|\u200b|\x85|\u2028"
+WORDS = st.sampled_from([*f"{ASCII}|{OTHERS}".split("|"), "Question:", ANSWER_MARK])
 
 
 @settings(max_examples=200, deadline=None)
