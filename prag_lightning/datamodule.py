@@ -398,6 +398,4 @@ class DocumentDataModule(LightningDataModule):
         # Every process has its own steps and questions already. Among several, Lightning would put
         # a sampler that shuffles and divides in the place of any other than this one.
         sampler = DistributedSampler(dataset, num_replicas=1, rank=0, shuffle=False)
-        return DataLoader(
-            dataset, batch_size=None, sampler=sampler, num_workers=self.num_workers
-        )
+        return DataLoader(dataset, batch_size=None, sampler=sampler, num_workers=self.num_workers)

@@ -89,7 +89,7 @@ def store_import(
     from prag_lightning.adapters.store.opening import open_store
     from prag_lightning.adapters.store.published import find_adapters, import_adapters
     from prag_lightning.cli.counting import counted
-    from prag_lightning.documents.formats.entries import document_of
+    from prag_lightning.documents.entries import document_of
 
     adapters = find_adapters(published_dir, data_file, lambda text: document_of("", text).id)
     recipe = _published_recipe(published_dir, adapters[0], base)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from prag_lightning.documents.formats.entries import Entry
+from prag_lightning.documents.entries import Entry
 from prag_lightning.documents.output_folder import OutputFolder
 from prag_lightning.documents.rankings import RetrievedDocument, write_run
 from prag_lightning.documents.records import (

@@ -4,7 +4,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
-from prag_lightning.documents.formats.entries import Entry
+from prag_lightning.documents.entries import Entry
 
 
 def take_slice(

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from prag_lightning.documents.convert import write_entries
+from prag_lightning.documents.entries import Entry
 from prag_lightning.documents.formats import FORMATS
-from prag_lightning.documents.formats.entries import Entry
 from prag_lightning.documents.records import Augmentation, Document, Question, read_records
 from prag_lightning.retrieval.run_file import RunFileRetriever
 from tests.documents.sources import SAMPLES, SOURCES, prag_data

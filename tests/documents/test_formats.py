@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from prag_lightning.documents.entries import Entry, document_of
 from prag_lightning.documents.formats import FORMATS
-from prag_lightning.documents.formats.entries import Entry, document_of
 from prag_lightning.documents.records import Document, Question
 
 SAMPLES = Path(__file__).parent / "samples"

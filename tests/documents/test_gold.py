@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from prag_lightning.documents.convert import write_entries
-from prag_lightning.documents.formats.entries import Entry, document_of
+from prag_lightning.documents.entries import Entry, document_of
 from prag_lightning.documents.records import Document, Question, read_records
 from prag_lightning.retrieval.run_file import RunFileRetriever
 from tests.documents.sources import prag_data

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from prag_lightning.documents.formats.entries import Entry
+from prag_lightning.documents.entries import Entry
 from prag_lightning.documents.records import Document, Question
 from prag_lightning.documents.slices import take_slice
 

@@ -1,9 +1,9 @@
 """Readers of other people's data sets, by the name of their format."""
 
+from prag_lightning.documents.entries import Entry, Reader
 from prag_lightning.documents.formats.beir import read_beir
 from prag_lightning.documents.formats.complexwebquestions import read_complexwebquestions
 from prag_lightning.documents.formats.dpr import read_dpr
-from prag_lightning.documents.formats.entries import Entry, Reader
 from prag_lightning.documents.formats.flashrag import read_flashrag
 from prag_lightning.documents.formats.json_lines import JsonLines
 from prag_lightning.documents.formats.multihop import read_2wikimultihopqa, read_hotpotqa

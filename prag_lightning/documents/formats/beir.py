@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from prag_lightning.documents.formats.entries import (
+from prag_lightning.documents.entries import (
     Entry,
     ForeignDocument,
     ForeignRecord,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from prag_lightning.documents.formats.entries import Entry, ForeignRecord, NonEmpty
+from prag_lightning.documents.entries import Entry, ForeignRecord, NonEmpty
 from prag_lightning.documents.formats.sources import read_rows
 from prag_lightning.documents.records import Question, distinct
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from prag_lightning.documents.formats.entries import Entry, ForeignDocument
+from prag_lightning.documents.entries import Entry, ForeignDocument
 from prag_lightning.documents.passages import PASSAGE_WORDS, split_document
 from prag_lightning.documents.records import read_records
 

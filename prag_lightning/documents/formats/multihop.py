@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AliasChoices, Field
 
-from prag_lightning.documents.formats.entries import (
+from prag_lightning.documents.entries import (
     Entry,
     ForeignRecord,
     NonEmpty,

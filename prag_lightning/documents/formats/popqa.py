@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import BeforeValidator
 from pydantic_core import from_json
 
-from prag_lightning.documents.formats.entries import Entry, ForeignRecord, NonEmpty, existing
+from prag_lightning.documents.entries import Entry, ForeignRecord, NonEmpty, existing
 from prag_lightning.documents.formats.sources import read_table
 from prag_lightning.documents.records import Question, distinct
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import ConfigDict, ValidationError
 
-from prag_lightning.documents.formats.entries import (
+from prag_lightning.documents.entries import (
     Entry,
     ForeignRecord,
     NonEmpty,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from prag_lightning.documents.formats.entries import ForeignRecord, existing
+from prag_lightning.documents.entries import ForeignRecord, existing
 from prag_lightning.documents.records import first_problem
 
 RecordT = TypeVar("RecordT", bound=ForeignRecord)

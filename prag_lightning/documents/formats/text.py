@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from prag_lightning.documents.formats.entries import Entry, existing
+from prag_lightning.documents.entries import Entry, existing
 from prag_lightning.documents.formats.file_texts import KINDS, missing_libraries, read_file_text
 from prag_lightning.documents.passages import PASSAGE_WORDS, split_document
 from prag_lightning.documents.records import Document, compose
