@@ -397,5 +397,7 @@ class DocumentDataModule(LightningDataModule):
     def _loader(self, dataset: EncodingSteps | QuestionBatches) -> DataLoader:  # type: ignore[type-arg]
         # Every process has its own steps and questions already. Among several, Lightning would put
         # a sampler that shuffles and divides in the place of any other than this one.
-        sampler = DistributedSampler(dataset, num_replicas=1, rank=0, shuffle=False)
+        sampler: DistributedSampler[Any] = DistributedSampler(
+            dataset, num_replicas=1, rank=0, shuffle=False
+        )
         return DataLoader(dataset, batch_size=None, sampler=sampler, num_workers=self.num_workers)
