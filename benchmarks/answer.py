@@ -29,7 +29,7 @@ from prag_lightning.adapters.peft_format import (
 from prag_lightning.adapters.store.opening import open_store
 from prag_lightning.adapters.store.recipe import Recipe
 from prag_lightning.answering.batches import QuestionBatch
-from prag_lightning.answering.generate import generate
+from prag_lightning.answering.generate import answer_questions
 from prag_lightning.answering.questions import QuestionBatches
 from prag_lightning.documents.rankings import RetrievedDocument
 from prag_lightning.documents.records import Document, Question
@@ -94,10 +94,8 @@ class AnsweringBenchmark:
             for batch in batches:
                 ids = sorted({f.document_id for row in batch.adapters for f in row})
                 rows = store.get_many(ids).to(self.device)
-                for slot, row in enumerate(rows):
-                    self.bank.load(slot, row)
                 slots = [[ids.index(f.document_id) for f in row] for row in batch.adapters]
-                route = Route(torch.tensor(slots).to(self.device))
+                route = Route(torch.tensor(slots).to(self.device), adapters=rows)
                 with torch.no_grad(), self.bank.routed(route):
                     answers = self._generate(batch.to(self.device))
                 texts.update(zip((q.id for q in batch.questions), answers, strict=True))
@@ -110,7 +108,7 @@ class AnsweringBenchmark:
         return dict(zip((q.id for q in batch.questions), answers, strict=True))
 
     def _generate(self, batch: QuestionBatch) -> list[str]:
-        return generate(self.base, self.encoder.tokenizer, batch, NUM_NEW_TOKENS)
+        return answer_questions(self.base, self.encoder.tokenizer, batch, NUM_NEW_TOKENS).texts
 
     def _batches(self, batch_size: int) -> list[QuestionBatch]:
         batches = QuestionBatches(

@@ -146,7 +146,7 @@ def training_prompts(documents_dir: Path, tokenizer_dir: Path) -> list[Prompts]:
     data.setup("fit")
     return [
         [data.encoder.encode_training(p.question, p.passages, p.answer)[0] for p in task.prompts]
-        for task in data.tasks
+        for task in data.plan.tasks
     ]
 
 

@@ -18,7 +18,6 @@ from prag_lightning.adapters.store.durable import StoreFullError, free_bytes
 from prag_lightning.adapters.store.export import export_adapter
 from prag_lightning.adapters.store.opening import AdapterStore, forecast_bytes, open_store
 from prag_lightning.adapters.store.recipe import StoreDtype, StoreLayout
-from prag_lightning.callbacks.slot_finder import duration, forecast_seconds
 from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.encoding.warm_up import WARM_START_ID
 from prag_lightning.module import ParametricRAG
@@ -32,7 +31,11 @@ _NUM_NAMED = 5
 class AdapterWriter(Callback):
     """Saves every document's adapter once it is trained, and leaves out those that are saved.
 
+    A document whose text or augmentation has changed since is encoded anew.
+
     Args:
+        store: Folder of the adapters; by default that of the module, ``adapters`` under the
+            Trainer's root folder.
         layout: Many documents in few files, or a folder for each as PEFT and vLLM read it.
         dtype: Of the stored numbers.
         check_free_space: Refuse to begin where the disk has no room for all adapters.
@@ -40,10 +43,12 @@ class AdapterWriter(Callback):
 
     def __init__(
         self,
+        store: str | None = None,
         layout: StoreLayout = "packed",
         dtype: StoreDtype = "float32",
         check_free_space: bool = True,
     ) -> None:
+        self.folder = store
         self.layout = layout
         self.dtype = dtype
         self.check_free_space = check_free_space
@@ -55,17 +60,25 @@ class AdapterWriter(Callback):
         self._cut: set[str] = set()
         self._too_long: set[str] = set()
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Hand the module its store."""
+        if self.folder is not None:
+            cast(ParametricRAG, pl_module).use_store(self.folder)
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the store, tell the data module what it holds, and see whether the rest fits.
+        """Open the store, leave out what it holds, and see whether the rest fits.
 
         Raises:
             StoreFullError: If it does not.
         """
         module = cast(ParametricRAG, pl_module)
-        data = cast(DocumentDataModule, cast(Any, trainer).datamodule)
+        data = _data_module(trainer)
+        if module.abilities.max_tokens is not None:
+            data.limit_tokens(module.abilities.max_tokens)
+        training = {**module.training_settings(), **data.training_settings()}
         store = open_store(
             module.store_dir,
-            module.recipe(data),
+            module.recipe(data.training_encoder, training),
             layout=self.layout,
             dtype=self.dtype,
             mode="write",
@@ -73,22 +86,22 @@ class AdapterWriter(Callback):
         )
         self._store, self._data = store, data
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="adapter-writer")
-        self._refuse_other_texts(store)
-        self.failures = dict(data.rejected)
-        data.finished = store
-        num_done = sum(task.document_id in store for task in data.tasks)
+        plan = data.plan
+        self._tasks = {task.document_id: task for task in plan.tasks}
+        self.failures = dict(plan.rejected)
+        digests = {name: store.text_digest(name) for name in self._tasks}
+        stored = {name: digest for name, digest in digests.items() if digest is not None}
+        current = {
+            name for name, digest in stored.items() if self._tasks[name].is_what_was_stored(digest)
+        }
+        data.leave_out(current)
         self._name = f"process {trainer.global_rank}: " if trainer.world_size > 1 else ""
-        print(f"{self._name}{len(data.tasks)} documents, {num_done} of them encoded before")
-        for kind, count in (+data.num_short).items():
+        print(f"{self._name}{len(plan.tasks)} documents, {len(current)} of them encoded before")
+        if num_changed := len(stored) - len(current):
+            print(f"{self._name}{num_changed} of them have changed, and are encoded anew")
+        for kind, count in (+plan.num_short).items():
             print(f"{self._name}{count} of them have fewer {kind} than asked for; all are taken")
-        self._require_room(store, len(data.tasks) - num_done, trainer.world_size)
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say how long it will take."""
-        loader: Any = trainer.train_dataloader
-        seconds = forecast_seconds(cast(ParametricRAG, pl_module), loader.dataset)
-        if seconds is not None:
-            print(f"{self._name}time to come: about {duration(seconds)}")
+        self._require_room(store, len(plan.tasks) - len(current), trainer.world_size)
 
     def on_train_batch_end(
         self,
@@ -102,24 +115,28 @@ class AdapterWriter(Callback):
         self._cut |= batch.cut_documents
         self._too_long |= batch.documents_beyond(cast(ParametricRAG, pl_module).num_positions)
         if batch.ends:
-            slots = cast(ParametricRAG, pl_module).slots
-            copies = [_begin_copy(tensor) for tensor in slots.finished(list(batch.ends))]
-            too_large = {name for slot, name in batch.ends.items() if slot in slots.too_large}
+            module = cast(ParametricRAG, pl_module)
+            copies = [_begin_copy(tensor) for tensor in module.take_finished(list(batch.ends))]
+            too_large = {
+                name for slot, name in batch.ends.items() if slot in module.slots.too_large
+            }
             ids = list(batch.ends.values())
             self._pending.append(self._writer.submit(self._save, ids, too_large, *copies))
         while self._pending and (self._pending[0].done() or len(self._pending) > _MAX_PENDING):
             # Raises here what went wrong there.
             self._pending.popleft().result()
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Wait until all adapters are on the disk."""
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Wait until all adapters are on the disk, for questions are answered from there."""
         self._wait()
+
+    on_train_end = on_validation_start
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count the adapters, and say which are missing."""
         assert self._store is not None
         self._finish()
-        ids = [*(task.document_id for task in self._data.tasks), *self._data.rejected]
+        ids = [*self._tasks, *self._data.plan.rejected]
         missing = [document_id for document_id in ids if document_id not in self._store]
         if WARM_START_ID in self._store and self._data.warm_up is not None:
             self._write_warm_start(Path(trainer.default_root_dir) / WARM_START_ID)
@@ -166,7 +183,7 @@ class AdapterWriter(Callback):
             self.failures[document_id] = why
         if whole:
             ids = [document_ids[place] for place in whole]
-            digests = [self._data.training_digest(document_id) for document_id in ids]
+            digests = [self._tasks[document_id].digest for document_id in ids]
             self._store.put_many(ids, rows[whole], digests)
 
     def _finish(self) -> None:
@@ -223,15 +240,15 @@ class AdapterWriter(Callback):
                 str(folder),
             )
 
-    def _refuse_other_texts(self, store: AdapterStore) -> None:
-        for task in self._data.tasks:
-            stored = store.text_digest(task.document_id)
-            if stored is not None and stored != task.digest:
-                raise ValueError(
-                    f"document '{task.document_id}' has another text or another augmentation than "
-                    "its adapter in the store was made from; give it another id, or use another "
-                    "store"
-                )
+
+def _data_module(trainer: Trainer) -> DocumentDataModule:
+    data = cast(Any, trainer).datamodule
+    if not isinstance(data, DocumentDataModule):
+        raise ValueError(
+            "AdapterWriter needs a DocumentDataModule, which knows what the adapters are made of; "
+            "give trainer.fit one, not a DataLoader"
+        )
+    return data
 
 
 def _first_of(document_ids: Iterable[str]) -> str:

@@ -35,10 +35,12 @@ class _Step(NamedTuple):
 
 
 class EncodingLog(Callback):
-    """Writes ``losses.jsonl`` and ``fit.jsonl`` in the run's root folder, and metrics to loggers.
+    """Writes ``losses.jsonl`` and ``fit.jsonl`` in the run's root folder, and logs what they say.
 
-    Both files grow with every run in that folder. Losses stay on the device until so many steps
-    are done as the Trainer's ``log_every_n_steps`` says: a GPU never waits for one number.
+    Any Lightning logger gets ``loss``, ``loss_first``, ``loss_last``, ``documents``,
+    ``documents_per_second``, ``tokens_per_second``, ``padding`` and ``memory_mib``. Both files
+    grow with every run in that folder. Losses stay on the device until so many steps are done as
+    the Trainer's ``log_every_n_steps`` says: a GPU never waits for one number.
     """
 
     def __init__(self) -> None:
@@ -73,7 +75,13 @@ class EncodingLog(Callback):
         self._tokens = used + batch.num_tokens, places + batch.num_places
         every = cast(Any, trainer).log_every_n_steps
         if every and self._num_steps % every == 0:
-            self._pass_on(trainer, pl_module.device)
+            metrics = self._pass_on(trainer, pl_module.device)
+            pl_module.log_dict(metrics, on_step=True, on_epoch=False)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log what the last steps gave."""
+        if self._waiting:
+            pl_module.log_dict(self._pass_on(trainer, pl_module.device))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write what the run took."""
@@ -111,10 +119,10 @@ class EncodingLog(Callback):
         append_records(Path(trainer.default_root_dir) / SUMMARY_FILE, [summary])
         self._num_steps = 0
 
-    def _pass_on(self, trainer: Trainer, device: torch.device) -> None:
-        """Write the losses of documents that are done, and give the loggers their metrics."""
+    def _pass_on(self, trainer: Trainer, device: torch.device) -> dict[str, float]:
+        """Write the losses of documents that are done, and return what is to be logged."""
         if not self._waiting:
-            return
+            return {}
         losses = [_rounded(x) for x in torch.cat([s.losses for s in self._waiting]).tolist()]
         unread, done = iter(losses), list[DocumentLosses]()
         for step in self._waiting:
@@ -127,9 +135,7 @@ class EncodingLog(Callback):
         self._waiting.clear()
         self._num_documents += len(done)
         append_records(Path(trainer.default_root_dir) / LOSSES_FILE, done)
-        metrics = self._metrics(losses, done, device)
-        for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=self._num_steps)
+        return self._metrics(losses, done, device)
 
     def _metrics(
         self, losses: Sequence[float | None], done: Sequence[DocumentLosses], device: torch.device

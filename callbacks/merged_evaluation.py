@@ -1,28 +1,33 @@
 """Around a batch of questions: their documents' adapters in, the answers' scores out."""
 
-import json
 import time
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from lightning import Callback, LightningModule, Trainer
-from pydantic import PositiveFloat
 from rich.console import Console
 
-from prag_lightning.adapters.merge import MergeRule
-from prag_lightning.adapters.store.opening import AdapterStore, open_store
+from prag_lightning.adapters.merge import make_merge_rule
+from prag_lightning.adapters.store.lock import current_run_id
+from prag_lightning.adapters.store.opening import AdapterStore
 from prag_lightning.answering.answers import Answer, answers_with_evidence
 from prag_lightning.answering.batches import QuestionBatch
-from prag_lightning.answering.extraction import Scoring
+from prag_lightning.answering.extraction import ANSWER_MARK
 from prag_lightning.answering.generate import Answers
-from prag_lightning.answering.merging import AdapterMerger
+from prag_lightning.answering.merging import AdapterMerger, Merge
 from prag_lightning.answering.questions import METHODS
+from prag_lightning.answering.scoring import make_scoring
 from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.documents.records import read_records, write_records
 from prag_lightning.encoding.per_document import PATIENCE, PerDocumentStrategy, wait_for_file
-from prag_lightning.evaluation.scores import Prediction, score_answer, score_table, summarize
+from prag_lightning.evaluation.results import write_answers, write_results
+from prag_lightning.evaluation.scores import (
+    EvaluationScores,
+    Prediction,
+    score_answer,
+    score_table,
+)
 from prag_lightning.module import ParametricRAG
 
 AnswerT = TypeVar("AnswerT", bound=Answer)
@@ -31,32 +36,103 @@ AnswerT = TypeVar("AnswerT", bound=Answer)
 class MergedEvaluation(Callback):
     """Answers every question with the merged adapters of its documents, and scores the answers.
 
-    Writes ``predictions.jsonl`` and ``scores.json`` under the run's root folder; ``predict``, whose
-    questions have no answers to compare with, writes ``answers.jsonl``.
+    ``test`` writes ``predictions.jsonl`` and ``scores.json`` under the Trainer's root folder and
+    logs ``METHOD/em``, ``METHOD/f1``, ``METHOD/precision``, ``METHOD/recall`` and ``METHOD/nll``,
+    also for each type of questions, ``METHOD/TYPE/em``; ``trainer.test`` returns them.
+    ``validate`` logs the same below ``val/``, for questions whose documents are encoded so far.
+    ``predict``, whose questions have no answers to compare with, writes ``answers.jsonl``.
 
     Args:
-        merge: How adapters are weighted.
-        temperature: Of the merge rule ``score``, in units of the retriever's scores.
-        scoring: How answers are cut before they are compared.
-        on_missing: What to do when a retrieved document has no adapter: stop, or merge without
-            it and say how many there were.
+        merge: How adapters are weighted: ``anchored``, ``sum``, ``mean``, ``score`` or the import
+            path of a `MergeRule` of your own; with settings as ``{"score": {"temperature": 2}}``.
+            From Python also a `MergeRule`.
+        scoring: How answers are cut out of what the model says, and compared with the accepted
+            ones: ``strict``, ``published`` or the import path of a `Scoring` of your own.
+        on_missing: What to do when a document has no adapter: stop, or merge without it and say
+            how many there were.
     """
 
     def __init__(
         self,
-        merge: MergeRule = "anchored",
-        temperature: PositiveFloat = 1.0,
-        scoring: Scoring = "strict",
+        merge: dict[str, Any] | str = "anchored",
+        scoring: dict[str, Any] | str = "strict",
         on_missing: Literal["error", "skip"] = "error",
     ) -> None:
-        self.merge: MergeRule = merge
-        self.temperature = temperature
-        self.scoring: Scoring = scoring
+        self.merge = make_merge_rule(merge)
+        self.scoring = make_scoring(scoring)
         self.on_missing = on_missing
+        self._store: AdapterStore | None = None
+
+    # ---------------------------------------------------------------- begin and end
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the store, if a method needs adapters."""
-        self._begin(trainer, pl_module, "predictions")
+        self._begin(trainer, cast(ParametricRAG, pl_module))
+
+    on_predict_start = on_validation_start = on_test_start
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write predictions and scores, and print the scores."""
+        self._close()
+        if not trainer.is_global_zero:
+            return
+        loaders = cast(Any, trainer).test_dataloaders
+        is_partial = sum(trainer.num_test_batches) < sum(len(loader) for loader in loaders)
+        scores = self._scores.compute()
+        predictions = cast(list[Prediction], self._records)
+        where = write_results(self._root, predictions, scores, is_partial)
+        console = Console()
+        console.print(score_table(scores))
+        self._print_missing(console)
+        console.print(f"predictions and scores are in {where}")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Close the store."""
+        self._close()
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the answers."""
+        self._close()
+        self._gather(trainer, Answer)
+        if trainer.is_global_zero:
+            where = write_answers(self._root, self._records)
+            console = Console()
+            self._print_missing(console)
+            console.print(f"{len(self._records)} answers are in {where}")
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Close the store."""
+        self._close()
+
+    def _begin(self, trainer: Trainer, module: ParametricRAG) -> None:
+        self._root = Path(trainer.default_root_dir)
+        stages = {"test": trainer.testing, "predict": trainer.predicting}
+        self._stage = next((name for name, here in stages.items() if here), "validate")
+        self._data = cast(DocumentDataModule, cast(Any, trainer).datamodule)
+        asked = self._data.question_set(self._stage)
+        if asked.needs_adapters:
+            self._store = module.open_store(self._data.training_encoder)
+        start = module.warm_start_row().to(module.device)
+        self._merger = AdapterMerger(
+            module.bank.layout, self._store, start, self.merge, asked.documents
+        )
+        if module.decoding == "greedy" and module.steering_settings:
+            settings = ", ".join(f"{name} {v}" for name, v in module.steering_settings.items())
+            print(f"greedy answers, without the base's own {settings}; see --model.decoding")
+        self._records: list[Answer] = []
+        self._scores = EvaluationScores()
+        self._num_missing: Counter[str] = Counter()
+        self._start = time.monotonic()
+        self._part(trainer.global_rank).unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    # ---------------------------------------------------------------- batch by batch
 
     def on_test_batch_start(
         self,
@@ -66,8 +142,14 @@ class MergedEvaluation(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Load the batch's adapters, and route every row to its own."""
-        self._route(cast(ParametricRAG, pl_module), batch)
+        """Read the batch's adapters, and route every row to its own."""
+        self._batch_start = time.monotonic()
+        self._merges = [self._merger.choose(documents) for documents in batch.adapters]
+        self._note_missing(batch, self._merges)
+        route = self._merger.route(self._merges, noise=batch.method == "random")
+        cast(ParametricRAG, pl_module).use_route(route)
+
+    on_predict_batch_start = on_validation_batch_start = on_test_batch_start
 
     def on_test_batch_end(
         self,
@@ -78,46 +160,35 @@ class MergedEvaluation(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Take the adapters out again, and score the answers."""
-        self._routed.__exit__(None, None, None)
-        texts, nll = cast(Answers, outputs).texts, cast(Answers, outputs).nll.tolist()
-        elapsed = time.monotonic() - self._batch_start
-        seconds = elapsed / len(batch.questions) / trainer.world_size
-        answers = self._answers(batch, texts)
-        beyond = self._data.beyond_limit
-        for answer, question, value in zip(answers, batch.questions, nll, strict=True):
-            counts = question.id not in beyond
-            self._records.append(score_answer(answer, question, value, seconds, counts))
+        """Score the answers."""
+        predictions = self._score(trainer, batch, outputs)
+        self._scores.update(predictions)
+        if trainer.world_size == 1:
+            # Lightning computes each when the method's questions are through.
+            for name, metric in self._scores.metrics_of(batch.method).items():
+                pl_module.log(
+                    name,
+                    metric,
+                    on_step=False,
+                    on_epoch=True,
+                    add_dataloader_idx=False,
+                    metric_attribute=name,
+                    batch_size=len(batch.questions),
+                )
 
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write predictions and scores, and print the scores."""
-        predictions = self._gather(trainer, Prediction)
-        if not trainer.is_global_zero:
-            return
-        scores = summarize(predictions)
-        rows = [score.model_dump(exclude_none=True) for score in scores]
-        write_records(self._root / "predictions.jsonl", predictions)
-        text = json.dumps(rows, indent=1) + "\n"
-        (self._root / "scores.json").write_text(text, encoding="utf-8")
-        console = Console()
-        console.print(score_table(scores))
-        self._print_missing(console)
-        console.print(f"predictions and scores are in {self._root}")
-
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the store, if a method needs adapters."""
-        self._begin(trainer, pl_module, "answers")
-
-    def on_predict_batch_start(
+    def on_validation_batch_end(
         self,
         trainer: Trainer,
         pl_module: LightningModule,
+        outputs: Any,
         batch: Any,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Load the batch's adapters, and route every row to its own."""
-        self._route(cast(ParametricRAG, pl_module), batch)
+        """Score the answers to questions whose documents are encoded so far."""
+        encoded = [not merge.missing for merge in self._merges]
+        predictions = self._score(trainer, batch, outputs)
+        self._scores.update([p for p, yes in zip(predictions, encoded, strict=True) if yes])
 
     def on_predict_batch_end(
         self,
@@ -128,44 +199,72 @@ class MergedEvaluation(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Take the adapters out again, and keep the answers."""
-        self._routed.__exit__(None, None, None)
+        """Keep the answers."""
         self._records += self._answers(batch, outputs)
 
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the answers."""
-        answers = self._gather(trainer, Answer)
-        if not trainer.is_global_zero:
-            return
-        count = write_records(self._root / "answers.jsonl", answers)
-        console = Console()
-        self._print_missing(console)
-        console.print(f"{count} answers are in {self._root / 'answers.jsonl'}")
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Where several processes answered, log the scores over the questions of all."""
+        if trainer.world_size > 1:
+            self._gather(trainer, Prediction)
+            self._scores = EvaluationScores()
+            self._scores.update(cast(list[Prediction], self._records))
+            pl_module.log_dict(self._scores.means())
 
-    def _answers(self, batch: QuestionBatch, texts: Sequence[str]) -> list[Answer]:
-        return answers_with_evidence(
-            batch, self._merges, texts, self.scoring, self._data.encoder.template.reasons
-        )
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the scores so far."""
+        means = self._scores.means()
+        pl_module.log_dict({f"val/{name}": mean for name, mean in means.items()}, sync_dist=False)
+
+    def _answers(self, batch: QuestionBatch, outputs: Any) -> list[Answer]:
+        template = self._data.encoder.template
+        texts = cast(Answers, outputs).texts
+        mark = ANSWER_MARK if template.reasons else None
+        return answers_with_evidence(batch, self._merges, texts, self.scoring, mark)
+
+    def _score(self, trainer: Trainer, batch: QuestionBatch, outputs: Any) -> list[Prediction]:
+        nll = cast(Answers, outputs).nll.tolist()
+        elapsed = time.monotonic() - self._batch_start
+        seconds = elapsed / len(batch.questions) / trainer.world_size
+        rows = zip(self._answers(batch, outputs), batch.questions, nll, batch.counted, strict=True)
+        predictions = [
+            score_answer(answer, question, value, seconds, counts, self.scoring)
+            for answer, question, value, counts in rows
+        ]
+        self._records += predictions
+        return predictions
+
+    def _note_missing(self, batch: QuestionBatch, merges: list[Merge]) -> None:
+        missing = [found for merge in merges for found in merge.missing]
+        if missing and self.on_missing == "error" and self._stage != "validate":
+            raise ValueError(
+                f"document '{missing[0].document_id}' was retrieved but has no adapter of its text "
+                "as it is now; encode it with `prag fit`, or leave such documents out with "
+                "--evaluation.on_missing skip"
+            )
+        self._num_missing[batch.method] += len(missing)
 
     def _print_missing(self, console: Console) -> None:
         for method, count in (+self._num_missing).items():
             console.print(f"{method}: {count} retrieved documents had no adapter and were left out")
 
+    # ---------------------------------------------------------------- several processes
+
     def _part(self, rank: int) -> Path:
         """Where a process leaves its records for the first one."""
-        return self._root / f"{self._name}.{rank}.jsonl"
+        run = "".join(c if c.isalnum() else "-" for c in current_run_id())
+        return self._root / f".{self._stage}.{run}.{rank}.jsonl"
 
-    def _gather(self, trainer: Trainer, record_type: type[AnswerT]) -> list[AnswerT]:
-        """Return the records of all processes; they meet in files, for nothing else joins them.
+    def _gather(self, trainer: Trainer, record_type: type[AnswerT]) -> None:
+        """Bring the records of all processes to the first, by files: nothing else joins them.
 
         Raises:
             LostProcessError: If another process ended before it wrote its own.
         """
         if trainer.world_size == 1:
-            return cast(list[AnswerT], self._records)
+            return
         write_records(self._part(trainer.global_rank), self._records)
         if not trainer.is_global_zero:
-            return []
+            return
         files = [self._part(rank) for rank in range(trainer.world_size)]
         check = cast(PerDocumentStrategy, trainer.strategy).check_processes
         patience = max(PATIENCE, time.monotonic() - self._start)
@@ -175,33 +274,4 @@ class MergedEvaluation(Callback):
         for file in files:
             file.unlink()
         order = [str(name) for name in METHODS]
-        return sorted(records, key=lambda record: order.index(record.method))
-
-    def _begin(self, trainer: Trainer, pl_module: LightningModule, name: str) -> None:
-        self._root, self._name = Path(trainer.default_root_dir), name
-        # A part that an earlier run left behind must not be taken for this run's.
-        self._part(trainer.global_rank).unlink(missing_ok=True)
-        self._records: list[Answer] = []
-        module = cast(ParametricRAG, pl_module)
-        self._data = data = cast(DocumentDataModule, cast(Any, trainer).datamodule)
-        store: AdapterStore | None = None
-        if data.needs_adapters:
-            store = open_store(module.store_dir, module.recipe(data), mode="read")
-        start = module.warm_start_row().to(module.device)
-        self._merger = AdapterMerger(module.bank, store, start, self.merge, self.temperature)
-        self._start = time.monotonic()
-        self._num_missing: Counter[str] = Counter()
-
-    def _route(self, module: ParametricRAG, batch: QuestionBatch) -> None:
-        self._batch_start = time.monotonic()
-        self._merges = [self._merger.choose(documents) for documents in batch.adapters]
-        missing = [found for merge in self._merges for found in merge.missing]
-        if missing and self.on_missing == "error":
-            raise ValueError(
-                f"document '{missing[0].document_id}' was retrieved but has no adapter; encode it "
-                "with `prag fit`, or leave such documents out with --evaluation.on_missing skip"
-            )
-        self._num_missing[batch.method] += len(missing)
-        route = self._merger.load(self._merges, noise=batch.method == "random")
-        self._routed = module.bank.routed(route)
-        self._routed.__enter__()
+        self._records = sorted(records, key=lambda record: order.index(record.method))

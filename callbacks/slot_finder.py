@@ -2,15 +2,15 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
+from lightning import Callback, LightningModule, Trainer
 
+from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.encoding.batches import EncodingBatch
 from prag_lightning.encoding.plan import EncodingSteps
-
-if TYPE_CHECKING:
-    from prag_lightning.module import ParametricRAG
+from prag_lightning.module import ParametricRAG
 
 _MOST_SLOTS = 64
 _NUM_STEPS = 4
@@ -29,30 +29,57 @@ class Trial(NamedTuple):
     tokens_per_second: float
 
 
-def choose_num_slots(module: "ParametricRAG", make_steps: Callable[[int], EncodingSteps]) -> None:
-    """Give the module's bank the fastest of 1, 2, 4, ... slots, and say which that is.
+class SlotFinder(Callback):
+    """Finds how many documents should train at once, and says how long encoding will take.
 
-    Args:
-        module: A module whose base is on its device; its bank is empty afterwards.
-        make_steps: Returns the encoding for a number of slots.
+    At the start of ``fit`` it tries 1, 2, 4, ... slots where the module's ``num_slots`` is
+    ``auto``, and gives module and data module the fastest number; any other number it hands to the
+    data module. List it behind `AdapterWriter`, which knows what is encoded already.
     """
-    trials: list[Trial] = []
-    num_slots = 1
-    while num_slots <= min(_MOST_SLOTS, len(make_steps(1).tasks)):
-        try:
-            speed = _tokens_per_second(module, make_steps(num_slots), num_slots)
-        except torch.OutOfMemoryError:
-            break
-        trials.append(Trial(num_slots, speed))
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Choose the number of slots."""
+        module = cast(ParametricRAG, pl_module)
+        data = cast(DocumentDataModule, cast(Any, trainer).datamodule)
+        if module.num_slots == "auto":
+            num_slots = self._fastest(trainer, module, data.encoding_steps)
+        else:
+            num_slots = module.num_slots
+        module.set_num_slots(num_slots)
+        data.set_num_slots(num_slots)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say how long it will take."""
+        loader: Any = trainer.train_dataloader
+        seconds = forecast_seconds(trainer, cast(ParametricRAG, pl_module), loader.dataset)
+        if seconds is not None:
+            print(f"time to come: about {duration(seconds)}")
+
+    def _fastest(
+        self,
+        trainer: Trainer,
+        module: ParametricRAG,
+        make_steps: Callable[[int], EncodingSteps],
+    ) -> int:
+        """Return the fastest of 1, 2, 4, ... slots, and say which that is."""
+        trials: list[Trial] = []
+        num_slots = 1
+        while num_slots <= min(_MOST_SLOTS, len(make_steps(1).tasks)):
+            try:
+                speed = _tokens_per_second(trainer, module, make_steps(num_slots), num_slots)
+            except torch.OutOfMemoryError:
+                break
+            trials.append(Trial(num_slots, speed))
+            if num_slots >= _best(trials).num_slots * _PATIENCE:
+                break
+            num_slots *= 2
         best = _best(trials)
-        if num_slots >= best.num_slots * _PATIENCE:
-            break
-        num_slots *= 2
-    best = _best(trials)
-    module.set_num_slots(best.num_slots)
-    if trials:
-        speeds = ", ".join(f"{trial.num_slots}: {trial.tokens_per_second:,.0f}" for trial in trials)
-        print(f"num_slots {best.num_slots}, the fastest in tokens a second ({speeds})")
+        if trials:
+            speeds = ", ".join(
+                f"{trial.num_slots}: {trial.tokens_per_second:,.0f}" for trial in trials
+            )
+            print(f"num_slots {best.num_slots}, the fastest in tokens a second ({speeds})")
+        return best.num_slots
 
 
 def _best(trials: list[Trial]) -> Trial:
@@ -62,10 +89,11 @@ def _best(trials: list[Trial]) -> Trial:
     return next(near, Trial(1, 0.0))
 
 
-def forecast_seconds(module: "ParametricRAG", steps: EncodingSteps) -> float | None:
+def forecast_seconds(trainer: Trainer, module: ParametricRAG, steps: EncodingSteps) -> float | None:
     """Return how long an encoding will take, by a trial of steps from all over it.
 
     Args:
+        trainer: The Trainer that will run it.
         module: The bank and the optimizer that it begins with; both are empty afterwards.
         steps: The encoding.
 
@@ -78,7 +106,7 @@ def forecast_seconds(module: "ParametricRAG", steps: EncodingSteps) -> float | N
     places = [num_steps * (2 * i + 1) // (2 * _NUM_STEPS) for i in range(_NUM_STEPS)]
     num_slots = module.bank.num_slots
     batches = [steps[place] for place in places]
-    seconds = _seconds(module, batches, num_slots)
+    seconds = _seconds(trainer, module, batches, num_slots)
     module.set_num_slots(num_slots)
     return steps.estimate_num_tokens() * sum(seconds) / sum(batch.num_tokens for batch in batches)
 
@@ -95,27 +123,29 @@ def duration(seconds: float) -> str:
     return f"{seconds / 86400:.0f} days"
 
 
-def _tokens_per_second(module: "ParametricRAG", steps: EncodingSteps, num_slots: int) -> float:
+def _tokens_per_second(
+    trainer: Trainer, module: ParametricRAG, steps: EncodingSteps, num_slots: int
+) -> float:
     batches = [steps[i] for i in range(min(_NUM_STEPS, len(steps)))]
-    seconds = _seconds(module, batches, num_slots)
+    seconds = _seconds(trainer, module, batches, num_slots)
     # The machine may be busy with other things: what it can do is its fastest step.
     return max(b.num_tokens / s for b, s in zip(batches, seconds, strict=True))
 
 
 def _seconds(
-    module: "ParametricRAG", batches: Sequence[EncodingBatch], num_slots: int
+    trainer: Trainer, module: ParametricRAG, batches: Sequence[EncodingBatch], num_slots: int
 ) -> list[float]:
     """Return how long each step takes in a bank of so many slots, which stays as it then is."""
-    optimizer = module.set_num_slots(num_slots)
+    module.set_num_slots(num_slots)
     on_device = [batch.to(module.device) for batch in batches]
     seconds = []
-    with module.trainer.precision_plugin.train_step_context():
+    with trainer.precision_plugin.train_step_context():
         # The first step pays for what is allocated or compiled once.
-        module.slots.step(on_device[0], optimizer)
+        module.try_step(on_device[0])
         for batch in on_device:
             _wait(module.device)
             start = time.perf_counter()
-            module.slots.step(batch, optimizer)
+            module.try_step(batch)
             _wait(module.device)
             seconds.append(time.perf_counter() - start)
     return seconds

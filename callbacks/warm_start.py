@@ -4,7 +4,6 @@ from typing import Any, cast
 
 from lightning import Callback, LightningModule, Trainer
 
-from prag_lightning.adapters.optimizer import StackedAdamW
 from prag_lightning.adapters.warm_start import RANDOM, WarmStartSource
 from prag_lightning.module import ParametricRAG
 
@@ -14,15 +13,15 @@ class WarmStart(Callback):
 
     Args:
         path: Folder of that adapter in PEFT's format; ``random`` is an untrained one.
-        seed: Of the untrained one.
+        seed: Seed of the untrained one.
     """
 
     def __init__(self, path: str = RANDOM, seed: int = 0) -> None:
         self.source = WarmStartSource(path, seed)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Tell the module, for the warm start is part of a recipe and of a merge."""
-        cast(ParametricRAG, pl_module).warm_start = self.source
+        """Hand it to the module, for the warm start is part of a recipe and of a merge."""
+        cast(ParametricRAG, pl_module).use_warm_start(self.source)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read the warm start."""
@@ -32,8 +31,4 @@ class WarmStart(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Put the warm start into the slots where a document begins."""
-        module = cast(ParametricRAG, pl_module)
-        optimizer = cast(StackedAdamW, trainer.optimizers[0])
-        for slot in batch.begins:
-            module.bank.load(slot, self._row)
-            optimizer.reset(slot)
+        cast(ParametricRAG, pl_module).start_documents(batch.begins, self._row)

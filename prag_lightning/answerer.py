@@ -1,62 +1,68 @@
-"""Answering questions from Python: a base model and a store of adapters, loaded once."""
+"""Answering questions from Python: a model, a store of adapters and documents, opened once."""
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 
-from prag_lightning.adapters.merge import MergeRule
-from prag_lightning.adapters.store.opening import AdapterStore, open_store
-from prag_lightning.adapters.warm_start import WarmStartSource
+from prag_lightning.adapters.merge import make_merge_rule
+from prag_lightning.adapters.store.opening import AdapterStore
 from prag_lightning.answering.answers import Answer, answers_with_evidence
-from prag_lightning.answering.extraction import Scoring
+from prag_lightning.answering.extraction import ANSWER_MARK
 from prag_lightning.answering.from_run import read_run
 from prag_lightning.answering.merging import AdapterMerger
 from prag_lightning.answering.questions import QuestionBatches
-from prag_lightning.documents.folder import read_corpus
+from prag_lightning.answering.scoring import make_scoring
+from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.documents.rankings import RetrievedDocument
-from prag_lightning.documents.records import Question
-from prag_lightning.language_model.base_model import Dtype, Quantization
-from prag_lightning.language_model.exemplars import read_exemplars
-from prag_lightning.language_model.prompts import PromptEncoder
-from prag_lightning.language_model.templates import find_template
+from prag_lightning.documents.records import Document, Question
 from prag_lightning.module import ParametricRAG
-from prag_lightning.retrieval.base import Retriever
-from prag_lightning.retrieval.default_index import build_missing_index, open_index
+from prag_lightning.retrieval.base import Retriever, retrieve_by_question
 
 # Those that need no gold documents.
 AnswerMethod = Literal["closed_book", "rag", "prag", "combine"]
 
 
+class _Request:
+    """Questions that one caller asks, and what comes of them."""
+
+    def __init__(self, questions: list[Question], method: AnswerMethod) -> None:
+        self.questions = questions
+        self.method: AnswerMethod = method
+        self.answers: list[Answer] | None = None
+        self.error: BaseException | None = None
+
+    @property
+    def is_done(self) -> bool:
+        return self.answers is not None or self.error is not None
+
+
+class _Opened(NamedTuple):
+    """What belongs together: a store, what finds documents, and the documents."""
+
+    store: AdapterStore
+    merger: AdapterMerger
+    retriever: Retriever
+    documents: Mapping[str, Document]
+
+
 class Answerer:
     """Answers questions from documents, in the prompt, in the weights, or in both.
 
-    >>> answerer = Answerer("demo", "runs/demo/adapters", "runs/demo/data")  # doctest: +SKIP
+    Any number of threads may ask at once; those that wait are answered together.
+
+    >>> answerer = Answerer.from_run("runs/demo")  # doctest: +SKIP
     >>> [answer] = answerer.answer(["Where was Ada born?"])  # doctest: +SKIP
 
     Args:
-        base: Hub name or folder of the language model; ``demo`` is the embedded one.
+        module: The model that answers.
         store: Folder of the adapters.
-        folder: Where ``documents.jsonl`` and, if it holds more, ``corpus.jsonl`` are.
-        retriever: How documents are found; by default BM25.
-        index_dir: Folder of the BM25 index, built where it is missing; by default ``index`` in
-            ``folder``.
-        merge: How adapters are weighted.
-        temperature: Of the merge rule ``score``, in units of the retriever's scores.
-        top_k: How many documents are retrieved.
-        warm_start: What the adapters started from.
-        template: Wording of the prompts: a name, a YAML file, or the fields of a template.
-        exemplars: JSON file of examples for the prompt.
-        few_shot_in_training: Whether the adapters were trained with the examples.
+        data: The documents, how they are found, and the wording of prompts.
+        merge: How adapters are weighted, as for `MergedEvaluation`.
         scoring: How an answer is cut out of what the model says.
-        dtype: Of the base model's weights.
-        quantization: Load the base in 4 or 8 bits with bitsandbytes.
-        max_new_tokens: Longest answer, in tokens.
-        max_tokens: Longest prompt; passages are cut to fit.
-        batch_size: Questions that are answered together.
-        device: Where the model is; by default a GPU, where there is one.
-        trust_remote_code: Run Python code that comes with the base model.
+        device: Where the model runs; by default a GPU, where there is one.
 
     Raises:
         FileNotFoundError: If the base, the store or the documents are not there.
@@ -65,61 +71,28 @@ class Answerer:
 
     def __init__(
         self,
-        base: str,
+        module: ParametricRAG,
         store: str | Path,
-        folder: str | Path,
+        data: DocumentDataModule,
         *,
-        retriever: Retriever | None = None,
-        index_dir: str | Path | None = None,
-        merge: MergeRule = "anchored",
-        temperature: float = 1.0,
-        top_k: int = 3,
-        warm_start: WarmStartSource = WarmStartSource(),  # noqa: B008 - frozen
-        template: str | dict[str, str] = "direct",
-        exemplars: str | None = None,
-        few_shot_in_training: bool = True,
-        scoring: Scoring = "strict",
-        dtype: Dtype = "auto",
-        quantization: Quantization | None = None,
-        max_new_tokens: int = 20,
-        max_tokens: int = 3000,
-        batch_size: int = 32,
+        merge: object = "anchored",
+        scoring: object = "strict",
         device: str | None = None,
-        trust_remote_code: bool = False,
     ) -> None:
-        self.folder = folder = Path(folder)
-        self.documents = read_corpus(folder)
-        if retriever is None:
-            index_dir = Path(index_dir or folder / "index")
-            build_missing_index(folder, index_dir)
-            retriever = open_index(folder, index_dir)
-        self.retriever = retriever
-        self.top_k = top_k
-        self.scoring: Scoring = scoring
-        self.max_tokens = max_tokens
-        self.batch_size = batch_size
-        with open_store(store, mode="read") as opened:
-            recipe = opened.recipe
-        self._module = ParametricRAG(
-            base,
-            recipe.lora,
-            num_slots=1 + top_k,
-            dtype=dtype,
-            quantization=quantization,
-            max_new_tokens=max_new_tokens,
-            trust_remote_code=trust_remote_code,
-        )
-        self._module.warm_start = warm_start
-        self._encoder = PromptEncoder(
-            self._module.tokenizer, find_template(template), read_exemplars(exemplars)
-        )
-        self._load_base(device)
-        # Trained as they were, they must be of this base, prompt and warm start.
-        trained = self._encoder.for_training(few_shot_in_training)
-        expected = self._module.recipe_of(trained, recipe.training)
-        self._open = lambda: open_store(store, expected, mode="read")
-        start = self._module.warm_start_row()
-        self._merger = AdapterMerger(self._module.bank, self._open(), start, merge, temperature)
+        self.module = module
+        self.data = data
+        self.scoring = make_scoring(scoring)
+        self._store_dir = str(store)
+        self._rule = make_merge_rule(merge)
+        module.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        module.configure_model()
+        # Quantized weights are there already.
+        module.to(module.device)
+        module.eval()
+        data.prepare_data()
+        self._lock = threading.Lock()
+        self._waiting: list[_Request] = []
+        self._opened = self._open()
 
     @classmethod
     def from_run(cls, run_dir: str | Path, **changes: Any) -> "Answerer":
@@ -127,27 +100,47 @@ class Answerer:
 
         Args:
             run_dir: Root folder of a run of ``prag fit``, and perhaps of ``prag test``.
-            changes: Arguments that are to be others.
+            changes: Settings that are to be others: arguments of `Answerer`, `DocumentDataModule`
+                or `ParametricRAG`.
 
         Raises:
-            FileNotFoundError: If nothing was run in the folder.
+            FileNotFoundError: If nothing was run in the folder by the command line.
+            ValueError: If there is no such setting.
         """
-        return cls(**{**read_run(Path(run_dir)), **changes})
+        run = read_run(Path(run_dir))
+        for name, value in changes.items():
+            parts = [part for part in (run.answerer, run.data, run.module) if name in part]
+            if not parts:
+                raise ValueError(f"a run has no setting '{name}' to change")
+            parts[0][name] = value
+        module = ParametricRAG(**run.module)
+        module.use_warm_start(run.warm_start)
+        return cls(module, run.store, DocumentDataModule(**run.data), **run.answerer)
 
     @property
     def store(self) -> AdapterStore:
         """Where the adapters are."""
-        assert self._merger.store is not None
-        return self._merger.store
+        return self._opened.store
 
-    def reopen_store(self) -> None:
-        """See the adapters that came into the store since it was opened."""
-        self.store.close()
-        self._merger.store = self._open()
+    @property
+    def documents(self) -> Mapping[str, Document]:
+        """The documents that may be found, by id."""
+        return self._opened.documents
+
+    def refresh(self) -> None:
+        """See the documents and adapters that were added, changed or deleted since."""
+        with self._lock:
+            before, self._opened = self._opened, self._open()
+            before.store.close()
+
+    def close(self) -> None:
+        """Close the store."""
+        self._opened.store.close()
 
     def retrieve(self, questions: Sequence[str]) -> list[list[RetrievedDocument]]:
         """Return the documents found for each question, best first."""
-        return self.retriever.retrieve(_numbered(questions), self.top_k)
+        with self._lock:
+            return list(self._retrieve(_numbered(questions)).values())
 
     def answer(self, questions: Sequence[str], method: AnswerMethod = "prag") -> list[Answer]:
         """Return an answer to each question, and the documents behind it.
@@ -165,34 +158,76 @@ class Answerer:
         Raises:
             ValueError: If a question is empty.
         """
-        asked = _numbered(questions)
-        found = self.retriever.retrieve(asked, self.top_k)
+        request = _Request(_numbered(questions), method)
+        self._waiting.append(request)
+        # Whoever has the lock answers for all that wait.
+        with self._lock:
+            if not request.is_done:
+                self._answer_waiting(method)
+        if request.error is not None:
+            raise request.error
+        assert request.answers is not None
+        return request.answers
+
+    def _answer_waiting(self, method: AnswerMethod) -> None:
+        together = [request for request in tuple(self._waiting) if request.method == method]
+        for request in together:
+            self._waiting.remove(request)
+        try:
+            self._answer(together, method)
+        except Exception as error:
+            if len(together) == 1:
+                together[0].error = error
+                return
+            # One question may be at fault, and must not spoil the others.
+            for request in together:
+                try:
+                    self._answer([request], method)
+                except Exception as own_error:
+                    request.error = own_error
+
+    def _answer(self, requests: Sequence[_Request], method: AnswerMethod) -> None:
+        """Answer the questions of some requests together, and give each its own answers."""
+        asked = [
+            question.model_copy(update={"id": f"{number} {question.id}"})
+            for number, request in enumerate(requests)
+            for question in request.questions
+        ]
         batches = QuestionBatches(
             method,
             asked,
-            {question.id: row for question, row in zip(asked, found, strict=True)},
-            self.documents,
+            self._retrieve(asked),
+            self._opened.documents,
             [],
-            self._encoder,
-            self.batch_size,
-            self.max_tokens,
+            self.data.encoder,
+            self.data.question_batch_size,
+            self.data.max_tokens,
         )
         answers: dict[str, Answer] = {}
+        merger = self._opened.merger
+        mark = ANSWER_MARK if self.data.encoder.template.reasons else None
         for number in range(len(batches)):
-            batch = batches[number].to(self._module.device)
-            merges = [self._merger.choose(documents) for documents in batch.adapters]
-            with torch.inference_mode(), self._module.bank.routed(self._merger.load(merges)):
-                texts = self._module.predict_step(batch, number)
-            reasons = self._encoder.template.reasons
-            for answer in answers_with_evidence(batch, merges, texts, self.scoring, reasons):
+            batch = batches[number].to(self.module.device)
+            merges = [merger.choose(documents) for documents in batch.adapters]
+            said = self.module.answer(batch, merger.route(merges))
+            for answer in answers_with_evidence(batch, merges, said.texts, self.scoring, mark):
                 answers[answer.question_id] = answer
-        return [answers[question.id] for question in asked]
+        for number, request in enumerate(requests):
+            request.answers = [
+                answers[f"{number} {question.id}"].model_copy(update={"question_id": question.id})
+                for question in request.questions
+            ]
 
-    def _load_base(self, device: str | None) -> None:
-        self._module.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._module.configure_model()
-        # Quantized weights are there already.
-        self._module.to(self._module.device)
+    def _retrieve(self, questions: Sequence[Question]) -> dict[str, list[RetrievedDocument]]:
+        return retrieve_by_question(self._opened.retriever, questions, self.data.top_k)
+
+    def _open(self) -> _Opened:
+        documents = self.data.read_corpus()
+        store = self.module.open_store(self.data.training_encoder, self._store_dir)
+        start = self.module.warm_start_row().to(self.module.device)
+        layout = self.module.bank.layout
+        merger = AdapterMerger(layout, store, start, self._rule, documents)
+        return _Opened(store, merger, self.data.open_retriever(), documents)
 
 
 def _numbered(questions: Sequence[str]) -> list[Question]:

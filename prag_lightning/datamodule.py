@@ -1,178 +1,218 @@
 """The LightningDataModule: documents as encoding steps, and questions as evaluations."""
 
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Container, Iterator, Sequence
+import shutil
+import tempfile
+import warnings
+import weakref
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 from lightning import LightningDataModule
 from pydantic import NonNegativeInt, PositiveInt
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, DistributedSampler
+from transformers import PreTrainedTokenizerBase
 
 from prag_lightning.answering.batches import QuestionBatch
-from prag_lightning.answering.questions import (
-    METHODS,
-    MethodName,
-    QuestionBatches,
-    first_of_each_type,
-    require_answers,
-)
-from prag_lightning.documents.folder import read_corpus, read_documents
-from prag_lightning.documents.rankings import RetrievedDocument
-from prag_lightning.documents.records import Document, Question, read_unique
+from prag_lightning.answering.question_set import QuestionSet
+from prag_lightning.answering.questions import METHODS, MethodName, QuestionBatches, parse_methods
+from prag_lightning.documents.folder import DOCUMENTS, read_corpus, read_documents
+from prag_lightning.documents.in_memory import write_documents
+from prag_lightning.documents.records import Augmentation, Document, Question, read_unique
+from prag_lightning.documents.stored import StoredDocuments
 from prag_lightning.encoding.batches import EncodingBatch
 from prag_lightning.encoding.limits import AugmentationLimits
 from prag_lightning.encoding.per_document import wait_for_file
-from prag_lightning.encoding.plan import EncodingSteps, EncodingTask, LossOn, plan_tasks
-from prag_lightning.encoding.warm_up import as_document, as_task, read_pairs, refuse_overlap
+from prag_lightning.encoding.plan import EncodingPlan, EncodingSteps, LossOn, plan_tasks
+from prag_lightning.encoding.warm_up import plan_warm_up
 from prag_lightning.language_model.base_model import load_tokenizer
 from prag_lightning.language_model.embedded import DEMO
 from prag_lightning.language_model.exemplars import read_exemplars
 from prag_lightning.language_model.prompts import PromptEncoder
-from prag_lightning.language_model.templates import find_template
+from prag_lightning.language_model.templates import PromptTemplate, find_template
 from prag_lightning.retrieval.base import Retriever
-from prag_lightning.retrieval.default_index import build_missing_index, find_index, open_index
+from prag_lightning.retrieval.by_name import make_retriever
+from prag_lightning.retrieval.default_index import build_missing_index, find_index
 
+# From Python these may be objects; the command line knows names and files only.
 if TYPE_CHECKING:
-    from prag_lightning.module import ParametricRAG
+    DocumentSource = str | Path | Iterable[Document]
+    AugmentationSource = str | Path | Iterable[Augmentation] | None
+    QuestionSource = str | Path | Iterable[Question] | None
+    TokenizerSource = str | PreTrainedTokenizerBase
+    TemplateSource = str | dict[str, str] | PromptTemplate
+    RetrieverSource = Retriever | Callable[[], Retriever] | str | None
+else:
+    DocumentSource = TokenizerSource = str
+    AugmentationSource = QuestionSource = str | None
+    TemplateSource = str | dict[str, str]
+    RetrieverSource = Callable[[], Retriever] | str | None
 
 
 class DocumentDataModule(LightningDataModule):
     """Documents to encode, and questions to answer from them.
 
+    The first group of arguments says what is read, the second how documents are encoded, the third
+    how questions are asked.
+
     Args:
-        folder: Where ``documents.jsonl``, ``augmentations.jsonl``, ``questions.jsonl`` and, if it
-            holds more than the documents, ``corpus.jsonl`` are; ``demo`` makes the embedded world.
-            The run lies in ``runs/NAME``, by the folder's name, unless ``trainer.default_root_dir``
-            says where.
-        base: Whose tokenizer and chat template are used; follows ``model.base``.
-        template: Wording of the prompts: ``direct``, as published, ``chain_of_thought``, or a YAML
-            file with the fields of a template.
+        folder: Folder of ``documents.jsonl``, ``augmentations.jsonl``, ``questions.jsonl`` and,
+            if it holds more than the documents, ``corpus.jsonl``; ``demo`` makes the embedded
+            world. From Python also the documents themselves, as any iterable of `Document`. The
+            command line puts the run into ``runs/NAME``, by the folder's name.
+        base: Whose tokenizer and chat template are used: hub name or folder of the language model,
+            as ``model.base``; from Python also a tokenizer.
+        augmentations: File of the augmentations; by default ``augmentations.jsonl`` in the folder.
+            From Python also an iterable of `Augmentation`.
+        augmenter: Who augments documents that have no augmentation: ``template``, or from Python an
+            augmenter. By default nobody does, and such documents are not encoded.
+        questions: File of the questions; by default ``questions.jsonl`` in the folder. From Python
+            also an iterable of `Question`.
+        validation_questions: Questions to answer while encoding goes on, at every
+            ``trainer.val_check_interval``: a file, or from Python an iterable of `Question`.
+        template: Wording of the prompts: ``direct``, as published, ``chain_of_thought``, a YAML
+            file with the fields of a template, or from Python a `PromptTemplate`.
         exemplars: JSON file of examples for the prompt, a list of ``question`` and ``answer``,
             which is written out as the model is to answer; ``demo`` are the embedded world's.
-        few_shot_in_training: Whether the examples stand in the prompts of encoding, too, as
+        few_shot_in_training: Whether the examples also stand in the prompts of encoding, as
             published.
+        max_tokens: Longest prompt; passages are cut to fit, answers never.
         passes: How often a document's prompts are gone through.
         batch_size: Prompts of a document in one optimizer step.
         loss_on: Which tokens carry loss; all of them, as published, or the answer's only.
         packed: Train on prompts behind each other in one row, without padding; else each in its
             own row, those of like length together, which is faster on a GPU.
-        max_tokens: Longest prompt; passages are cut to fit, answers never.
-        augmentations: File of the augmentations; by default ``augmentations.jsonl`` in the folder.
+        num_slots: How many documents train at once. The command line takes it from
+            ``model.num_slots``.
         num_rewrites: Train on the first so many rewrites of each document; by default on all.
         num_qas: Train on the first so many question-answer pairs of each document; by default on
             all. Without any, the passage and its rewrites are trained on as plain text.
-        questions: File of the questions; by default ``questions.jsonl`` in the folder.
-        limit: Ask only the first so many questions of each type; the score over all types is that
-            of the first so many of the file, as in the published tables.
         warm_up: Train one adapter, a warm start, on the question-answer pairs of this file of
             questions or augmentations, and none for the documents. The questions to answer must
             not be among them.
-        methods: What ``prag test`` compares and ``prag predict`` asks; by default all, or all that
-            need no gold documents.
-        retriever: How documents are found for a question, a class of ``prag_lightning.retrieval``
-            and what it takes; by default BM25, over an index that is built where it is missing.
-        top_k: How many documents are retrieved.
+        methods: What is compared: a list, or names with commas between them. By default all that
+            the questions allow: some methods need to know the gold documents.
+        retriever: How documents are found for a question: ``bm25``, over an index that is built
+            where it is missing, ``dense``, ``elasticsearch``, ``run_file``, ``given``, or the
+            import path of a `Retriever` and what it takes. From Python also a `Retriever`.
+        top_k: How many documents are retrieved for a question.
+        limit: Ask only the first so many questions of each type; the score over all types is that
+            of the first so many of the file, as in the published tables.
         question_batch_size: Questions that are answered together.
         num_workers: Processes that make prompts ahead of the model.
+
+    Raises:
+        FileNotFoundError: If the tokenizer, the template or the exemplars are not there.
+        ValueError: If they are not what they should be.
     """
 
     def __init__(
         self,
-        folder: str = DEMO,
-        base: str = DEMO,
-        template: str | dict[str, str] = "direct",
+        folder: DocumentSource = DEMO,
+        base: TokenizerSource = DEMO,
+        augmentations: AugmentationSource = None,
+        augmenter: str | None = None,
+        questions: QuestionSource = None,
+        validation_questions: QuestionSource = None,
+        template: TemplateSource = "direct",
         exemplars: str | None = None,
         few_shot_in_training: bool = True,
+        max_tokens: PositiveInt = 3000,
         passes: PositiveInt = 1,
         batch_size: PositiveInt = 1,
         loss_on: LossOn = "prompt_and_answer",
         packed: bool = True,
-        max_tokens: PositiveInt = 3000,
-        augmentations: str | None = None,
+        num_slots: PositiveInt = 8,
         num_rewrites: NonNegativeInt | None = None,
         num_qas: NonNegativeInt | None = None,
-        questions: str | None = None,
-        limit: PositiveInt | None = None,
         warm_up: str | None = None,
-        methods: Sequence[MethodName] | None = None,
-        retriever: Callable[[], Retriever] | None = None,
+        methods: str | list[str] | None = None,
+        retriever: RetrieverSource = None,
         top_k: PositiveInt = 3,
+        limit: PositiveInt | None = None,
         question_batch_size: PositiveInt = 32,
         num_workers: NonNegativeInt = 0,
     ) -> None:
         super().__init__()
-        self.folder_name = folder
-        self.encoder = PromptEncoder(
-            load_tokenizer(base), find_template(template), read_exemplars(exemplars)
-        )
+        self._source = folder
+        self._augmentations = augmentations
+        self.augmenter = augmenter
+        self._questions = questions
+        self._validation_questions = validation_questions
+        tokenizer = load_tokenizer(base) if isinstance(base, str) else base
+        self.encoder = PromptEncoder(tokenizer, find_template(template), read_exemplars(exemplars))
         self.training_encoder = self.encoder.for_training(few_shot_in_training)
+        self.max_tokens = max_tokens
         self.passes = passes
         self.batch_size = batch_size
         self.loss_on = loss_on
         self.packed = packed
-        self.max_tokens = max_tokens
-        self.augmentations_name = augmentations
+        self.num_slots = num_slots
         self.limits = AugmentationLimits(num_rewrites, num_qas)
-        self.questions_name = questions
-        self.limit = limit
-        # Ids of the questions that the score over all types does not count.
-        self.beyond_limit: set[str] = set()
         self.warm_up = warm_up
-        self._methods = methods
-        self.retriever = retriever
+        self._methods = None if methods is None else parse_methods(methods)
+        self._retriever = retriever
         self.top_k = top_k
+        self.limit = limit
         self.question_batch_size = question_batch_size
         self.num_workers = num_workers
-        # Documents that are in the store already; whoever opens the store says which.
-        self.finished: Container[str] = ()
-        self.tasks: list[EncodingTask] = []
-        # Documents that cannot be encoded, with the reason.
-        self.rejected: dict[str, str] = {}
-        # How many have fewer rewrites, or question-answer pairs, than were asked for.
-        self.num_short: Counter[str] = Counter()
+        self._plan: EncodingPlan | None = None
+        self._asked: dict[str, QuestionSet] = {}
+        # Documents whose adapters need not be made.
+        self._left_out: Container[str] = ()
+
+    # ---------------------------------------------------------------- what is read
 
     @property
     def folder(self) -> Path:
-        """Where the files are."""
-        if self.folder_name != DEMO:
-            return Path(self.folder_name)
-        return self._run_dir / "data"
+        """Where the documents' files are."""
+        if isinstance(self._source, str | Path):
+            return Path(self._source) if self._source != DEMO else self._run_dir / "data"
+        return self._folder_of_objects
+
+    @cached_property
+    def _folder_of_objects(self) -> Path:
+        folder = Path(tempfile.mkdtemp(prefix="prag-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        assert not isinstance(self._source, str | Path)
+        write_documents(folder, self._source)
+        return folder
 
     @property
     def index_dir(self) -> Path:
         """Where the BM25 index is."""
-        return find_index(self.folder, self._run_dir)
+        in_memory = not isinstance(self._source, str | Path)
+        return find_index(self.folder, self.folder if in_memory else self._run_dir)
 
     @property
     def _run_dir(self) -> Path:
         return Path(self.trainer.default_root_dir if self.trainer else ".")
 
     @property
-    def _questions_file(self) -> Path:
-        return Path(self.questions_name or self.folder / "questions.jsonl")
+    def _place(self) -> tuple[int, int]:
+        """This process's rank, and the number of processes."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-    @property
-    def methods(self) -> Sequence[MethodName]:
-        """The methods that answer."""
-        if self._methods is not None:
-            return self._methods
-        predicting = self.trainer is not None and self.trainer.predicting
-        return [name for name, method in METHODS.items() if not (predicting and method.needs_gold)]
+    def read_documents(self) -> list[Document]:
+        """Return the documents to encode."""
+        return read_documents(self.folder)
 
-    @property
-    def needs_adapters(self) -> bool:
-        """Whether a method that is compared merges adapters."""
-        return any(METHODS[name].adapters != "none" for name in self.methods)
+    def read_corpus(self) -> Mapping[str, Document]:
+        """Return all documents that may be found, by id."""
+        return read_corpus(self.folder)
 
-    @property
-    def _needs_retrieval(self) -> bool:
-        return any("retrieved" in vars(METHODS[name]).values() for name in self.methods)
+    def open_retriever(self) -> Retriever:
+        """Return what finds documents for questions."""
+        spec = self._retriever
+        if callable(spec):
+            return spec()
+        return make_retriever(spec, self.folder, self.index_dir)
 
     def prepare_data(self) -> None:
         """Write the embedded world's files, and build the BM25 index, where they are missing."""
-        if self.folder_name == DEMO and not (self.folder / "questions.jsonl").exists():
+        if self._source == DEMO and not (self.folder / "questions.jsonl").exists():
             from prag_lightning.demo.world import write_world
 
             write_world(self.folder)
@@ -181,34 +221,86 @@ class DocumentDataModule(LightningDataModule):
 
     @property
     def _needs_index(self) -> bool:
-        answering = self.trainer is not None and (self.trainer.testing or self.trainer.predicting)
-        return answering and self._needs_retrieval and self.retriever is None
+        trainer = self.trainer
+        answers = trainer is not None and (
+            not trainer.training or self._validation_questions is not None
+        )
+        return answers and self._retriever in (None, "bm25") and self._needs_retrieval
+
+    @property
+    def _needs_retrieval(self) -> bool:
+        names = METHODS if self._methods is None else self._methods
+        return any("retrieved" in vars(METHODS[name]).values() for name in names)
 
     def setup(self, stage: str) -> None:
-        """Read the files that ``fit``, ``test`` or ``predict`` needs."""
-        # One process on each machine prepares them; the others may come here before it is done.
-        if self.folder_name == DEMO:
+        """Read what ``fit``, ``validate``, ``test`` or ``predict`` needs."""
+        # One process on each machine prepares the files; the others may come before it is done.
+        if self._source == DEMO:
             wait_for_file(self.folder / "questions.jsonl")
-        if self._needs_index:
-            wait_for_file(self.index_dir)
-        if stage != "fit":
-            self.documents = read_documents(self.folder)
-            self._prepare_questions()
-        elif self.warm_up is not None:
-            pairs = read_pairs(Path(self.warm_up))
-            refuse_overlap(pairs, self._questions_file)
-            self.documents = [as_document(pairs)]
-            self.tasks = [as_task(pairs) for _ in self._own_documents()]
-        else:
-            self.documents = read_documents(self.folder)
-            source = Path(self.augmentations_name or self.folder / "augmentations.jsonl")
-            plan = plan_tasks(self._own_documents(), source, self.limits)
-            self.tasks, self.rejected, self.num_short = plan
-        self._by_id = {task.document_id: task for task in self.tasks}
+        self._plan, self._asked = None, {}
+        if stage == "fit":
+            self._plan = self._make_plan()
+        if stage in ("fit", "validate") and self._validation_questions is not None:
+            self._asked["validate"] = self._ask("validate")
+        if stage in ("test", "predict"):
+            self._asked[stage] = self._ask(stage)
 
-    def training_digest(self, document_id: str) -> str:
-        """Return a digest of what a document's adapter is trained on."""
-        return self._by_id[document_id].digest
+    # ---------------------------------------------------------------- encoding
+
+    @property
+    def plan(self) -> EncodingPlan:
+        """What this process encodes, documents that are encoded already included."""
+        if self._plan is None:
+            self._plan = self._make_plan()
+        return self._plan
+
+    def _make_plan(self) -> EncodingPlan:
+        if self.warm_up is not None:
+            rank, _ = self._place
+            return plan_warm_up(Path(self.warm_up), self._questions_file, own=rank == 0)
+        own = list(self._own_documents(self.read_documents()))
+        return plan_tasks(own, self._read_augmentations(own), self.limits)
+
+    def _own_documents(self, documents: Iterable[Document]) -> Iterator[Document]:
+        """Yield the documents of this process: by a hash of the id, so that runs agree on it."""
+        rank, num_processes = self._place
+        for document in documents:
+            digest = hashlib.sha256(document.id.encode()).digest()
+            if int.from_bytes(digest[:8], "big") % num_processes == rank:
+                yield document
+
+    def _read_augmentations(self, documents: Sequence[Document]) -> dict[str, Augmentation]:
+        """Return augmentations by document id."""
+        if self.limits.take_nothing:
+            return {}
+        source = self._augmentations
+        if source is None:
+            file = self.folder / "augmentations.jsonl"
+            may_lack = self.augmenter is not None and not file.exists()
+            known = [] if may_lack else read_unique(file, Augmentation)
+        elif isinstance(source, str | Path):
+            known = read_unique(source, Augmentation)
+        else:
+            known = list(source)
+        found = {augmentation.document_id: augmentation for augmentation in known}
+        if self.augmenter is not None:
+            from prag_lightning.augmentation.in_memory import augment_all
+
+            missing = [document for document in documents if document.id not in found]
+            found |= {made.document_id: made for made in augment_all(missing, self.augmenter)}
+        return found
+
+    def leave_out(self, document_ids: Container[str]) -> None:
+        """Encode no documents but the others; whoever opens the store says which it holds."""
+        self._left_out = document_ids
+
+    def set_num_slots(self, num_slots: int) -> None:
+        """Train so many documents at once from the next ``train_dataloader`` on."""
+        self.num_slots = num_slots
+
+    def limit_tokens(self, max_tokens: int) -> None:
+        """Cut passages so that no prompt has more tokens than the base can read."""
+        self.max_tokens = min(self.max_tokens, max_tokens)
 
     def training_settings(self) -> dict[str, str | int]:
         """Return the settings here that an adapter depends on."""
@@ -220,23 +312,10 @@ class DocumentDataModule(LightningDataModule):
             **self.limits.settings,
         }
 
-    def _own_documents(self) -> Iterator[Document]:
-        """Yield the documents of this process: by a hash of the id, so that runs agree on it."""
-        rank, num_processes = self._place
-        for document in self.documents:
-            digest = hashlib.sha256(document.id.encode()).digest()
-            if int.from_bytes(digest[:8], "big") % num_processes == rank:
-                yield document
-
-    @property
-    def _place(self) -> tuple[int, int]:
-        """This process's rank, and the number of processes."""
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-
     def encoding_steps(self, num_slots: int) -> EncodingSteps:
-        """Return the steps that encode what is not in the store yet."""
+        """Return the steps that encode what is not left out."""
         return EncodingSteps(
-            [task for task in self.tasks if task.document_id not in self.finished],
+            [task for task in self.plan.tasks if task.document_id not in self._left_out],
             num_slots,
             self.training_encoder,
             batch_size=self.batch_size,
@@ -247,47 +326,78 @@ class DocumentDataModule(LightningDataModule):
         )
 
     def train_dataloader(self) -> DataLoader[EncodingBatch]:
-        """Return the steps of this run."""
-        assert self.trainer is not None
-        module = cast("ParametricRAG", self.trainer.lightning_module)
-        return self._loader(self.encoding_steps(module.bank.num_slots))
+        """Return the steps that encode the documents."""
+        return self._loader(self.encoding_steps(self.num_slots))
+
+    # ---------------------------------------------------------------- asking
+
+    @property
+    def _questions_file(self) -> Path | None:
+        """Where the questions are, if in a file."""
+        if self._questions is None:
+            return self.folder / "questions.jsonl"
+        return Path(self._questions) if isinstance(self._questions, str | Path) else None
+
+    @property
+    def questions(self) -> list[Question]:
+        """The questions that this process asks."""
+        stage = "predict" if self.trainer is not None and self.trainer.predicting else "test"
+        return self.question_set(stage).questions
+
+    @property
+    def methods(self) -> list[MethodName]:
+        """The methods that answer."""
+        return self.question_set("test").methods
+
+    def question_set(self, stage: str) -> QuestionSet:
+        """Return the questions of ``validate``, ``test`` or ``predict``, ready to be asked."""
+        if stage not in self._asked:
+            self._asked[stage] = self._ask(stage)
+        return self._asked[stage]
+
+    def _ask(self, stage: str) -> QuestionSet:
+        if stage == "validate":
+            source: Any = self._validation_questions
+        else:
+            source = self._questions_file or self._questions
+        return QuestionSet.read(
+            source,
+            methods=self._methods,
+            needs_answers=stage != "predict",
+            limit=self.limit,
+            place=self._place,
+            open_retriever=self.open_retriever,
+            top_k=self.top_k,
+            documents=self.read_corpus(),
+            encoded=list(StoredDocuments(self.folder / DOCUMENTS)),
+        )
+
+    def val_dataloader(self) -> list[DataLoader[QuestionBatch]]:
+        """Return one loader for each method over the validation questions; none without them."""
+        if self._validation_questions is None:
+            # Lightning takes no loader at all for a mistake.
+            warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")
+            return []
+        return self._question_loaders("validate")
 
     def test_dataloader(self) -> list[DataLoader[QuestionBatch]]:
         """Return one loader for each method."""
-        batches = (
-            QuestionBatches(
-                name,
-                self.questions,
-                self.retrieved,
-                self.corpus,
-                [document.id for document in self.documents],
-                self.encoder,
-                self.question_batch_size,
-                self.max_tokens,
-            )
-            for name in self.methods
-        )
-        return [self._loader(batch) for batch in batches]
+        return self._question_loaders("test")
 
-    predict_dataloader = test_dataloader
+    def predict_dataloader(self) -> list[DataLoader[QuestionBatch]]:
+        """Return one loader for each method, over questions that need no answers."""
+        return self._question_loaders("predict")
+
+    def _question_loaders(self, stage: str) -> list[DataLoader[QuestionBatch]]:
+        asked, settings = self.question_set(stage), (self.question_batch_size, self.max_tokens)
+        return [
+            self._loader(asked.batches(name, self.encoder, *settings)) for name in asked.methods
+        ]
 
     def _loader(self, dataset: EncodingSteps | QuestionBatches) -> DataLoader:  # type: ignore[type-arg]
-        return DataLoader(dataset, batch_size=None, num_workers=self.num_workers)
-
-    def _prepare_questions(self) -> None:
-        rank, num_processes = self._place
-        source = self._questions_file
-        questions = read_unique(source, Question)
-        if self.trainer is not None and self.trainer.testing:
-            require_answers(questions, source)
-        if self.limit is not None:
-            self.beyond_limit = {question.id for question in questions[self.limit :]}
-            questions = first_of_each_type(questions, self.limit)
-        self.questions = questions[rank::num_processes]
-        self.corpus = read_corpus(self.folder)
-        found: list[list[RetrievedDocument]] = [[] for _ in self.questions]
-        if self._needs_retrieval:
-            own = self.retriever
-            retriever = own() if own else open_index(self.folder, self.index_dir)
-            found = retriever.retrieve(self.questions, self.top_k)
-        self.retrieved = {q.id: row for q, row in zip(self.questions, found, strict=True)}
+        # Every process has its own steps and questions already. Among several, Lightning would put
+        # a sampler that shuffles and divides in the place of any other than this one.
+        sampler: DistributedSampler[Any] = DistributedSampler(
+            dataset, num_replicas=1, rank=0, shuffle=False
+        )
+        return DataLoader(dataset, batch_size=None, sampler=sampler, num_workers=self.num_workers)

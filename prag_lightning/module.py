@@ -1,66 +1,91 @@
 """The LightningModule: a frozen base model, and a bank of adapters over it."""
 
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from lightning import LightningModule
 from lightning.pytorch.plugins import MixedPrecision
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from prag_lightning.adapters.bank import AdapterBank
+from prag_lightning.adapters.bank import AdapterBank, Route
 from prag_lightning.adapters.layout import LoraConfig
 from prag_lightning.adapters.optimizer import StackedAdamW
+from prag_lightning.adapters.store.opening import AdapterStore, open_store
 from prag_lightning.adapters.store.recipe import Recipe, Scalar, digest_tensors, digest_text
 from prag_lightning.adapters.warm_start import WarmStartSource
 from prag_lightning.answering.batches import QuestionBatch
-from prag_lightning.answering.generate import Answers, answer_nll, generate
+from prag_lightning.answering.generate import Answers, Decoding, answer_questions
 from prag_lightning.encoding.batches import EncodingBatch
-from prag_lightning.encoding.slot_trainer import SlotTrainer
-from prag_lightning.language_model.attention import SEGMENTED
+from prag_lightning.encoding.per_document import refuse_averaging
+from prag_lightning.encoding.slot_trainer import FinishedAdapters, SlotTrainer
+from prag_lightning.language_model.base_check import BaseAbilities, check_base
 from prag_lightning.language_model.base_model import (
     Dtype,
     Quantization,
-    check_base,
     load_base,
     load_tokenizer,
-    weights_digest,
 )
+from prag_lightning.language_model.digest import weights_digest
+from prag_lightning.language_model.generation_settings import own_generation_settings
 from prag_lightning.language_model.prompts import PromptEncoder
+from prag_lightning.language_model.target_modules import (
+    check_target_modules,
+    default_target_modules,
+)
 
+# From Python the base may be a loaded model; the command line knows names and folders only.
 if TYPE_CHECKING:
-    from prag_lightning.datamodule import DocumentDataModule
+    BaseSource = str | PreTrainedModel
+else:
+    BaseSource = str
+
+# What Lightning takes for max_epochs where nobody said anything.
+_DEFAULT_MAX_EPOCHS = 1000
 
 
 class ParametricRAG(LightningModule):
     """A language model that answers from documents in its weights (arXiv:2501.15915).
 
-    In ``fit``, every step trains the adapters of all busy slots, each on its own document. In
-    ``test`` and ``predict``, every row of a batch answers with its own merge of adapters.
+    In ``fit``, every step trains the adapters of all busy slots, each on its own document; the
+    callback `AdapterWriter` saves them. In ``validate``, ``test`` and ``predict``, every row of a
+    batch answers with its own merge of adapters, which the callback `MergedEvaluation` provides.
 
     Args:
-        base: Hub name or folder of the language model; ``demo`` is the embedded one.
+        base: Hub name or folder of the language model; ``demo`` is the embedded one. From Python
+            also a loaded model, together with its ``tokenizer``.
         lora: Rank, scaling and target modules of all adapters.
-        num_slots: How many documents train at once; ``auto`` tries which number is the fastest.
+        num_slots: How many documents train at once; ``auto`` follows the data module, and where the
+            callback `SlotFinder` is among the Trainer's, that tries which number is the fastest.
         lr: Learning rate of AdamW, constant.
         weight_decay: Decoupled weight decay of AdamW.
-        max_grad_norm: Clip each document's gradient to this norm; none is clipped by default.
-        dtype: Of the base model's weights.
+        max_grad_norm: Clip each document's gradient to this norm; not clipped by default.
+        dtype: Data type of the base model's weights; ``auto`` keeps that of its files.
         quantization: Load the base in 4 or 8 bits with bitsandbytes.
         compile: Train with the base compiled by ``torch.compile``: some minutes at the start,
             and then faster steps, on a GPU above all. Needs ``data.packed`` to be false.
         max_new_tokens: Longest answer, in tokens.
-        store: Folder of the adapters; by default ``adapters`` under the run's root folder.
+        decoding: ``greedy`` takes the likeliest token whatever the base's own generation config
+            says; ``base`` lets that config's penalties count, as the published code does.
+        store: Folder of the adapters; by default ``adapters`` under the Trainer's root folder.
         trust_remote_code: Run Python code that comes with the base model.
+        tokenizer: Tokenizer of a base that is a loaded model.
+
+    Raises:
+        FileNotFoundError: If there is no such base model.
+        ValueError: If the base is a loaded model and there is no tokenizer.
     """
 
     bank: AdapterBank
 
     def __init__(
         self,
-        base: str = "demo",
+        base: BaseSource = "demo",
         lora: LoraConfig = LoraConfig(),  # noqa: B008 - frozen
         num_slots: PositiveInt | Literal["auto"] = "auto",
         lr: PositiveFloat = 3e-4,
@@ -70,11 +95,12 @@ class ParametricRAG(LightningModule):
         quantization: Quantization | None = None,
         compile: bool = False,
         max_new_tokens: PositiveInt = 20,
+        decoding: Decoding = "greedy",
         store: str | None = None,
         trust_remote_code: bool = False,
+        tokenizer: PreTrainedTokenizerBase | None = None,
     ) -> None:
         super().__init__()
-        self.base_name = base
         self.lora = lora
         self.num_slots = num_slots
         self.lr = lr
@@ -84,28 +110,50 @@ class ParametricRAG(LightningModule):
         self.quantization = quantization
         self.compile_base = compile
         self.max_new_tokens = max_new_tokens
-        self.store = store
+        self.decoding = decoding
         self.trust_remote_code = trust_remote_code
-        self.warm_start = WarmStartSource()
         self.automatic_optimization = False
         # Checkpoints hold no base model; the store is what a run leaves.
         self.strict_loading = False
         self.base: PreTrainedModel | None = None
-        self.tokenizer = load_tokenizer(base, trust_remote_code)
-        # Answers are generated behind the prompt's end, so that is where rows are aligned.
-        self.tokenizer.padding_side = "left"
+        # In a tuple, for it is no part of the module before `configure_model`.
+        self._loaded: tuple[PreTrainedModel, ...] = ()
+        if isinstance(base, str):
+            self.base_name = base
+            self.tokenizer = tokenizer or load_tokenizer(base, trust_remote_code)
+        elif tokenizer is None:
+            raise ValueError(
+                "the base is a loaded model, so that its tokenizer is not known; give it, too: "
+                "ParametricRAG(model, tokenizer=...)"
+            )
+        else:
+            self.base_name = base.config.name_or_path or type(base).__name__
+            self.tokenizer = tokenizer
+            self._loaded = (base,)
+        self._warm_start = WarmStartSource()
+        self._store = store
+        self._abilities: BaseAbilities | None = None
+        self._begun: set[int] = set()
+        self._route: Route | None = None
+        self._has_route = False
+        self._num_finished = self._num_taken = 0
 
     def configure_model(self) -> None:
         """Load the base model and put an empty bank over it."""
         if self.base is not None:
             return
         self.base = load_base(
-            self.base_name,
+            *(self._loaded or (self.base_name,)),
             dtype=self.dtype_name,
             quantization=self.quantization,
             device=self._trainer.strategy.root_device if self._trainer else self.device,
             trust_remote_code=self.trust_remote_code,
         )
+        self._own_attention = self.base.config._attn_implementation
+        if self.lora.target_modules == LoraConfig().target_modules:
+            # Their names in Llama; other bases have other names for the layers of their MLP.
+            targets = default_target_modules(self.base)
+            self.lora = replace(self.lora, target_modules=targets)
         num_slots = 1 if self.num_slots == "auto" else self.num_slots
         self.bank = AdapterBank(self.base, self.lora, num_slots)
 
@@ -119,42 +167,90 @@ class ParametricRAG(LightningModule):
         return positions
 
     @property
+    def abilities(self) -> BaseAbilities:
+        """What the base can do, found by trying when it is first asked for.
+
+        Raises:
+            ValueError: If it can do nothing with adapters or prompts as ours.
+        """
+        if self._abilities is None:
+            assert self.base is not None
+            self._abilities = check_base(self.base)
+            check_target_modules(self.base, self.lora.target_modules)
+            for remark in self._abilities.remarks:
+                rank_zero_info(remark)
+        return self._abilities
+
+    @property
+    def steering_settings(self) -> dict[str, Any]:
+        """What the base's own generation config would change in greedy answers, by name."""
+        assert self.base is not None
+        return own_generation_settings(self.base)
+
+    # ---------------------------------------------------------------- store and recipe
+
+    @property
     def store_dir(self) -> str:
         """Where the adapters are."""
-        return self.store or str(Path(self.trainer.default_root_dir) / "adapters")
+        if self._store is not None:
+            return self._store
+        root = self._trainer.default_root_dir if self._trainer else "."
+        return str(Path(root) / "adapters")
+
+    def use_store(self, folder: str) -> None:
+        """Keep adapters in ``folder`` from now on."""
+        self._store = folder
+
+    def use_warm_start(self, source: WarmStartSource) -> None:
+        """Start every document's adapter from ``source`` from now on."""
+        self._warm_start = source
 
     def warm_start_row(self) -> Tensor:
         """Return the warm start, shape ``(num_params,)``, float32."""
-        return self.warm_start.read(self.bank.layout, self.lora)
+        return self._warm_start.read(self.bank.layout, self.lora)
 
-    def recipe(self, data: "DocumentDataModule") -> Recipe:
-        """Return all that an adapter depends on besides its document."""
-        return self.recipe_of(data.training_encoder, self._training_settings(data))
-
-    def recipe_settings(self, data: "DocumentDataModule") -> dict[str, Any]:
-        """Return the settings that the recipe follows from; for these no base need be loaded."""
-        return {
-            "base": self.base_name,
-            "lora": vars(self.lora),
-            "warm_start": vars(self.warm_start),
-            "training": self._training_settings(data),
-            "prompts": data.training_encoder.wording,
-        }
-
-    def _training_settings(self, data: "DocumentDataModule") -> dict[str, Scalar]:
+    def training_settings(self) -> dict[str, Scalar]:
+        """Return the settings here that an adapter depends on."""
         return {
             "lr": self.lr,
             "weight_decay": self.weight_decay,
             "max_grad_norm": self.max_grad_norm,
             "dtype": self.dtype_name,
             "quantization": self.quantization,
-            "precision": str(self.trainer.precision),
-            **data.training_settings(),
+            "precision": str(self._trainer.precision) if self._trainer else "32-true",
         }
 
-    def recipe_of(self, encoder: PromptEncoder, training: dict[str, Scalar]) -> Recipe:
-        """Return the recipe of adapters for this base, trained so on an encoder's prompts."""
+    def recipe_settings(self, encoder: PromptEncoder, training: dict[str, Any]) -> dict[str, Any]:
+        """Return the settings that the recipe follows from; for these no base need be loaded.
+
+        Args:
+            encoder: What makes the prompts of training.
+            training: Settings of the data module that an adapter depends on.
+        """
+        return {
+            "base": self.base_name,
+            "lora": vars(self.lora),
+            "warm_start": vars(self._warm_start),
+            "training": {**self.training_settings(), **training},
+            "prompts": encoder.wording,
+        }
+
+    def recipe(self, encoder: PromptEncoder, training: dict[str, Scalar]) -> Recipe:
+        """Return all that an adapter depends on besides its document.
+
+        Args:
+            encoder: What makes the prompts of training.
+            training: Settings of training, those of this module and of the data module.
+
+        Raises:
+            ValueError: If the prompts are not made with this base's tokenizer.
+        """
         assert self.base is not None
+        if encoder.tokenizer.get_vocab() != self.tokenizer.get_vocab():
+            raise ValueError(
+                f"the data module makes prompts for another base than '{self.base_name}'; give "
+                "DocumentDataModule the same 'base'"
+            )
         return Recipe(
             base_model=self.base_name,
             base_digest=weights_digest(self.base),
@@ -165,69 +261,151 @@ class ParametricRAG(LightningModule):
             prompt_version=digest_text(*encoder.wording),
         )
 
+    def open_store(self, encoder: PromptEncoder, folder: str | None = None) -> AdapterStore:
+        """Return the store of adapters, opened to be read.
+
+        How they were trained does not matter, but it must have been on this base, from this warm
+        start and on prompts of this wording.
+
+        Args:
+            encoder: What makes the prompts of training.
+            folder: Where the store is; by default `store_dir`.
+
+        Raises:
+            FileNotFoundError: If there is no store.
+            ValueError: If its adapters are of another recipe.
+        """
+        folder = folder or self.store_dir
+        with open_store(folder, mode="read") as opened:
+            training = opened.recipe.training
+        return open_store(folder, self.recipe(encoder, training), mode="read")
+
+    # ---------------------------------------------------------------- encoding
+
     def configure_optimizers(self) -> StackedAdamW:
         """Return AdamW with a step counter for every slot."""
         return StackedAdamW(self.bank.weight, lr=self.lr, weight_decay=self.weight_decay)
 
     def on_fit_start(self) -> None:
-        """Prepare the base for prompts without masks, and choose the number of slots."""
-        assert self.base is not None
-        check_base(self.base)
-        self._own_attention = self.base.config._attn_implementation
-        self.base.set_attn_implementation(SEGMENTED)
+        """Check what would make wrong adapters, and prepare the slots.
+
+        Raises:
+            ValueError: If the base, the strategy, the number of epochs or the optimizer is one
+                that documents cannot be encoded with.
+        """
+        self._refuse_what_mixes_documents()
+        _ = self.abilities
         plugin = self.trainer.precision_plugin
         if isinstance(plugin, MixedPrecision):
             # Every document has a loss scale of its own.
             plugin.scaler = None
+        self._num_finished = self._num_taken = 0
+        self._has_trained = False
         self.slots = self._slot_trainer()
-        if self.num_slots == "auto":
-            from prag_lightning.callbacks.slot_finder import choose_num_slots
 
-            data = cast("DocumentDataModule", cast(Any, self.trainer).datamodule)
-            choose_num_slots(self, data.encoding_steps)
+    def _refuse_what_mixes_documents(self) -> None:
+        refuse_averaging(self.trainer.strategy)
+        if self.trainer.max_epochs not in (1, _DEFAULT_MAX_EPOCHS):
+            raise ValueError(
+                f"max_epochs is {self.trainer.max_epochs}, but one epoch encodes every document to "
+                "its end; set data.passes to go through each document's prompts more often"
+            )
+        optimizer = self.trainer.optimizers[0] if self.trainer.optimizers else None
+        if not isinstance(optimizer, StackedAdamW):
+            raise ValueError(
+                f"the optimizer is {type(optimizer).__name__}, which knows nothing of slots that "
+                "begin anew; let configure_optimizers return a StackedAdamW or a subclass of it"
+            )
 
-    def set_num_slots(self, num_slots: int) -> StackedAdamW:
-        """Empty the bank, with another number of slots, and return the optimizer of these."""
+    def set_num_slots(self, num_slots: int) -> None:
+        """Empty the bank, and make room for another number of documents at once."""
         self.bank.resize(num_slots)
-        optimizer = self.configure_optimizers()
-        self.trainer.strategy.optimizers = [optimizer]
+        self._stacked_optimizer().resize(self.bank.weight)
         self.slots = self._slot_trainer()
-        return optimizer
+
+    def start_documents(self, slots: Collection[int], row: Tensor) -> None:
+        """Start new documents in some slots: the optimizer forgets what was there before.
+
+        Args:
+            slots: Where they begin with the next step.
+            row: The adapter that they start from, shape ``(num_params,)``.
+
+        Raises:
+            ValueError: If the bank has not that many slots, and may not grow.
+        """
+        if slots and max(slots) >= self.bank.num_slots:
+            self._make_slots(1 + max(slots))
+        for slot in slots:
+            self.bank.load(slot, row)
+            self._stacked_optimizer().reset(slot)
+            self._begun.add(slot)
+
+    def _make_slots(self, num_slots: int) -> None:
+        if self.num_slots != "auto":
+            raise ValueError(
+                f"the batches are for {num_slots} slots, but the module has num_slots "
+                f"{self.num_slots}; give the data module num_slots={self.num_slots}, too"
+            )
+        if self._has_trained:
+            raise ValueError(
+                f"a batch needs {num_slots} slots, more than the batches before; give the module "
+                f"num_slots={num_slots}"
+            )
+        self.set_num_slots(num_slots)
+
+    def on_train_batch_start(self, batch: EncodingBatch, batch_idx: int) -> None:
+        """Start those documents that no callback has started."""
+        if missing := [slot for slot in batch.begins if slot not in self._begun]:
+            self.start_documents(missing, self.warm_start_row().to(self.device))
+        self._begun.clear()
 
     def training_step(self, batch: EncodingBatch, batch_idx: int) -> Tensor:
         """Train every busy slot on its document's next prompts, and return the losses."""
-        return self.slots.step(batch, cast(Any, self.optimizers()))
+        self._warn_of_waste()
+        self._num_finished += len(batch.ends)
+        self._has_trained = True
+        self._use_attention(self.abilities.attention)
+        return self.slots.step(self._readable(batch), cast(Any, self.optimizers()))
 
-    def on_fit_end(self) -> None:
-        """Give the base its own attention back, for answers are padded at the left."""
-        assert self.base is not None
-        self.base.set_attn_implementation(self._own_attention)
+    def try_step(self, batch: EncodingBatch) -> None:
+        """Take a step that counts for nothing: empty the bank afterwards."""
+        self._use_attention(self.abilities.attention)
+        self.slots.step(self._readable(batch), self._stacked_optimizer())
 
-    def on_test_start(self) -> None:
-        """Check that the base is one that we know how to score."""
-        assert self.base is not None
-        check_base(self.base)
+    def _readable(self, batch: EncodingBatch) -> EncodingBatch:
+        """Return the batch as the base can read it.
 
-    @torch.no_grad()
-    def test_step(  # type: ignore[override]
-        self, batch: QuestionBatch, batch_idx: int, dataloader_idx: int = 0
-    ) -> Answers:
-        """Answer a batch of questions with the adapters that the bank is routed to."""
-        assert self.base is not None
-        texts = generate(self.base, self.tokenizer, batch, self.max_new_tokens)
-        return Answers(texts, answer_nll(self.base, batch))
+        Raises:
+            ValueError: If a prompt is longer than the base can read.
+        """
+        limit, longest = self.abilities.max_tokens, max(len(row.ids) for row in batch.rows)
+        if limit is not None and longest > limit:
+            raise ValueError(
+                f"a prompt has {longest} tokens, but '{self.base_name}' reads at most {limit}; "
+                f"give --data.max_tokens {limit}"
+            )
+        return batch if self.abilities.packs or not batch.packed else batch.in_rows()
 
-    def predict_step(
-        self, batch: QuestionBatch, batch_idx: int, dataloader_idx: int = 0
-    ) -> list[str]:
-        """Answer a batch of questions that have no answers to compare with."""
-        assert self.base is not None
-        return generate(self.base, self.tokenizer, batch, self.max_new_tokens)
+    def take_finished(self, slots: list[int]) -> FinishedAdapters:
+        """Return copies of the adapters of documents that ended in ``slots``."""
+        self._num_taken += len(slots)
+        return self.slots.finished(slots)
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave the base model out."""
-        state = checkpoint["state_dict"]
-        checkpoint["state_dict"] = {k: v for k, v in state.items() if not k.startswith("base.")}
+    def on_train_epoch_end(self) -> None:
+        """Stop, for all documents are encoded: another epoch would train them anew."""
+        self._warn_of_waste()
+        self.trainer.should_stop = True
+
+    def _warn_of_waste(self) -> None:
+        if self._num_finished and not self._num_taken:
+            rank_zero_warn(
+                "adapters are trained but nothing saves them; add the callback AdapterWriter to "
+                "the Trainer's"
+            )
+            self._num_taken = self._num_finished
+
+    def _stacked_optimizer(self) -> StackedAdamW:
+        return cast(StackedAdamW, self.trainer.optimizers[0])
 
     def _slot_trainer(self) -> SlotTrainer:
         assert self.base is not None
@@ -239,3 +417,53 @@ class ParametricRAG(LightningModule):
             loss_scaling=str(self.trainer.precision) in ("16-mixed", "16-true"),
             compile=self.compile_base,
         )
+
+    # ---------------------------------------------------------------- answering
+
+    def answer(self, batch: QuestionBatch, route: Route | None) -> Answers:
+        """Answer a batch of questions.
+
+        Args:
+            batch: The questions.
+            route: The adapters of each row; None for none.
+        """
+        assert self.base is not None
+        _ = self.abilities
+        self._use_attention(self._own_attention)
+        arguments = self.base, self.tokenizer, batch, self.max_new_tokens, self.decoding
+        if route is None:
+            return answer_questions(*arguments)
+        with torch.no_grad(), self.bank.routed(route):
+            return answer_questions(*arguments)
+
+    def use_route(self, route: Route | None) -> None:
+        """Answer the next batch with the adapters of ``route``, or with none."""
+        self._route, self._has_route = route, True
+
+    def test_step(  # type: ignore[override]
+        self, batch: QuestionBatch, batch_idx: int, dataloader_idx: int = 0
+    ) -> Answers:
+        """Answer a batch of questions with the adapters that it is routed to.
+
+        Raises:
+            ValueError: If the questions need adapters and nobody provided any.
+        """
+        if any(batch.adapters) and not self._has_route:
+            raise ValueError(
+                f"the method '{batch.method}' needs adapters; add the callback MergedEvaluation to "
+                "the Trainer's"
+            )
+        route, self._route, self._has_route = self._route, None, False
+        return self.answer(batch, route)
+
+    validation_step = predict_step = test_step  # type: ignore[assignment]
+
+    def _use_attention(self, implementation: str) -> None:
+        assert self.base is not None
+        if self.base.config._attn_implementation != implementation:
+            self.base.set_attn_implementation(implementation)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave the base model out."""
+        state = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {k: v for k, v in state.items() if not k.startswith("base.")}

@@ -62,7 +62,7 @@ class Collect(Callback):
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         for slot, document_id in batch.ends.items():
-            finished = pl_module.slots.finished([slot])
+            finished = pl_module.take_finished([slot])
             if finished.failed_at == 0:
                 self.rows[document_id] = finished.rows[0]
 

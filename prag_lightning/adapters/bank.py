@@ -1,5 +1,6 @@
 """The adapter bank: many LoRA adapters over one frozen base model, any mix of them in a batch."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from prag_lightning.adapters.layout import AdapterLayout, LoraConfig
 from prag_lightning.adapters.lora import add_to_rows, add_to_segments
@@ -23,13 +25,25 @@ class Route:
     Args:
         slots: Shape ``(rows, k)``, integers.
         weights: Shape ``(rows, k)``; None stands for 1 everywhere.
+        adapters: What ``slots`` counts in, shape ``(n, num_params)``; None for the bank's own.
         lengths: Where the rows stand one behind the other in a single packed row, their lengths
             in tokens; only with ``k = 1`` and no weights. None where each row is a row.
     """
 
     slots: Tensor
     weights: Tensor | None = None
+    adapters: Tensor | None = None
     lengths: tuple[int, ...] | None = None
+
+
+class _ActiveRoutes(threading.local):
+    """What each bank adds to its base in this thread: threads that share a model never mix."""
+
+    def __init__(self) -> None:
+        self.of_bank: dict[int, tuple[Pairs, tuple[int, ...] | None]] = {}
+
+
+_ACTIVE = _ActiveRoutes()
 
 
 class AdapterBank(nn.Module):
@@ -48,7 +62,8 @@ class AdapterBank(nn.Module):
     Attributes:
         weight: All adapters, shape ``(num_slots, num_params)``; one row is one adapter, in the
             order of ``layout``.
-        pairs: For each target module the ``lora_A`` and ``lora_B`` that are added to its rows now.
+        compiled_pairs: For each target module the ``lora_A`` and ``lora_B`` that compiled code adds
+            to its rows; empty where ``routed`` says what is added.
 
     Raises:
         ValueError: If the base has no linear layer of one of the target names, or one is its head.
@@ -68,7 +83,7 @@ class AdapterBank(nn.Module):
         targets = find_target_modules(base, config.target_modules)
         self.config = config
         self.layout = AdapterLayout(
-            tuple((name, m.in_features, m.out_features) for name, m in targets), config.rank
+            tuple((name, *feature_sizes(module)) for name, module in targets), config.rank
         )
         # In a tuple, for it is no parameter of ours.
         self._base_parameter = (next(p for p in base.parameters() if p.is_floating_point()),)
@@ -76,12 +91,9 @@ class AdapterBank(nn.Module):
         self.weight = nn.Parameter(
             torch.zeros(num_slots, self.layout.num_params, dtype=dtype, device=device)
         )
-        self._lengths: tuple[int, ...] | None = None
-        self.pairs: Pairs = []
-        self._hooks = [
+        self.compiled_pairs: Pairs = []
+        for index, (_, module) in enumerate(targets):
             module.register_forward_hook(partial(self._add_update, index))
-            for index, (_, module) in enumerate(targets)
-        ]
 
     @property
     def num_slots(self) -> int:
@@ -94,11 +106,6 @@ class AdapterBank(nn.Module):
         assert self.weight.grad is not None
         return self.weight.grad
 
-    def remove(self) -> None:
-        """Take the bank off its base model, which is then as it was before."""
-        for hook in self._hooks:
-            hook.remove()
-
     @torch.inference_mode(False)
     def resize(self, num_slots: int) -> None:
         """Make room for ``num_slots`` adapters; all slots are empty afterwards."""
@@ -109,21 +116,21 @@ class AdapterBank(nn.Module):
         """Put an adapter, shape ``(num_params,)``, into a slot."""
         self.weight[slot].copy_(row)
 
-    def export(self, slot: int) -> Tensor:
-        """Return a copy of a slot's adapter, shape ``(num_params,)``, float32 on the CPU."""
-        return self.weight.detach()[slot].to("cpu", torch.float32, copy=True)
-
     @contextmanager
     def routed(self, route: Route) -> Iterator[Pairs]:
         """Run the base model with adapters: within, a batch must have the route's rows.
 
-        Yields what ``pairs`` is set to.
+        The route counts in this thread alone.
+
+        Yields:
+            For each target module the ``lora_A`` and ``lora_B`` that are added.
         """
-        self.pairs, self._lengths = self._gather(route), route.lengths
+        pairs = self._gather(route)
+        _ACTIVE.of_bank[id(self)] = pairs, route.lengths
         try:
-            yield self.pairs
+            yield pairs
         finally:
-            self.pairs, self._lengths = [], None
+            del _ACTIVE.of_bank[id(self)]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "AdapterBank":
         """Follow the base model to another device, but keep the dtype: adapters stay precise."""
@@ -151,7 +158,8 @@ class AdapterBank(nn.Module):
         """
         rows, k = route.slots.shape
         slots = route.slots.reshape(-1)
-        adapters = self.weight.index_select(0, slots).to(self._compute_dtype)
+        source = self.weight if route.adapters is None else route.adapters
+        adapters = source.index_select(0, slots).to(self._compute_dtype)
         sizes = [matrix.stop - matrix.start for matrix in self.layout.matrices]
         parts = [
             part.view(rows, k, *matrix.shape)
@@ -168,33 +176,49 @@ class AdapterBank(nn.Module):
     def _add_update(
         self, index: int, module: nn.Module, inputs: tuple[Any, ...], output: Tensor
     ) -> Tensor | None:
-        if not self.pairs:
+        pairs, lengths = self.compiled_pairs, None
+        if not pairs:
+            pairs, lengths = _ACTIVE.of_bank.get(id(self), ([], None))
+        if not pairs:
             return None
-        lora_A, lora_B = self.pairs[index]
+        lora_A, lora_B = pairs[index]
         if type(module).__name__ == "Linear8bitLt":
             # Its output is a view, which autograd forbids to change in place.
             output = output.clone()
-        if self._lengths is not None:
-            return add_to_segments(
-                output, inputs[0], lora_A, lora_B, self._lengths, self.config.scaling
-            )
+        if lengths is not None:
+            return add_to_segments(output, inputs[0], lora_A, lora_B, lengths, self.config.scaling)
         return add_to_rows(output, inputs[0], lora_A, lora_B, self.config.scaling)
+
+
+def feature_sizes(module: nn.Linear | Conv1D) -> tuple[int, int]:
+    """Return how many features a layer takes, and how many it gives."""
+    if isinstance(module, Conv1D):
+        return module.nx, module.nf
+    return module.in_features, module.out_features
 
 
 def find_target_modules(
     base: PreTrainedModel, target_modules: tuple[str, ...]
-) -> list[tuple[str, nn.Linear]]:
+) -> list[tuple[str, nn.Linear | Conv1D]]:
     """Return the linear layers whose name ends in one of ``target_modules``, with their names.
+
+    Args:
+        base: The language model.
+        target_modules: Last parts of names, as many as it takes: ``c_fc``, or ``mlp.c_proj``.
 
     Raises:
         ValueError: If a target name fits no linear layer; names those that there are. If one is the
             head, whose weight the loss reads without asking the layer.
     """
     # Quantized layers (bitsandbytes) are subclasses of nn.Linear.
-    linear = [(name, m) for name, m in base.named_modules() if isinstance(m, nn.Linear)]
-    found = [(name, m) for name, m in linear if name.rpartition(".")[2] in target_modules]
-    names = {name.rpartition(".")[2] for name, _ in linear}
-    if missing := set(target_modules) - names:
+    linear = [(name, m) for name, m in base.named_modules() if isinstance(m, nn.Linear | Conv1D)]
+    ends = {target: f".{target}" for target in target_modules}
+    found = [(name, m) for name, m in linear if f".{name}".endswith(tuple(ends.values()))]
+    missing = [
+        target for target, end in ends.items() if not any(f".{n}".endswith(end) for n, _ in linear)
+    ]
+    if missing:
+        names = {name.rpartition(".")[2] for name, _ in linear}
         raise ValueError(
             f"target module '{min(missing)}' is no linear layer of {type(base).__name__}; "
             f"it has {', '.join(sorted(names))}"

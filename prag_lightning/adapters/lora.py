@@ -13,8 +13,9 @@ def add_to_rows(
     """Add every row's own update to a layer's output, in place, and return it.
 
     Args:
-        output: What the layer gave, shape ``(rows, tokens, out_features)``.
-        x: What it was given, shape ``(rows, tokens, in_features)``.
+        output: What the layer gave, shape ``(rows, tokens, out_features)``; some models put other
+            dimensions in place of the first two, which stand for the same tokens in order.
+        x: What it was given, of like shape, with ``in_features``.
         lora_A: Shape ``(rows, rank, in_features)``.
         lora_B: Shape ``(rows, out_features, rank)``.
         scaling: ``alpha / rank``.
@@ -22,6 +23,9 @@ def add_to_rows(
     Raises:
         ValueError: If there are not as many adapters as rows.
     """
+    if output.dim() != 3:
+        rows, given = (t.reshape(len(lora_A), -1, t.shape[-1]) for t in (output, x))
+        return add_to_rows(rows, given, lora_A, lora_B, scaling).view(output.shape)
     _check_rows(len(output), len(lora_A))
     dtype = output.dtype
     down = torch.bmm(x.to(dtype), lora_A.to(dtype).transpose(1, 2))
@@ -39,8 +43,9 @@ def add_to_segments(
     """Add every segment's own update to a layer's output, in place, and return it.
 
     Args:
-        output: What the layer gave, shape ``(1, tokens, out_features)``.
-        x: What it was given, shape ``(1, tokens, in_features)``.
+        output: What the layer gave, shape ``(1, tokens, out_features)``, with more or fewer
+            dimensions of 1.
+        x: What it was given, of like shape, with ``in_features``.
         lora_A: Shape ``(segments, rank, in_features)``.
         lora_B: Shape ``(segments, out_features, rank)``.
         lengths: Tokens of each segment, in their order in ``x``.
@@ -50,6 +55,9 @@ def add_to_segments(
         ValueError: If there are not as many adapters as segments, or if the segments are not all
             of the row's tokens.
     """
+    if output.dim() != 3:
+        row, given = (t.reshape(1, -1, t.shape[-1]) for t in (output, x))
+        return add_to_segments(row, given, lora_A, lora_B, lengths, scaling).view(output.shape)
     if sum(lengths) != x.shape[1]:
         raise ValueError(f"the batch has {x.shape[1]} tokens, but the route {sum(lengths)}")
     _check_rows(len(lengths), len(lora_A))

@@ -31,6 +31,15 @@ class StackedAdamW(torch.optim.Optimizer):
     ) -> None:
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         super().__init__([weight], defaults)
+        self.resize(weight)
+
+    def resize(self, weight: nn.Parameter) -> None:
+        """Optimize the rows of another matrix from now on, and forget all that was.
+
+        Args:
+            weight: Shape ``(num_slots, num_params)``.
+        """
+        self.param_groups[0]["params"] = [weight]
         self.weight = weight
         self.num_steps = [0] * len(weight)
         self.exp_avg = torch.zeros_like(weight)

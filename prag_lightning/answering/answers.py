@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pydantic import BaseModel
 
 from prag_lightning.answering.batches import QuestionBatch
-from prag_lightning.answering.extraction import Scoring, extract_answer
 from prag_lightning.answering.merging import Merge
+from prag_lightning.answering.scoring import Scoring
 from prag_lightning.documents.rankings import RetrievedDocument
 from prag_lightning.documents.records import Record
 
@@ -48,9 +48,17 @@ def answers_with_evidence(
     merges: Sequence[Merge],
     texts: Sequence[str],
     scoring: Scoring,
-    chain_of_thought: bool,
+    answer_mark: str | None,
 ) -> list[Answer]:
-    """Return what was said to each question of a batch, and the documents behind it."""
+    """Return what was said to each question of a batch, and the documents behind it.
+
+    Args:
+        batch: The questions.
+        merges: Whose adapters each of them merged.
+        texts: What the model generated for each.
+        scoring: How answers are cut out of the texts.
+        answer_mark: The words that the answer follows, where the texts are chains of thought.
+    """
     answers = []
     for row, question in enumerate(batch.questions):
         merge = merges[row]
@@ -63,7 +71,7 @@ def answers_with_evidence(
             question_id=question.id,
             question=question.question,
             text=texts[row],
-            prediction=extract_answer(texts[row], scoring, chain_of_thought),
+            prediction=scoring.extract(texts[row], answer_mark),
             passages=_without_weights(batch.passages[row]),
             adapters=adapters,
             missing=_without_weights(merge.missing),

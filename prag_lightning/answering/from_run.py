@@ -1,72 +1,116 @@
-"""The settings that a run left in its folder, as what `Answerer` takes."""
+"""Runs of the command line: where they lie, and the settings that they left."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
-from jsonargparse import ArgumentParser
 
 from prag_lightning.language_model.embedded import DEMO
 
 if TYPE_CHECKING:
+    from prag_lightning.adapters.warm_start import WarmStartSource
     from prag_lightning.retrieval.base import Retriever
 
 _RUNS = Path("runs")
 # Those of `test` say also how it merged.
 _SETTINGS = ("test.yaml", "fit.yaml")
 _DTYPES = {"bf16-true": "bfloat16", "16-true": "float16"}
-_OF_MODEL = ("base", "dtype", "quantization", "max_new_tokens", "trust_remote_code")
+_OF_MODULE = ("base", "lora", "dtype", "quantization", "max_new_tokens", "trust_remote_code")
+_OF_DATA = (
+    "template",
+    "exemplars",
+    "few_shot_in_training",
+    "max_tokens",
+    "top_k",
+    "question_batch_size",
+)
 
 
-def read_run(run_dir: Path) -> dict[str, Any]:
-    """Return the arguments of an `Answerer` of the run in a folder.
+class Run(NamedTuple):
+    """What a run was made with.
+
+    Args:
+        module: Arguments of its `ParametricRAG`.
+        data: Arguments of its `DocumentDataModule`.
+        answerer: Arguments of an `Answerer`, besides module, store and data.
+        store: Folder of its adapters.
+        warm_start: What they started from.
+    """
+
+    module: dict[str, Any]
+    data: dict[str, Any]
+    answerer: dict[str, Any]
+    store: Path
+    warm_start: "WarmStartSource"
+
+
+def read_run(run_dir: Path) -> Run:
+    """Return the settings of the run in a folder.
 
     With mixed precision the base computes in the dtype of its weights.
 
+    Args:
+        run_dir: Root folder of the run.
+
     Raises:
-        FileNotFoundError: If nothing was run there.
+        FileNotFoundError: If nothing was run there, or its documents are gone.
     """
+    from prag_lightning.adapters.layout import LoraConfig
     from prag_lightning.adapters.warm_start import WarmStartSource
-    from prag_lightning.retrieval.default_index import find_index
 
     run = yaml.safe_load(settings_file(run_dir).read_text(encoding="utf-8"))
     trainer, model, data, evaluation = (
         run[key] for key in ("trainer", "model", "data", "evaluation")
     )
-    settings = {name: model[name] for name in _OF_MODEL}
+    # Runs of version 0.1.0 do not know all settings.
+    module = {name: model[name] for name in (*_OF_MODULE, "decoding") if name in model}
+    lora = {**model["lora"], "target_modules": tuple(model["lora"]["target_modules"])}
+    module["lora"] = LoraConfig(**lora)
     if (dtype := _DTYPES.get(str(trainer["precision"]))) is not None:
-        settings["dtype"] = dtype
-    if data["retriever"] is not None:
-        settings["retriever"] = _make_retriever(data["retriever"])
-    folder = run_dir / "data" if data["folder"] == DEMO else Path(data["folder"])
-    return {
-        **settings,
-        "store": model["store"] or run_dir / "adapters",
-        "folder": folder,
-        "index_dir": find_index(folder, run_dir),
-        "merge": evaluation["merge"],
-        "temperature": evaluation["temperature"],
-        "scoring": evaluation["scoring"],
-        "top_k": data["top_k"],
-        "max_tokens": data["max_tokens"],
-        "batch_size": data["question_batch_size"],
-        "template": data["template"],
-        "exemplars": data["exemplars"],
-        "few_shot_in_training": data["few_shot_in_training"],
-        "warm_start": WarmStartSource(**run["warm_start"]),
-        "device": "cpu" if trainer["accelerator"] == "cpu" else None,
-    }
+        module["dtype"] = dtype
+    folder = run_dir / "data" if data["folder"] == DEMO else _found(data["folder"], run_dir)
+    merge = evaluation["merge"]
+    if "temperature" in evaluation and merge == "score":
+        merge = {"score": {"temperature": evaluation["temperature"]}}
+    return Run(
+        module=module,
+        data={
+            **{name: data[name] for name in _OF_DATA},
+            "base": model["base"],
+            "folder": str(folder),
+            "retriever": _Retriever(data["retriever"], folder, run_dir),
+        },
+        answerer={
+            "merge": merge,
+            "scoring": evaluation["scoring"],
+            "device": "cpu" if trainer["accelerator"] == "cpu" else None,
+        },
+        store=_found(model["store"], run_dir) if model["store"] else run_dir / "adapters",
+        warm_start=WarmStartSource(**run["warm_start"]),
+    )
 
 
-def _make_retriever(settings: dict[str, Any]) -> "Retriever":
-    from prag_lightning.retrieval.base import Retriever
+def _found(path: str, run_dir: Path) -> Path:
+    """Return a path of a run: absolute, or from where the run was started, ``runs/NAME`` in it."""
+    started_in = run_dir.resolve().parent.parent
+    beside = started_in / path
+    return Path(path) if Path(path).exists() or not beside.exists() else beside
 
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--retriever", type=Callable[[], Retriever])
-    made = parser.instantiate_classes(parser.parse_object({"retriever": settings}))
-    retriever: Retriever = made.retriever()
-    return retriever
+
+class _Retriever:
+    """Opens the retriever of a run."""
+
+    def __init__(self, settings: dict[str, Any] | str | None, folder: Path, run_dir: Path) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._run_dir = run_dir
+
+    def __call__(self) -> "Retriever":
+        from prag_lightning.retrieval.by_name import make_retriever
+        from prag_lightning.retrieval.default_index import find_index
+
+        index_dir = find_index(self._folder, self._run_dir)
+        return make_retriever(self._settings, self._folder, index_dir)
 
 
 def default_run_dir(data_folder: str) -> Path:
@@ -85,7 +129,8 @@ def settings_file(run_dir: Path) -> Path:
             return run_dir / name
     raise FileNotFoundError(
         f"{run_dir / 'fit.yaml'}: no such file; `prag fit --trainer.default_root_dir {run_dir}` "
-        "encodes documents and writes it"
+        "encodes documents and writes it (a run made in Python has none: give its module, store "
+        "and data module to Answerer)"
     )
 
 

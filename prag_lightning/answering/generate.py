@@ -1,15 +1,23 @@
-"""Answering a batch of questions with the adapters that the bank is routed to."""
+"""What a language model says to a batch of questions, and how likely it finds the right answers."""
 
+import copy
 from itertools import takewhile
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import DynamicCache, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from prag_lightning.answering.batches import QuestionBatch
-from prag_lightning.language_model.base_model import end_token_ids, last_hidden_states
+from prag_lightning.language_model.base_model import end_token_ids
+from prag_lightning.language_model.logits import head_of
 from prag_lightning.language_model.loss import token_nll
+
+Decoding = Literal["greedy", "base"]
+
+# How models name what they remember; transformers 5.24 has a new word for it.
+_CACHE = "cache" if "cache" in BaseModelOutputWithPast.__annotations__ else "past_key_values"
 
 
 class Answers(NamedTuple):
@@ -25,39 +33,143 @@ class Answers(NamedTuple):
     nll: Tensor
 
 
-def generate(
+class _Prompts(NamedTuple):
+    """Prompts that were read up to their last token.
+
+    Args:
+        cache: Keys and values of all tokens but the last, empty for prompts of one token.
+        last_ids: The last token of each prompt, shape ``(rows, 1)``.
+        last_positions: Where they stand in their prompts, shape ``(rows, 1)``.
+        attention_mask: 1 for tokens, 0 for padding, shape ``(rows, tokens)``.
+    """
+
+    cache: DynamicCache
+    last_ids: Tensor
+    last_positions: Tensor
+    attention_mask: Tensor
+
+
+@torch.no_grad()
+def answer_questions(
     base: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     batch: QuestionBatch,
     max_new_tokens: int,
-) -> list[str]:
-    """Return the greedy answers, cut where the model ends them."""
-    end_ids = end_token_ids(base, tokenizer)
-    ids = cast(Any, base).generate(
-        input_ids=batch.input_ids,
-        attention_mask=batch.attention_mask,
+    decoding: Decoding = "greedy",
+) -> Answers:
+    """Return the answers to a batch of questions; each prompt is read once.
+
+    Args:
+        base: The language model, with the adapters that the questions need.
+        tokenizer: Its tokenizer.
+        batch: The questions.
+        max_new_tokens: Longest answer, in tokens.
+        decoding: ``greedy`` takes the likeliest token, whatever the model's own generation config
+            says; ``base`` lets that config's penalties and other processors count, as the published
+            code does, but does not sample.
+    """
+    prompts = _read(base, batch)
+    nll = _answer_nll(base, batch, prompts)
+    ends = end_token_ids(base, tokenizer)
+    if decoding == "greedy":
+        spoken = _greedy(base, prompts, ends, max_new_tokens)
+    else:
+        spoken = _generate(base, batch, prompts, ends, max_new_tokens)
+    # What follows the end is padding.
+    whole = [list(takewhile(lambda token: token not in ends, row)) for row in spoken.tolist()]
+    return Answers(tokenizer.batch_decode(whole, skip_special_tokens=True), nll)
+
+
+def _read(base: PreTrainedModel, batch: QuestionBatch) -> _Prompts:
+    mask = batch.attention_mask
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    cache = DynamicCache(config=base.config)
+    if mask.shape[1] > 1:
+        base.get_decoder()(
+            input_ids=batch.input_ids[:, :-1],
+            attention_mask=mask[:, :-1],
+            position_ids=positions[:, :-1],
+            use_cache=True,
+            **{_CACHE: cache},
+        )
+    return _Prompts(cache, batch.input_ids[:, -1:], positions[:, -1:], mask)
+
+
+def _answer_nll(base: PreTrainedModel, batch: QuestionBatch, prompts: _Prompts) -> Tensor:
+    """Return the mean negative log-likelihood of each row's accepted answer, shape ``(rows,)``."""
+    rows, length = batch.answer_ids.shape
+    if length == 0:
+        return torch.full((rows,), torch.nan, device=batch.input_ids.device)
+    places = torch.arange(length, device=batch.input_ids.device)
+    # Each token predicts the next; padding stands behind all that counts.
+    ids = torch.cat([prompts.last_ids, batch.answer_ids[:, :-1]], dim=1)
+    ones = prompts.attention_mask.new_ones(rows, length - 1)
+    hidden = base.get_decoder()(
+        input_ids=ids,
+        attention_mask=torch.cat([prompts.attention_mask, ones], dim=1),
+        position_ids=prompts.last_positions + places,
+        use_cache=True,
+        **{_CACHE: _copied(prompts.cache)},
+    ).last_hidden_state
+    inside = places < batch.answer_lengths[:, None]
+    nll = token_nll(hidden[inside], head_of(base), batch.answer_ids[inside])
+    sums = nll.new_zeros(rows).index_add(0, inside.nonzero()[:, 0], nll)
+    return sums / batch.answer_lengths
+
+
+def _copied(cache: DynamicCache) -> DynamicCache:
+    """Return a cache that can grow without the other: layers replace their tensors, never write."""
+    copied = copy.copy(cache)
+    copied.layers = [copy.copy(layer) for layer in cache.layers]
+    return copied
+
+
+def _greedy(
+    base: PreTrainedModel, prompts: _Prompts, end_ids: list[int], max_new_tokens: int
+) -> Tensor:
+    """Return the likeliest token after the others, again and again, shape ``(rows, tokens)``."""
+    cache, ids, positions, mask = prompts
+    ends = torch.tensor(end_ids, device=ids.device, dtype=torch.long)
+    ended = torch.zeros_like(ids, dtype=torch.bool)
+    spoken = []
+    for _ in range(max_new_tokens):
+        step = base(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            use_cache=True,
+            **{_CACHE: cache},
+        )
+        ids = step.logits[:, -1].argmax(dim=-1, keepdim=True)
+        spoken.append(ids)
+        ended |= torch.isin(ids, ends)
+        if ended.all():
+            break
+        positions = positions + 1
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+    return torch.cat(spoken, dim=1)
+
+
+def _generate(
+    base: PreTrainedModel,
+    batch: QuestionBatch,
+    prompts: _Prompts,
+    end_ids: list[int],
+    max_new_tokens: int,
+) -> Tensor:
+    """Return what the model generates by its own config, shape ``(rows, tokens)``."""
+    config = GenerationConfig(
         max_new_tokens=max_new_tokens,
         do_sample=False,
         num_beams=1,
-        pad_token_id=tokenizer.pad_token_id,
+        pad_token_id=0,
         eos_token_id=end_ids or None,
+        return_dict_in_generate=False,
     )
-    answers = ids[:, batch.input_ids.shape[1] :].tolist()
-    # What follows the end is padding.
-    spoken = [list(takewhile(lambda token: token not in end_ids, answer)) for answer in answers]
-    return tokenizer.batch_decode(spoken, skip_special_tokens=True)
-
-
-def answer_nll(base: PreTrainedModel, batch: QuestionBatch) -> Tensor:
-    """Return the mean negative log-likelihood of each first accepted answer's tokens."""
-    ids = batch.answered_ids
-    positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
-    # The token before predicts.
-    first, stop = batch.answer_spans[:, :1] - 1, batch.answer_spans[:, 1:] - 1
-    inside = (positions >= first) & (positions < stop)
-    predicting = inside.flatten().nonzero()[:, 0]
-    hidden = last_hidden_states(base, ids, positions).flatten(0, 1)[predicting]
-    targets = ids.roll(-1, dims=1).flatten()[predicting]
-    nll = token_nll(hidden, base.get_output_embeddings(), targets)
-    rows = predicting // ids.shape[1]
-    return nll.new_zeros(len(ids)).index_add(0, rows, nll) / inside.sum(1)
+    ids: Tensor = cast(Any, base).generate(
+        input_ids=batch.input_ids,
+        attention_mask=batch.attention_mask,
+        generation_config=config,
+        **{_CACHE: prompts.cache},
+    )
+    return ids[:, batch.input_ids.shape[1] :]

@@ -2,10 +2,9 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
@@ -46,8 +45,31 @@ METHODS: dict[MethodName, Method] = {
 }
 
 
-def require_answers(questions: Iterable[Question], source: Path) -> None:
-    """Refuse questions of a file whose answers cannot be scored.
+def parse_methods(methods: str | Sequence[str]) -> list[MethodName]:
+    """Return methods from a list of names, or from names with commas between them.
+
+    >>> parse_methods("prag, rag")
+    ['prag', 'rag']
+
+    Raises:
+        ValueError: If there is no such method, one is named twice, or none is named.
+    """
+    words = methods.split(",") if isinstance(methods, str) else methods
+    names = [str(word).strip() for word in words]
+    known = ", ".join(METHODS)
+    if unknown := [name for name in names if name not in METHODS]:
+        raise ValueError(f"there is no method '{unknown[0]}'; choose from {known}")
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"the methods are {', '.join(names) or 'none'}; name each of them once")
+    return cast(list[MethodName], names)
+
+
+def require_answers(questions: Iterable[Question], source: str) -> None:
+    """Refuse questions whose answers cannot be scored.
+
+    Args:
+        questions: The questions.
+        source: Where they come from, for the message.
 
     Raises:
         ValueError: If a question has no accepted answer; names it.
@@ -86,6 +108,7 @@ class QuestionBatches(Dataset[QuestionBatch]):
         encoder: Makes token ids.
         batch_size: Questions in a batch.
         max_tokens: Longest prompt; passages are cut to fit.
+        not_counted: Ids of questions that the scores over all types leave out.
 
     Raises:
         ValueError: If the method needs gold documents and a question has none, or if a document
@@ -102,6 +125,7 @@ class QuestionBatches(Dataset[QuestionBatch]):
         encoder: PromptEncoder,
         batch_size: int,
         max_tokens: int,
+        not_counted: Container[str] = (),
     ) -> None:
         self.name = name
         self.method = METHODS[name]
@@ -110,6 +134,7 @@ class QuestionBatches(Dataset[QuestionBatch]):
         self.encoder = encoder
         self.batch_size = batch_size
         self.max_tokens = max_tokens
+        self.not_counted = not_counted
         self.encoded = sorted(encoded)
         self.questions = sorted(questions, key=self._length)
 
@@ -125,30 +150,28 @@ class QuestionBatches(Dataset[QuestionBatch]):
         questions = self.questions[start : start + self.batch_size]
         passages = [self._select(self.method.passages, question) for question in questions]
         texts = [[self._document(p.document_id).text for p in row] for row in passages]
-        prompts = [
-            self.encoder.encode_generation(question.question, row, self.max_tokens)
-            for question, row in zip(questions, texts, strict=True)
-        ]
-        answered = [self._answered(*pair) for pair in zip(questions, texts, strict=True)]
-        pad = self.encoder.tokenizer.pad_token_id
+        encoded = [self._encode(*pair) for pair in zip(questions, texts, strict=True)]
+        prompts = [prompt for prompt, _ in encoded]
+        answers = [answer for _, answer in encoded]
         return QuestionBatch(
             method=self.name,
             questions=questions,
+            counted=[question.id not in self.not_counted for question in questions],
             adapters=[self._select(self.method.adapters, question) for question in questions],
             passages=passages,
-            input_ids=_pad(prompts, pad, side="left"),
-            attention_mask=_pad([[1] * len(ids) for ids in prompts], 0, side="left"),
-            answered_ids=_pad([ids for ids, _ in answered], pad, side="right"),
-            answer_spans=torch.tensor([[start, len(ids)] for ids, start in answered]),
+            input_ids=_pad(prompts, side="left"),
+            attention_mask=_pad([[1] * len(ids) for ids in prompts], side="left"),
+            answer_ids=_pad(answers, side="right"),
+            answer_lengths=torch.tensor([len(ids) for ids in answers]),
         )
 
-    def _answered(self, question: Question, texts: list[str]) -> tuple[list[int], int]:
+    def _encode(self, question: Question, texts: list[str]) -> tuple[list[int], list[int]]:
+        """Return the token ids of a prompt, and of the first accepted answer behind it."""
         if question.answers:
             return self.encoder.encode_answered(
                 question.question, texts, question.answers[0], self.max_tokens
             )
-        ids = self.encoder.encode_generation(question.question, texts, self.max_tokens)
-        return ids, len(ids)
+        return self.encoder.encode_generation(question.question, texts, self.max_tokens), []
 
     def _length(self, question: Question) -> int:
         """About how long a question's prompt is, in characters."""
@@ -167,7 +190,7 @@ class QuestionBatches(Dataset[QuestionBatch]):
                 f"'{question.id}' names none in 'document_ids'; leave the method out"
             )
         if source == "gold":
-            return [RetrievedDocument(name, 1.0) for name in question.document_ids]
+            return [RetrievedDocument(name, 1.0) for name in dict.fromkeys(question.document_ids)]
         # A question's strangers are the same in every run.
         strangers = [name for name in self.encoded if name not in question.document_ids]
         count = min(len(question.document_ids), len(strangers))
@@ -183,11 +206,11 @@ class QuestionBatches(Dataset[QuestionBatch]):
         return self.documents[document_id]
 
 
-def _pad(rows: Sequence[Sequence[int]], value: int, side: Literal["left", "right"]) -> Tensor:
-    """Return rows of equal length, shape ``(rows, tokens)``."""
+def _pad(rows: Sequence[Sequence[int]], side: Literal["left", "right"]) -> Tensor:
+    """Return rows of equal length, filled up with 0, shape ``(rows, tokens)``."""
     longest = max(len(row) for row in rows)
     padded = []
     for row in rows:
-        gap = [value] * (longest - len(row))
+        gap = [0] * (longest - len(row))
         padded.append([*gap, *row] if side == "left" else [*row, *gap])
-    return torch.tensor(padded)
+    return torch.tensor(padded, dtype=torch.long)

@@ -22,7 +22,8 @@ from prag_lightning.augmentation.seeded_sampling import seeded_sampling
 from prag_lightning.augmentation.settings import Sampling, TemplateSetting
 from prag_lightning.augmentation.thoughts import END_MARKS, START_MARKS, thinks
 from prag_lightning.language_model.base_model import end_token_ids
-from prag_lightning.language_model.prompts import PromptEncoder
+from prag_lightning.language_model.positions import prompt_limit
+from prag_lightning.language_model.prompts import PADDING, PromptEncoder
 
 
 class TextGenerator:
@@ -50,6 +51,9 @@ class TextGenerator:
         self._tokenizer = tokenizer
         self._sampling = sampling
         self._end_ids = end_token_ids(model, tokenizer)
+        config = model.config.get_text_config()
+        limits = getattr(config, "max_position_embeddings", None), prompt_limit(model)[0]
+        self._most_tokens = min((limit for limit in limits if limit is not None), default=None)
         marks = "".join(START_MARKS + END_MARKS)
         added = cast(Any, tokenizer).added_tokens_decoder.values()
         special = (str(token) for token in added if token.special)
@@ -75,7 +79,7 @@ class TextGenerator:
 
     def _answer(self, requests: Sequence[Request], limit: int) -> list[Reply]:
         prompts = [self._encode(request) for request in requests]
-        most = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        most = self._most_tokens
         replies = [
             Reply(
                 text="",
@@ -113,7 +117,7 @@ class TextGenerator:
             do_sample=False,
             max_new_tokens=limit,
             eos_token_id=self._end_ids or None,
-            pad_token_id=self._pad_id,
+            pad_token_id=PADDING,
         )
         with _neutral_generation(self._model):
             generated = cast(Any, self._model).generate(
@@ -131,16 +135,10 @@ class TextGenerator:
         end = next((n for n, token in enumerate(tokens) if token in self._end_ids), None)
         return (tokens, True) if end is None else (tokens[: end + 1], False)
 
-    @property
-    def _pad_id(self) -> int:
-        """Any token will do: padding is masked, and what follows an answer's end is cut off."""
-        vocab_size = self._model.config.get_text_config().vocab_size
-        return next((token for token in self._end_ids if token < vocab_size), 0)
-
     def _pad_left(self, prompts: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
         """Return token ids and attention mask, each of shape ``(rows, tokens)``."""
         width = max(map(len, prompts))
-        ids = [[0] * (width - len(prompt)) + prompt for prompt in prompts]
+        ids = [[PADDING] * (width - len(prompt)) + prompt for prompt in prompts]
         mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
         device = self._model.device
         return torch.tensor(ids, device=device), torch.tensor(mask, device=device)

@@ -44,7 +44,7 @@ def ask(
     encode_missing: bool = False,
     run: Path | None = None,
     methods: list[Literal["closed_book", "rag", "prag", "combine"]] = METHODS,
-    merge: Literal["anchored", "sum", "mean", "score"] | None = None,
+    merge: str | None = None,
     top_k: PositiveInt | None = None,
 ) -> None:
     """Print what each method says, and the documents behind it with their scores and weights.
@@ -168,7 +168,7 @@ def _encode_missing(answerer: "Answerer", question: str, run_dir: Path) -> None:
     documents = [answerer.documents[document_id] for document_id in missing]
     with TemporaryDirectory() as folder:
         write_records(Path(folder) / "documents.jsonl", documents)
-        augmentations = _augmentations(documents, answerer.folder / "augmentations.jsonl")
+        augmentations = _augmentations(documents, answerer.data.folder / "augmentations.jsonl")
         write_records(Path(folder) / "augmentations.jsonl", augmentations)
         options = {
             "--config": str(run_dir / "fit.yaml"),
@@ -179,7 +179,7 @@ def _encode_missing(answerer: "Answerer", question: str, run_dir: Path) -> None:
             "--trainer.default_root_dir": folder,
         }
         run_trainer_command(["fit", *(word for pair in options.items() for word in pair)])
-    answerer.reopen_store()
+    answerer.refresh()
 
 
 def _augmentations(documents: "Sequence[Document]", file: Path) -> "list[Augmentation]":

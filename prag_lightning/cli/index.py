@@ -4,42 +4,50 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jsonargparse.typing import PositiveInt
+
 if TYPE_CHECKING:
     from prag_lightning.documents.records import Document
 
 
 def index_bm25(corpus: Path, index_dir: Path | None = None) -> None:
-    """Build a BM25 index on this machine; no server is needed.
+    """Build a BM25 index on this machine, without a server.
+
+    prag test, predict and ask build it by themselves where they need it.
 
     Args:
-        corpus: JSON Lines of documents: id (or _id), title, text; or the folder they are in.
-        index_dir: Folder of the index; an index that is there already is replaced. By default it
-            is index beside the corpus, where prag test and prag ask look for it.
+        corpus: JSON Lines file of documents with id (or _id), title and text, or the folder that
+            holds corpus.jsonl or documents.jsonl.
+        index_dir: Folder to write the index into; an index that is there is replaced. By default
+            the folder index beside the corpus, where prag test, predict and ask look for it.
     """
     from prag_lightning.retrieval.bm25 import build_index
     from prag_lightning.retrieval.default_index import INDEX
 
     corpus = _corpus_file(corpus)
     index_dir = index_dir or corpus.with_name(INDEX)
-    print(f"{build_index(_documents(corpus), index_dir, corpus)} documents indexed in {index_dir}")
+    num_documents = build_index(_documents(corpus), index_dir, corpus)
+    print(f"{num_documents} documents indexed in {index_dir}")
 
 
 def index_dense(
-    corpus: Path, model: str, index_dir: Path | None = None, batch_size: int = 64
+    corpus: Path, model: str, index_dir: Path | None = None, batch_size: PositiveInt = 64
 ) -> None:
-    """Build an index of embeddings; needs prag-lightning[dense].
+    """Build an index of embeddings, to search by meaning; needs prag-lightning[dense].
 
     Args:
-        corpus: JSON Lines of documents: id (or _id), title, text; or the folder they are in.
-        index_dir: Folder of the index; an index that is there already is replaced. By default it
-            is dense_index beside the corpus.
-        model: A sentence-transformers model, by its name on the hub or its folder.
-        batch_size: Documents embedded at once.
+        corpus: JSON Lines file of documents with id (or _id), title and text, or the folder that
+            holds corpus.jsonl or documents.jsonl.
+        model: A sentence-transformers model: its name on the hub, or its folder.
+        index_dir: Folder to write the index into; an index that is there is replaced. By default
+            the folder dense_index beside the corpus.
+        batch_size: How many documents are embedded at once.
     """
+    from prag_lightning.retrieval.by_name import DENSE_INDEX
     from prag_lightning.retrieval.dense import build_index
 
     corpus = _corpus_file(corpus)
-    index_dir = index_dir or corpus.with_name("dense_index")
+    index_dir = index_dir or corpus.with_name(DENSE_INDEX)
     num_documents = build_index(_documents(corpus), index_dir, model, corpus, batch_size)
     print(f"{num_documents} documents indexed in {index_dir}")
 
@@ -47,16 +55,20 @@ def index_dense(
 def index_elasticsearch(corpus: Path, index: str, url: str = "http://localhost:9200") -> None:
     """Build an index on an Elasticsearch or OpenSearch server; needs prag-lightning[elasticsearch].
 
-    Args:
-        corpus: JSON Lines of documents: id (or _id), title, text; or the folder they are in.
-        index: Name of the index on the server.
-        url: Address of the server; https://user:password@host:9200 where it asks for them.
-    """
-    from prag_lightning.retrieval.elasticsearch import build_index
-    from prag_lightning.retrieval.search_server import SearchServer
+    User and password, where the server wants them, are read from the environment variables
+    PRAG_SEARCH_USER and PRAG_SEARCH_PASSWORD.
 
-    server = SearchServer(url)
-    num_documents = build_index(_documents(_corpus_file(corpus)), server, index)
+    Args:
+        corpus: JSON Lines file of documents with id (or _id), title and text, or the folder that
+            holds corpus.jsonl or documents.jsonl.
+        index: Name of the index on the server.
+        url: Address of the server, without user and password.
+    """
+    from prag_lightning.retrieval.elasticsearch import build_index, open_server
+
+    corpus = _corpus_file(corpus)
+    server = open_server(url)
+    num_documents = build_index(_documents(corpus), server, index)
     print(f"{num_documents} documents indexed in '{index}' at {server.address}")
 
 
@@ -67,10 +79,9 @@ def _corpus_file(source: Path) -> Path:
 
 
 def _documents(corpus: Path) -> "Iterator[Document]":
-    from prag_lightning.cli.counting import counted
     from prag_lightning.documents.records import Document, read_records
 
-    return counted(read_records(corpus, Document), "documents")
+    return read_records(corpus, Document)
 
 
 INDEX_COMMANDS: dict[str, Any] = {

@@ -64,6 +64,8 @@ def main(args: Sequence[str] | None = None) -> int:
     # Threads that wait for each other sleep: spinning, two runs on one machine take ten times as
     # long. It counts only before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # A retriever or a merge rule of one's own lies in a file beside the data.
+    sys.path.append(os.getcwd())
     try:
         if command in TRAINER_COMMANDS:
             from prag_lightning.cli.trainer import run_trainer_command

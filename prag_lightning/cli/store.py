@@ -89,7 +89,7 @@ def store_import(
     from prag_lightning.adapters.store.opening import open_store
     from prag_lightning.adapters.store.published import find_adapters, import_adapters
     from prag_lightning.cli.counting import counted
-    from prag_lightning.documents.formats.entries import document_of
+    from prag_lightning.documents.entries import document_of
 
     adapters = find_adapters(published_dir, data_file, lambda text: document_of("", text).id)
     recipe = _published_recipe(published_dir, adapters[0], base)
@@ -100,10 +100,11 @@ def store_import(
 
 def _published_recipe(published_dir: Path, adapter: "PublishedAdapter", base: str) -> "Recipe":
     """Return the recipe of published adapters, as far as it is known."""
-    from prag_lightning.adapters.bank import find_target_modules
+    from prag_lightning.adapters.bank import feature_sizes, find_target_modules
     from prag_lightning.adapters.store.published import published_settings, read_lora
     from prag_lightning.adapters.store.recipe import Recipe
-    from prag_lightning.language_model.base_model import load_base, weights_digest
+    from prag_lightning.language_model.base_model import load_base
+    from prag_lightning.language_model.digest import weights_digest
 
     lora = read_lora(adapter)
     model = load_base(base)
@@ -112,7 +113,7 @@ def _published_recipe(published_dir: Path, adapter: "PublishedAdapter", base: st
         base_model=base,
         base_digest=weights_digest(model),
         lora=lora,
-        modules=tuple((name, m.in_features, m.out_features) for name, m in targets),
+        modules=tuple((name, *feature_sizes(module)) for name, module in targets),
         warm_start="unknown",
         training=published_settings(published_dir),
         prompt_version="unknown",
@@ -141,7 +142,7 @@ def store_export(
         seed: Of a random warm start.
         base: Name of the base model for servers; by default that in the recipe.
     """
-    from prag_lightning.adapters.merge import merge_weights
+    from prag_lightning.adapters.merge import make_merge_rule
     from prag_lightning.adapters.store.export import export_adapter, export_store
     from prag_lightning.adapters.store.opening import open_store
 
@@ -149,7 +150,7 @@ def store_export(
         if document_ids is None:
             print(f"{export_store(opened.files, to)} files of {store} are in {to}")
             return
-        weights = merge_weights(merge, [0.0] * len(document_ids))
+        weights = make_merge_rule(merge).weigh([0.0] * len(document_ids))
         start: tuple[Tensor, float] | None = None
         if weights.warm_start:
             start = _warm_start(opened, warm_start, seed), weights.warm_start

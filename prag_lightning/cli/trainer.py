@@ -7,43 +7,102 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
+import yaml
 from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.strategies import ParallelStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from prag_lightning.answering.from_run import default_run_dir
-from prag_lightning.callbacks import AdapterWriter, EncodingLog, MergedEvaluation, WarmStart
-from prag_lightning.callbacks.progress_bar import UnitProgressBar
+from prag_lightning.callbacks import (
+    AdapterWriter,
+    EncodingLog,
+    MergedEvaluation,
+    SlotFinder,
+    UnitProgressBar,
+    WarmStart,
+)
 from prag_lightning.cli.configs import with_config_files
 from prag_lightning.cli.exit_status import DONE, INTERRUPTED, SOME_FAILED, TERMINATED, TRY_AGAIN
 from prag_lightning.cli.one_line_parser import OneLineErrors
 from prag_lightning.cli.quiet import quiet
 from prag_lightning.datamodule import DocumentDataModule
-from prag_lightning.encoding.per_document import PER_DOCUMENT, LostProcessError, PerDocumentStrategy
+from prag_lightning.documents.writing import write_whole
+from prag_lightning.encoding.per_document import (
+    LostProcessError,
+    PerDocumentStrategy,
+    refuse_averaging,
+)
 from prag_lightning.module import ParametricRAG
+from prag_lightning.retrieval.address import without_passwords
 
 _FORCED = {
     "warm_start": WarmStart,
     "adapter_writer": AdapterWriter,
     "evaluation": MergedEvaluation,
 }
+# Arguments that are objects, which a command line cannot give.
+_PYTHON_ONLY = {ParametricRAG: {"tokenizer"}, AdapterWriter: {"store"}}
+# Settings that may be paths; a run's settings hold them from the root, so that it can be asked from
+# any folder.
+_PATHS = (
+    "data.folder",
+    "data.augmentations",
+    "data.questions",
+    "data.validation_questions",
+    "data.exemplars",
+    "data.template",
+    "data.warm_up",
+    "model.base",
+    "model.store",
+    "warm_start.path",
+)
 
 
 class TrainerParser(OneLineErrors, LightningArgumentParser):
     """The parser of the commands that run a Trainer."""
 
+    def add_class_arguments(self, theclass: Any, *args: Any, **kwargs: Any) -> Any:
+        """Add the arguments of a class, but for those that only Python can give."""
+        skip = {*(kwargs.pop("skip", None) or ()), *_PYTHON_ONLY.get(theclass, ())}
+        return super().add_class_arguments(theclass, *args, skip=skip, **kwargs)
+
+    def validate(self, namespace: Any, skip_unset: bool = False, **kwargs: Any) -> None:
+        """Check settings, those of a file that are ``null`` included."""
+        super().validate(namespace, skip_unset=False, **kwargs)
+
 
 class RunConfig(SaveConfigCallback):
-    """Writes a run's settings to a file named after the command under its root folder."""
+    """Writes a run's settings to a file named after the command under its root folder.
+
+    They are written once the run is accepted: a refused one leaves those of the run before.
+    """
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Write the settings, over those of an earlier run of the same command."""
+        """Write nothing yet."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write ``fit.yaml``."""
+        self._write(trainer)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write ``test.yaml`` or ``predict.yaml``, beside the results."""
+        self._write(trainer)
+
+    on_predict_end = on_test_end
+
+    def _write(self, trainer: Any) -> None:
         if trainer.is_global_zero:
-            path = Path(trainer.default_root_dir) / f"{trainer.state.fn.value}.yaml"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self.parser.save(self.config, str(path), skip_none=False, overwrite=True)
+            config = self.config.clone()
+            for key in _PATHS:
+                value = config.get(key)
+                if isinstance(value, str) and Path(value).exists():
+                    config[key] = str(Path(value).resolve())
+            text = yaml.safe_dump(
+                without_passwords(yaml.safe_load(self.parser.dump(config, skip_none=False))),
+                sort_keys=False,
+            )
+            write_whole(Path(trainer.default_root_dir) / f"{trainer.state.fn.value}.yaml", text)
 
 
 class Interruption(Callback):
@@ -90,7 +149,6 @@ class PragCLI(LightningCLI):
                 "enable_checkpointing": False,
                 "enable_model_summary": False,
                 "logger": False,
-                "use_distributed_sampler": False,
             },
             args=list(args),
         )
@@ -98,16 +156,23 @@ class PragCLI(LightningCLI):
     def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
         """Build the parser of the asked command only: each takes a second."""
         # A checkpoint is a foreign pickle, and no run could go on from it: the store is what it
-        # goes on from.
-        skipped = LightningCLI.subcommands()[self._command] | {"ckpt_path", "weights_only"}
+        # goes on from. Our own table says more than Lightning's (`verbose`).
+        own = {"ckpt_path", "weights_only", "verbose"}
+        skipped = LightningCLI.subcommands()[self._command] | own
         self.subcommands = lambda: {self._command: skipped}  # type: ignore[method-assign]
         super()._add_subcommands(parser, **kwargs)
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        kwargs = super()._prepare_subcommand_kwargs(subcommand)
+        return {**kwargs, "verbose": False} if subcommand == "test" else kwargs
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the callbacks of every run, and what model and data share."""
         for key, callback in _FORCED.items():
             parser.add_lightning_class_args(callback, key)
         parser.link_arguments("model.base", "data.base")
+        # `SlotFinder` gives the data module what the model's setting comes to.
+        parser.link_arguments("model.num_slots", "data.num_slots", lambda number: 1)
 
     def before_instantiate_classes(self) -> None:
         """Choose the run's folder, and refuse our callbacks listed: each would run twice."""
@@ -115,7 +180,7 @@ class PragCLI(LightningCLI):
         if settings.default_root_dir is None:
             folder = self._get(self.config, "data.folder")
             settings.default_root_dir = str(default_run_dir(folder))
-        self.trainer_defaults["callbacks"] = [EncodingLog()]
+        self.trainer_defaults["callbacks"] = [SlotFinder(), EncodingLog()]
         if self._get(self.config, "trainer.enable_progress_bar") is not False:
             self.trainer_defaults["callbacks"].append(UnitProgressBar())
         listed = self._get(self.config, "trainer.callbacks") or []
@@ -129,16 +194,11 @@ class PragCLI(LightningCLI):
                     )
 
     def after_instantiate_classes(self) -> None:
-        """Refuse strategies that would mix the gradients of different documents."""
+        """Refuse a strategy that mixes documents before it starts processes."""
+        if self._command == "fit":
+            refuse_averaging(self.trainer.strategy)
         # Before those that save what is finished, which may take its time.
         cast(Any, self.trainer).callbacks.insert(0, self._interruption)
-        strategy = self.trainer.strategy
-        exchanges = isinstance(strategy, ParallelStrategy)
-        if self._command == "fit" and exchanges and not isinstance(strategy, PerDocumentStrategy):
-            raise ValueError(
-                f"{type(strategy).__name__} averages gradients, and so would make one adapter of "
-                f"different documents; use --trainer.strategy {PER_DOCUMENT}"
-            )
 
 
 def run_trainer_command(args: Sequence[str]) -> int:

@@ -1,97 +1,169 @@
 """A data set of any format as JSON Lines of the toolkit's own records."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
-from prag_lightning.documents.formats.entries import Entry
+from prag_lightning.documents.entries import Entry
+from prag_lightning.documents.output_folder import OutputFolder
 from prag_lightning.documents.rankings import RetrievedDocument, write_run
-from prag_lightning.documents.records import Augmentation, Document, Question, records_file
+from prag_lightning.documents.records import (
+    Augmentation,
+    Document,
+    Question,
+    read_records,
+    records_file,
+)
 
 _RUN_FILE = "retrieved.trec"
 
 
-def first_questions(entries: Iterable[Entry], limit: int) -> Iterator[Entry]:
-    """Yield the entries of the first ``limit`` questions of each type, and those of a corpus.
+@dataclass(frozen=True)
+class Conversion:
+    """What became of a data set.
 
-    The published experiments take the first 300 of each type and the first 300 of all. The latter
-    are among the former, and since the order stays they are the first 300 that are yielded.
+    Args:
+        counts: How many there were of each kind of record, and how many were left out.
+        notes: What happened to the files of an earlier conversion, each in a sentence.
     """
-    num_questions: Counter[str | None] = Counter()
-    for entry in entries:
-        if entry.question:
-            num_questions[entry.question.type] += 1
-            if num_questions[entry.question.type] > limit:
-                continue
-        yield entry
+
+    counts: Counter[str]
+    notes: list[str]
 
 
-def write_entries(entries: Iterable[Entry], output_dir: Path) -> Counter[str]:
-    """Write documents, questions and augmentations into files by these names, as they come.
+def write_entries(
+    entries: Iterable[Entry],
+    output_dir: Path,
+    origin: Mapping[str, object] = MappingProxyType({}),
+) -> Conversion:
+    """Write documents, questions and augmentations into files by these names.
 
     What was retrieved for the questions becomes a run file, ``retrieved.trec``. A document that
     several questions bring is written once; those of a corpus are not remembered, for it may be of
-    any size. Empty documents are left out.
+    any size. Empty documents are left out, and so are gold documents that are empty or not there.
+    The files replace those of an earlier conversion, together and only if there was no error.
+
+    Args:
+        entries: The data set, as a reader yields it.
+        output_dir: Folder to write into.
+        origin: Where the data set is from, kept in ``origin.json``.
 
     Returns:
-        How many there were of each.
+        What was written.
 
     Raises:
-        ValueError: If there is no entry.
+        ValueError: If there is no entry, if one id stands for two questions or two documents, or if
+            the folder has such files that no conversion wrote.
+        OSError: If the files cannot be written, as on a full disk.
     """
-    with ExitStack() as files:
-        output = _Output(output_dir, files)
-        for entry in entries:
-            output.add(entry)
-    if not output.counts:
-        raise ValueError("there is nothing to convert: no document and no question")
-    if output.rankings:
-        write_run(output_dir / _RUN_FILE, output.rankings, tag="published")
-    return output.counts
+    with OutputFolder(output_dir, origin) as folder:
+        output = _Output(folder)
+        output.add_all(entries)
+        output.write_questions()
+    return Conversion(output.counts, folder.notes)
 
 
 class _Output:
     """The files of one conversion; each is opened when there is something to write into it."""
 
-    def __init__(self, folder: Path, files: ExitStack) -> None:
+    def __init__(self, folder: OutputFolder) -> None:
         self.counts: Counter[str] = Counter()
-        self.rankings: list[tuple[str, list[RetrievedDocument]]] = []
         self._folder = folder
-        self._files = files
-        self._write: dict[str, Callable[[Document | Question | Augmentation], None]] = {}
-        self._known: set[tuple[str, str]] = set()
+        self._files = ExitStack()
+        self._write: dict[str, Callable[[Document | Augmentation], None]] = {}
+        self._questions: dict[str, Question] = {}
+        self._retrieved: dict[str, tuple[str, ...]] = {}
+        # Hashes of what came along with questions, and is not written again.
+        self._known: dict[tuple[str, str], int] = {}
+        # Ids that questions name, and ids of documents with a text, as far as these are remembered.
+        self._named: set[str] = set()
+        self._present: set[str] = set()
+        self._forgot = False
 
-    def add(self, entry: Entry) -> None:
-        """Write what is new of an entry."""
-        for document in entry.documents:
-            if entry.question is None or self._is_new("documents", document.id):
-                self._add_document(document)
-        for augmentation in entry.augmentations:
-            if self._is_new("augmentations", augmentation.document_id):
-                self._add("augmentations", augmentation)
-        if entry.question:
-            self._add("questions", entry.question)
-        if entry.question and entry.retrieved:
-            ranking = [
-                RetrievedDocument(one, 1 / rank) for rank, one in enumerate(entry.retrieved, 1)
-            ]
-            self.rankings.append((entry.question.id, ranking))
+    def add_all(self, entries: Iterable[Entry]) -> None:
+        """Write documents and augmentations as they come; questions wait for all documents."""
+        with self._files:
+            for entry in entries:
+                if entry.question:
+                    self._add_question(entry.question, entry.retrieved)
+                for document in entry.documents:
+                    if entry.question is None:
+                        self._add_document(document, remember=document.id in self._named)
+                    elif self._is_new("document", document.id, document):
+                        self._add_document(document, remember=True)
+                for augmentation in entry.augmentations:
+                    if self._is_new("augmentation", augmentation.document_id):
+                        self._add("augmentations", augmentation)
 
-    def _is_new(self, kind: str, document_id: str) -> bool:
+    def _add_question(self, question: Question, retrieved: tuple[str, ...]) -> None:
+        known = self._questions.setdefault(question.id, question)
+        if known != question:
+            raise ValueError(f"two different questions have the id '{question.id}'; change one")
+        self._named.update(question.document_ids, retrieved)
+        if retrieved:
+            self._retrieved[question.id] = retrieved
+
+    def _is_new(self, kind: str, document_id: str, document: Document | None = None) -> bool:
         is_new = (kind, document_id) not in self._known
-        self._known.add((kind, document_id))
+        content = hash(document)
+        if self._known.setdefault((kind, document_id), content) != content:
+            raise ValueError(f"two different documents have the id '{document_id}'; change one")
         return is_new
 
-    def _add_document(self, document: Document) -> None:
-        if document.text.strip():
-            self._add("documents", document)
-        else:
+    def _add_document(self, document: Document, remember: bool) -> None:
+        if not document.text.strip():
             self.counts["empty documents left out"] += 1
+            return
+        self._add("documents", document)
+        if remember:
+            self._present.add(document.id)
+        else:
+            self._forgot = True
 
-    def _add(self, kind: str, record: Document | Question | Augmentation) -> None:
+    def _add(self, kind: str, record: Document | Augmentation) -> None:
         if kind not in self._write:
-            file = records_file(self._folder / f"{kind}.jsonl")
+            file = records_file(self._folder.path_of(f"{kind}.jsonl"))
             self._write[kind] = self._files.enter_context(file)
         self._write[kind](record)
         self.counts[kind] += 1
+
+    def write_questions(self) -> None:
+        """Write the questions, without gold documents that are not there, and the run file."""
+        if not self.counts and not self._questions:
+            raise ValueError("there is nothing to convert: no document and no question")
+        absent = self._find_absent()
+        if self._questions:
+            with records_file(self._folder.path_of("questions.jsonl")) as write:
+                for question in self._questions.values():
+                    write(self._without(absent, question))
+                    self.counts["questions"] += 1
+        if self._retrieved:
+            write_run(self._folder.path_of(_RUN_FILE), self._rankings(absent), tag="published")
+
+    def _find_absent(self) -> set[str]:
+        """Return the ids that questions name, and no document with a text has."""
+        absent = self._named - self._present
+        if not self.counts["documents"]:
+            # The documents are elsewhere.
+            return set()
+        if absent and self._forgot:
+            documents = read_records(self._folder.path_of("documents.jsonl"), Document)
+            absent.difference_update(document.id for document in documents)
+        return absent
+
+    def _without(self, absent: set[str], question: Question) -> Question:
+        gold = [document_id for document_id in question.document_ids if document_id not in absent]
+        if num_absent := len(question.document_ids) - len(gold):
+            self.counts["gold documents left out, empty or not there"] += num_absent
+        return question.model_copy(update={"document_ids": gold})
+
+    def _rankings(self, absent: set[str]) -> Iterator[tuple[str, list[RetrievedDocument]]]:
+        for question_id, retrieved in self._retrieved.items():
+            present = [one for one in retrieved if one not in absent]
+            yield (
+                question_id,
+                [RetrievedDocument(one, 1 / rank) for rank, one in enumerate(present, start=1)],
+            )

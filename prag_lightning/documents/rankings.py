@@ -1,10 +1,20 @@
-"""Documents found for questions, and run files of TREC, which hold them."""
+"""Documents found for questions, and the TREC run files that hold them."""
 
 import math
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote, unquote
+
+from prag_lightning.documents.writing import atomic_file
+
+# The second field of a line means nothing to `trec_eval`. Ours says whether ids are escaped, for
+# the ids of others, web addresses among them, hold percent signs of their own.
+_PLAIN, _ESCAPED = "Q0", "Q0%"
+# What would end an id; a byte order mark would be taken off at the start of the file.
+_UNSAFE = re.compile("[\\s%\ufeff]")
 
 
 class RetrievedDocument(NamedTuple):
@@ -14,63 +24,106 @@ class RetrievedDocument(NamedTuple):
     score: float
 
 
+class Run(NamedTuple):
+    """The rankings of a run file.
+
+    Attributes:
+        rankings: Documents by question id, best first.
+        top_k: How many documents the run's tag says were asked for, ``found@5`` for 5, so that a
+            shorter ranking ends because nothing more was found. 0 if the tag does not say.
+    """
+
+    rankings: dict[str, list[RetrievedDocument]]
+    top_k: int
+
+
 def write_run(
     run_file: str | os.PathLike[str],
     rankings: Iterable[tuple[str, Sequence[RetrievedDocument]]],
     tag: str,
+    top_k: int | None = None,
 ) -> None:
-    """Write each question's id and ranking as a TREC run file.
+    """Write rankings as a TREC run file, whole or not at all.
+
+    White space in ids is percent-escaped, and the second field of such a line is ``Q0%``.
+
+    Args:
+        run_file: The file.
+        rankings: Ids of questions, and the documents of each, best first.
+        tag: Name of the run, one word.
+        top_k: How many documents were asked for; by default as many as the longest ranking has.
 
     Raises:
-        ValueError: If an id holds a space, which the format cannot carry.
+        OSError: If the file cannot be written.
     """
-    lines = [
-        f"{_word(question_id)} Q0 {_word(found.document_id)} {rank} {found.score:.9g} {tag}\n"
-        for question_id, ranking in rankings
-        for rank, found in enumerate(ranking, start=1)
-    ]
-    Path(run_file).write_text("".join(lines), encoding="utf-8")
+    rankings = list(rankings)
+    if top_k is None:
+        top_k = max((len(ranking) for _, ranking in rankings), default=0)
+    with atomic_file(run_file) as out:
+        for question_id, ranking in rankings:
+            for rank, found in enumerate(ranking, start=1):
+                ids = _fields(question_id, found.document_id)
+                out.write(f"{ids} {rank} {found.score:.9g} {tag}@{top_k}\n")
 
 
-def _word(identifier: str) -> str:
-    if len(identifier.split()) != 1:
-        raise ValueError(f"id '{identifier}' holds a space: a run file cannot carry it")
-    return identifier
+def _fields(question_id: str, document_id: str) -> str:
+    """Return the first three fields of a line."""
+    if not _UNSAFE.search(question_id + document_id):
+        return f"{question_id} {_PLAIN} {document_id}"
+    return f"{_escape(question_id)} {_ESCAPED} {_escape(document_id)}"
 
 
-def read_run(run_file: Path) -> dict[str, list[RetrievedDocument]]:
-    """Return the ranking of each question of a TREC run file, best first.
+def _escape(identifier: str) -> str:
+    return _UNSAFE.sub(lambda found: quote(found[0], safe=""), identifier)
+
+
+def read_run(run_file: Path) -> Run:
+    """Return what a TREC run file holds, ordered by score and, where scores are equal, by rank.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a line is no ranking, or repeats a document; names the line.
+        ValueError: If a line is not UTF-8, is no ranking, or repeats a document; names the line.
     """
     if not run_file.is_file():
         raise FileNotFoundError(f"{run_file}: no such run file")
     rows: dict[str, dict[str, tuple[float, int]]] = {}
-    with run_file.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
+    top_k = 0
+    with run_file.open("rb") as lines:
+        for number, content in enumerate(lines, start=1):
+            where = f"{run_file}:{number}"
+            fields = _decode(content, number, where).split()
+            if not fields:
                 continue
-            question_id, document_id, rank, score = _parse(line, f"{run_file}:{number}")
+            question_id, document_id, rank, score = _parse(fields, where)
             ranked = rows.setdefault(question_id, {})
             if document_id in ranked:
                 raise ValueError(
-                    f"{run_file}:{number}: document '{document_id}' stands twice in the ranking "
-                    f"of question '{question_id}'; keep one"
+                    f"{where}: document '{document_id}' appears twice in the ranking of question "
+                    f"'{question_id}'; keep one"
                 )
             ranked[document_id] = (score, rank)
-    return {question_id: _in_order(ranked) for question_id, ranked in rows.items()}
+            top_k = max(top_k, _asked_for(fields[5]))
+    return Run({question_id: _in_order(ranked) for question_id, ranked in rows.items()}, top_k)
 
 
-def _parse(line: str, where: str) -> tuple[str, str, int, float]:
-    fields = line.split()
+def _decode(content: bytes, number: int, where: str) -> str:
+    try:
+        return content.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{where}: not UTF-8 at byte {error.start} of the line; convert the file to UTF-8"
+        ) from error
+
+
+def _parse(fields: list[str], where: str) -> tuple[str, str, int, float]:
     if len(fields) != 6:
         raise ValueError(
-            f"{where}: {len(fields)} fields instead of 6; expected "
-            "'question Q0 document rank score tag'"
+            f"{where}: {len(fields)} fields instead of 6; expected 'question Q0 document rank "
+            "score tag' (write spaces in ids as %20, and Q0% in the second field)"
         )
-    question_id, _, document_id, rank, score, _ = fields
+    question_id, mark, document_id, rank, score, _ = fields
+    if mark == _ESCAPED:
+        question_id, document_id = unquote(question_id), unquote(document_id)
     try:
         parsed = question_id, document_id, int(rank), float(score)
     except ValueError as error:
@@ -78,6 +131,11 @@ def _parse(line: str, where: str) -> tuple[str, str, int, float]:
     if not math.isfinite(parsed[3]):
         raise ValueError(f"{where}: score '{score}' is not finite")
     return parsed
+
+
+def _asked_for(tag: str) -> int:
+    number = re.search(r"@([0-9]{1,9})$", tag)
+    return int(number[1]) if number else 0
 
 
 def _in_order(ranked: dict[str, tuple[float, int]]) -> list[RetrievedDocument]:

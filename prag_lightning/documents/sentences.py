@@ -10,7 +10,8 @@ _WIDE = r"[\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003
 _WRAP_WITHIN_WIDE = re.compile(rf"(?<={_WIDE})[ \t\r]*\n[ \t\r]*(?={_WIDE})")
 _HEADING = re.compile(r"[ \t]*#{1,6}[ \t]")
 _LIST_ITEM = re.compile(r"[ \t]*([-*+\u2022>|]|\d{1,3}[.)])[ \t]")
-_SPACE = re.compile(r"\s")
+# Spaces of ASCII only, for sentencex panics at others (1.0.32, U+0085 after a full stop).
+_PLAIN_SPACES = {sign: " " for sign in range(0x3001) if chr(sign).isspace()}
 # A name or a number follows, or what the number of a list item stands before.
 _UNFINISHED = re.compile(
     r"(.*[\s(\"'\u201c])?(approx|ch|dr|est|fl|fr|ft|messrs|nr|pt|vol)\.|\(?\d{1,3}[.)]",
@@ -18,6 +19,8 @@ _UNFINISHED = re.compile(
 )
 # "Version 2.0. is out", "т. е. да": a small letter goes on after a short word or a number.
 _SHORT_END = re.compile(r"(.*\s)?(\w{1,2}|\S*\d)\.")
+# Wikipedia's marks behind a full stop: "[2]", "[citation needed]", ":121,154".
+_NOTES = re.compile(r"((\[(\d{1,3}|[a-z][a-z ]*\??)\]|:\d[\d,\u2013-]*)\s*)+")
 # 「行くの？」と彼は言った。
 _AFTER_QUOTATION = re.compile(r"[\u3068\u3063]")
 
@@ -39,8 +42,7 @@ def split_sentences(text: str) -> list[str]:
 
 def sentence_spans(text: str) -> Iterator[tuple[int, int]]:
     """Yield where each sentence begins and ends in the text, white space at its ends included."""
-    # Spaces of ASCII only, for sentencex panics at others (1.0.32, U+0085 after a full stop).
-    plain = _SPACE.sub(" ", text)
+    plain = text.translate(_PLAIN_SPACES)
     for start, end in _block_spans(text):
         for length in _sentence_lengths(plain[start:end]):
             if plain[start : start + length].strip():
@@ -63,14 +65,18 @@ def _block_spans(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _sentence_lengths(block: str) -> list[int]:
-    lengths: list[int] = []
+    lengths = [0]
     before = ""
     # The rules for English know the full stops of every script.
     for part in segment("en", block):
-        if lengths and _goes_on(before.strip()[-40:], part):
-            lengths[-1] += len(part)
-        else:
-            lengths.append(len(part))
+        notes = _NOTES.match(part)
+        # How much of the part belongs to the sentence before it.
+        length = notes.end() if notes else 0
+        if _goes_on(before.strip()[-40:], part):
+            length = len(part)
+        lengths[-1] += length
+        if length < len(part):
+            lengths.append(len(part) - length)
         before = part
     return lengths
 

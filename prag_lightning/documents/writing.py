@@ -4,7 +4,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Literal, TextIO, overload
 
@@ -95,7 +95,9 @@ def _claim(temporary: Path) -> int:
     """Open the temporary file empty and for this process alone, once nobody else writes it."""
     while True:
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # On a disk without locks, who renames last wins.
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         # While this process waited, the one before may have renamed or removed the file.
         if _is_at(descriptor, temporary):
             os.ftruncate(descriptor, 0)

@@ -118,6 +118,11 @@ class EncodingBatch:
             loss_counts=self.loss_counts.to(device, non_blocking=non_blocking),
         )
 
+    def in_rows(self) -> "EncodingBatch":
+        """Return the same step with each prompt in a row of its own."""
+        batch = collate_encoding(self.rows, False, self.begins, self.ends, self.documents)
+        return batch.to(self.loss_counts.device)
+
     def of_slots(self, slots: Sequence[int]) -> "EncodingBatch":
         """Return the part of the batch that trains in ``slots``."""
         rows = [row for row in self.rows if row.slot in slots]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning import Trainer
 from lightning.fabric.utilities.seed import reset_seed
-from lightning.pytorch.strategies import DDPStrategy, Strategy, StrategyRegistry
+from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy, Strategy, StrategyRegistry
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 PER_DOCUMENT = "per_document"
@@ -86,6 +86,19 @@ class PerDocumentStrategy(DDPStrategy):
         assert self.cluster_environment is not None
         self._launcher = _WaitingLauncher(
             self.cluster_environment, self.num_processes, self.num_nodes
+        )
+
+
+def refuse_averaging(strategy: Strategy) -> None:
+    """Check that a strategy keeps the gradients of different documents apart.
+
+    Raises:
+        ValueError: If it averages them.
+    """
+    if isinstance(strategy, ParallelStrategy) and not isinstance(strategy, PerDocumentStrategy):
+        raise ValueError(
+            f"{type(strategy).__name__} averages gradients, and so would make one adapter of "
+            f"different documents; use --trainer.strategy {PER_DOCUMENT}"
         )
 
 

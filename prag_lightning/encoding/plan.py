@@ -3,14 +3,13 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 from torch.utils.data import Dataset
 
-from prag_lightning.documents.records import Augmentation, Document, read_unique
+from prag_lightning.documents.records import Augmentation, Document
 from prag_lightning.encoding.batches import EncodingBatch, Row, collate_encoding
 from prag_lightning.encoding.limits import AugmentationLimits
 from prag_lightning.encoding.schedule import Schedule, Turn
@@ -18,6 +17,8 @@ from prag_lightning.language_model.prompts import PromptEncoder, TrainingTokens
 
 # Documents that stand for all.
 _NUM_SAMPLED = 64
+# Hexadecimal digits of a digest.
+_NUM_DIGITS = 16
 
 LossOn = Literal["prompt_and_answer", "answer"]
 
@@ -62,16 +63,33 @@ def _prompts(document: Document, augmentation: Augmentation) -> Iterator[Trainin
 
 @dataclass(frozen=True)
 class EncodingTask:
-    """One adapter to train: the document's id and its prompts."""
+    """One adapter to train.
+
+    Args:
+        document_id: The document's id.
+        prompts: What its adapter is trained on.
+        text: The document's text.
+    """
 
     document_id: str
     prompts: Sequence[TrainingPrompt]
+    text: str = ""
 
     @property
     def digest(self) -> str:
-        """Digest of what is trained on, 16 hexadecimal digits."""
-        texts = json.dumps([vars(prompt) for prompt in self.prompts])
-        return hashlib.sha256(texts.encode()).hexdigest()[:16]
+        """Digests of the document's text and of all that is trained on, 16 digits each."""
+        return _digest(self.text) + self._prompts_digest
+
+    def is_what_was_stored(self, digest: str) -> bool:
+        """Say whether an adapter of this digest was trained on the same.
+
+        Stores written by version 0.1.0 hold the second half of the digest only.
+        """
+        return digest in (self.digest, self._prompts_digest)
+
+    @property
+    def _prompts_digest(self) -> str:
+        return _digest(json.dumps([vars(prompt) for prompt in self.prompts]))
 
     @property
     def num_characters(self) -> int:
@@ -87,6 +105,20 @@ class EncodingTask:
         """Return the prompts of one step; every pass goes through them in order."""
         start = step * batch_size % (-(-len(self.prompts) // batch_size) * batch_size)
         return self.prompts[start : start + batch_size]
+
+
+def is_of_other_text(digest: str, document: Document) -> bool:
+    """Say whether an adapter was certainly trained on another text than the document has now.
+
+    Args:
+        digest: What the store says of the adapter.
+        document: The document as it is.
+    """
+    return len(digest) > _NUM_DIGITS and digest[:_NUM_DIGITS] != _digest(document.text)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_NUM_DIGITS]
 
 
 class EncodingPlan(NamedTuple):
@@ -105,23 +137,27 @@ class EncodingPlan(NamedTuple):
 
 def plan_tasks(
     documents: Iterable[Document],
-    augmentations_file: Path,
+    augmentations: Mapping[str, Augmentation],
     limits: AugmentationLimits = AugmentationLimits(),  # noqa: B008 - frozen
 ) -> EncodingPlan:
-    """Return the tasks that encode documents, each with as much of its augmentation as allowed."""
-    source = [] if limits.take_nothing else read_unique(augmentations_file, Augmentation)
-    augmentations = {augmentation.document_id: augmentation for augmentation in source}
+    """Return the tasks that encode documents, each with as much of its augmentation as allowed.
+
+    Args:
+        documents: What to encode.
+        augmentations: The documents' augmentations by document id.
+        limits: How much of each augmentation is trained on.
+    """
     plan = EncodingPlan([], {}, Counter())
     for document in documents:
         bare = Augmentation(document_id=document.id, rewrites=[], qas=[])
         augmentation = augmentations.get(document.id, bare)
         if not augmentation.qas and limits.num_qas != 0:
-            plan.rejected[document.id] = f"no question-answer pairs in {augmentations_file}"
+            plan.rejected[document.id] = "it has no question-answer pairs"
         elif not document.text.strip():
             plan.rejected[document.id] = "its text is empty"
         else:
             prompts = document_prompts(document, limits.cut(augmentation))
-            plan.tasks.append(EncodingTask(document.id, prompts))
+            plan.tasks.append(EncodingTask(document.id, prompts, document.text))
             plan.num_short.update(limits.short(augmentation))
     # What trains side by side then begins and ends together, and is of like length: prompts below a
     # passage meet few without.

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from prag_lightning.adapters.bank import AdapterBank, Pairs, Route
 from prag_lightning.adapters.optimizer import StackedAdamW, clip_rows_
 from prag_lightning.encoding.batches import EncodingBatch, Part
-from prag_lightning.language_model.base_model import last_hidden_states
+from prag_lightning.language_model.logits import head_of, last_hidden_states
 from prag_lightning.language_model.loss import token_nll
 
 # Where the loss scale of 16-bit training begins, as in torch's GradScaler, and where it gives up.
@@ -117,8 +117,7 @@ class SlotTrainer:
             else:
                 hidden = last_hidden_states(*inputs, part.lengths)
         flat = hidden.flatten(0, 1).index_select(0, part.loss_positions)
-        head = self.base.get_output_embeddings()
-        nll = token_nll(flat, head, part.targets, compile=self.compile)
+        nll = token_nll(flat, head_of(self.base), part.targets, compile=self.compile)
         sums = nll.new_zeros(len(loss_counts)).index_add(0, part.loss_documents, nll)
         return sums / loss_counts
 
@@ -212,8 +211,10 @@ class SlotTrainer:
 
 def _hidden_states(bank: AdapterBank, pairs: Pairs, *inputs: Any) -> Tensor:
     # The compiler takes shapes for constants that a module holds, but not those of arguments.
-    bank.pairs = pairs
-    return last_hidden_states(*inputs)
+    bank.compiled_pairs = pairs
+    hidden = last_hidden_states(*inputs)
+    bank.compiled_pairs = []
+    return hidden
 
 
 def _mark_static(pairs: Pairs) -> None:

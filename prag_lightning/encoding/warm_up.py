@@ -1,13 +1,14 @@
 """The questions and answers that a warm start is trained on: one large document, so to speak."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from prag_lightning.documents.records import Augmentation, Document, Question, read_records
-from prag_lightning.encoding.plan import EncodingTask, TrainingPrompt
+from prag_lightning.documents.records import Augmentation, Question, read_records
+from prag_lightning.encoding.plan import EncodingPlan, EncodingTask, TrainingPrompt
 from prag_lightning.language_model.templates import clean_question
 
 # The id under which the warm start is encoded, and the name of its folder.
@@ -76,13 +77,20 @@ def _as_asked(question: str) -> str:
     return clean_question(" ".join(question.split())).casefold()
 
 
-def as_document(pairs: Sequence[WarmUpPair]) -> Document:
-    """Return the pairs as the one document that the warm start is the adapter of."""
-    text = "\n".join(f"{pair.question}\t{pair.answer}" for pair in pairs)
-    return Document(id=WARM_START_ID, text=text)
+def plan_warm_up(file: Path, questions_file: Path | None, own: bool) -> EncodingPlan:
+    """Return the encoding of a warm start: one task, whose prompts have no passages.
 
+    Args:
+        file: Questions or augmentations to train on.
+        questions_file: Questions that must not be among them; None for none.
+        own: Whether this process trains it; else there is nothing to do.
 
-def as_task(pairs: Sequence[WarmUpPair]) -> EncodingTask:
-    """Return the encoding of the pairs, none of them with a passage."""
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a question to answer is among those to train on.
+    """
+    pairs = read_pairs(file)
+    if questions_file is not None:
+        refuse_overlap(pairs, questions_file)
     prompts = [TrainingPrompt(p.question, (), p.answer, p.full_answer) for p in pairs]
-    return EncodingTask(WARM_START_ID, prompts)
+    return EncodingPlan([EncodingTask(WARM_START_ID, prompts)] if own else [], {}, Counter())

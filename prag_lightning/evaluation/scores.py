@@ -1,29 +1,50 @@
 """What an evaluation leaves: a prediction for every question, and a score for every method."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from rich import box
 from rich.table import Table
+from torchmetrics import Metric, MetricCollection
 
 from prag_lightning.answering.answers import Answer
+from prag_lightning.answering.scoring import Scoring
 from prag_lightning.documents.records import Question
-from prag_lightning.evaluation.metrics import AnswerNLL, ExactMatch, TokenF1, exact_match, token_f1
+from prag_lightning.documents.terminal import plain_text
+from prag_lightning.evaluation.metrics import question_metrics
 
 ALL_TYPES = "all"
+NO_NLL = (
+    "NLL is empty where it cannot be measured: after a chain of thought, which nobody can know "
+    "beforehand, and where no answer is accepted"
+)
+# Names of metrics that differ from those of a score.
+_FIELDS = {"nll": "answer_nll"}
 
 
 class Prediction(Answer):
     """An answer and how good it is; a line of ``predictions.jsonl``.
 
-    Where ``data.limit`` is set, the score over all types leaves out what is not ``counts_in_all``.
+    Args:
+        type: Type of the question.
+        counts_in_all: Whether it counts in the score over all types; where ``data.limit`` is set,
+            some questions count in their type alone.
+        answers: The accepted answers.
+        document_ids: The gold documents of the question, where they are known.
+        em: Exact match, 0 or 1.
+        f1: F1 over tokens, like the next two from 0 to 1.
+        precision: Share of the answer's tokens that an accepted answer has.
+        recall: Share of an accepted answer's tokens that the answer has.
+        answer_nll: Negative log-likelihood of an accepted answer, in nats per token.
+        seconds: How much of the run's time the answer took.
     """
 
     type: str | None = None
     counts_in_all: bool = True
     answers: list[str]
+    document_ids: list[str] = Field(default_factory=list)
     em: float
     f1: float
     precision: float
@@ -44,7 +65,7 @@ class Score(BaseModel):
     f1: float
     precision: float
     recall: float
-    answer_nll: float | None
+    answer_nll: float | None = None
     questions_per_second: float
 
 
@@ -53,53 +74,130 @@ def score_answer(
     question: Question,
     answer_nll: float,
     seconds: float,
-    counts_in_all: bool = True,
+    counts_in_all: bool,
+    scoring: Scoring,
 ) -> Prediction:
-    """Return an answer with its scores; it took ``seconds`` of the run's time."""
-    f1 = token_f1(answer.prediction, question.answers)
+    """Return an answer with its scores.
+
+    Args:
+        answer: What one method said.
+        question: The question, with its accepted answers.
+        answer_nll: Negative log-likelihood of an accepted answer's tokens, in nats per token; NaN
+            where it is not known.
+        seconds: How much of the run's time the answer took.
+        counts_in_all: Whether the question counts in the score over all types.
+        scoring: How the answer is compared with the accepted ones.
+
+    Raises:
+        ValueError: If the question has no accepted answer.
+    """
     return Prediction(
         **dict(answer),
+        **scoring.score(answer.prediction, question.answers)._asdict(),
         type=question.type,
         counts_in_all=counts_in_all,
         answers=question.answers,
-        em=exact_match(answer.prediction, question.answers),
-        f1=f1.f1,
-        precision=f1.precision,
-        recall=f1.recall,
+        document_ids=question.document_ids,
         answer_nll=None if math.isnan(answer_nll) else answer_nll,
         seconds=seconds,
     )
 
 
-def summarize(predictions: Iterable[Prediction]) -> list[Score]:
+@dataclass
+class _Group:
+    """What the questions of one type add up to for one method."""
+
+    metrics: MetricCollection = field(default_factory=question_metrics)
+    num_questions: int = 0
+    seconds: float = 0.0
+
+    def update(self, predictions: Sequence[Prediction]) -> None:
+        self.metrics.update(predictions)
+        self.num_questions += len(predictions)
+        self.seconds += sum(prediction.seconds for prediction in predictions)
+
+    def means(self) -> dict[str, float]:
+        """Return the means by name, without those that no question has a value for."""
+        means = {name: mean.item() for name, mean in self.metrics.compute().items()}
+        return {name: mean for name, mean in means.items() if not math.isnan(mean)}
+
+
+class EvaluationScores:
+    """Scores of every method, over all questions and over each type of them.
+
+    Holds a `torchmetrics.MetricCollection` for each method and type of questions, see
+    `question_metrics`.
+    """
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[str, str], _Group] = {}
+
+    def update(self, predictions: Sequence[Prediction]) -> None:
+        """Count some predictions, of any methods and types."""
+        by_group: dict[tuple[str, str], list[Prediction]] = {}
+        for prediction in predictions:
+            # Methods and types keep the order in which they come first.
+            everything = by_group.setdefault((prediction.method, ALL_TYPES), [])
+            if prediction.counts_in_all:
+                everything.append(prediction)
+            if prediction.type not in (None, ALL_TYPES):
+                by_group.setdefault((prediction.method, prediction.type), []).append(prediction)
+        for key, group in by_group.items():
+            self._groups.setdefault(key, _Group()).update(group)
+
+    def compute(self) -> list[Score]:
+        """Return the scores so far, method by method: over all questions, then by type."""
+        return [
+            Score(
+                method=method,
+                type=kind,
+                num_questions=group.num_questions,
+                # A coarse clock may have seen no time pass.
+                questions_per_second=group.num_questions / max(group.seconds, 1e-9),
+                **{_FIELDS.get(name, name): mean for name, mean in group.means().items()},
+            )
+            for (method, kind), group in self._ordered()
+        ]
+
+    def metrics_of(self, method: str) -> dict[str, Metric]:
+        """Return the metrics of one method that have counted anything, by the names of `means`."""
+        return {
+            _metric_name(method, kind, name): metric
+            for (own, kind), group in self._ordered()
+            if own == method
+            for name, metric in group.metrics.items()
+            if not metric.compute().isnan()
+        }
+
+    def means(self) -> dict[str, float]:
+        """Return the means so far by names such as ``prag/em`` and ``prag/one_hop/em``."""
+        return {
+            _metric_name(method, kind, name): mean
+            for (method, kind), group in self._ordered()
+            for name, mean in group.means().items()
+        }
+
+    def _ordered(self) -> list[tuple[tuple[str, str], _Group]]:
+        """Return the groups that have questions; all methods have their types in one order."""
+        methods = list(dict.fromkeys(method for method, _ in self._groups))
+
+        def place(item: tuple[tuple[str, str], _Group]) -> tuple[int, bool, str]:
+            (method, kind), _ = item
+            return methods.index(method), kind != ALL_TYPES, kind
+
+        counted = [item for item in self._groups.items() if item[1].num_questions]
+        return sorted(counted, key=place)
+
+
+def _metric_name(method: str, kind: str, name: str) -> str:
+    return f"{method}/{name}" if kind == ALL_TYPES else f"{method}/{kind}/{name}"
+
+
+def summarize(predictions: Sequence[Prediction]) -> list[Score]:
     """Return the score of every method over all questions, and over each type of them."""
-    groups: dict[tuple[str, str], list[Prediction]] = {}
-    for prediction in predictions:
-        group = groups.setdefault((prediction.method, ALL_TYPES), [])
-        if prediction.counts_in_all:
-            group.append(prediction)
-        if prediction.type not in (None, ALL_TYPES):
-            groups.setdefault((prediction.method, prediction.type), []).append(prediction)
-    return [_score(method, kind, group) for (method, kind), group in groups.items()]
-
-
-def _score(method: str, kind: str, predictions: Sequence[Prediction]) -> Score:
-    em, f1, nll = ExactMatch(), TokenF1(), AnswerNLL()
-    texts = [prediction.prediction for prediction in predictions]
-    answers = [prediction.answers for prediction in predictions]
-    em.update(texts, answers)
-    f1.update(texts, answers)
-    known = [p.answer_nll for p in predictions if p.answer_nll is not None]
-    nll.update(torch.tensor(known))
-    return Score(
-        method=method,
-        type=kind,
-        num_questions=len(predictions),
-        em=em.compute().item(),
-        **{name: value.item() for name, value in f1.compute().items()},
-        answer_nll=nll.compute().item() if known else None,
-        questions_per_second=len(predictions) / sum(p.seconds for p in predictions),
-    )
+    scores = EvaluationScores()
+    scores.update(predictions)
+    return scores.compute()
 
 
 def score_table(scores: Sequence[Score]) -> Table:
@@ -116,12 +214,24 @@ def score_table(scores: Sequence[Score]) -> Table:
         values = (score.em, score.f1, score.precision, score.recall)
         nll = score.answer_nll
         table.add_row(
-            score.method if score.method != last else "",
-            score.type,
+            plain_text(score.method if score.method != last else ""),
+            plain_text(score.type),
             str(score.num_questions),
             *(f"{value:.3f}" for value in values),
             "" if nll is None else f"{nll:.3f}",
-            f"{score.questions_per_second:.0f}",
+            rate_text(score.questions_per_second),
         )
         last = score.method
+    if any(score.answer_nll is None for score in scores):
+        table.caption = NO_NLL
+        table.caption_justify = "left"
     return table
+
+
+def rate_text(rate: float) -> str:
+    """Return a number of questions a second with two digits, or all before the point.
+
+    >>> [rate_text(rate) for rate in (1234.4, 63.2, 2.04, 0.213)]
+    ['1234', '63', '2', '0.21']
+    """
+    return f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"

@@ -5,9 +5,11 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-ChunkNLL = Callable[[Tensor, Tensor, Tensor | None, Tensor, bool], tuple[Tensor, Tensor | None]]
+from prag_lightning.language_model.logits import Head
+
+ChunkNLL = Callable[[Tensor, Head, Tensor, bool], tuple[Tensor, Tensor | None]]
 
 # Logits that exist at once, in bytes: beyond this larger products are no faster.
 CHUNK_BYTES = {"cpu": 2**26, "cuda": 2**29}
@@ -15,7 +17,7 @@ CHUNK_BYTES = {"cpu": 2**26, "cuda": 2**29}
 
 def token_nll(
     hidden: Tensor,
-    head: nn.Linear,
+    head: Head,
     targets: Tensor,
     chunk_bytes: int | None = None,
     compile: bool = False,
@@ -27,7 +29,7 @@ def token_nll(
 
     Args:
         hidden: Last hidden states, shape ``(tokens, hidden_size)``.
-        head: The language model's output layer, ``(vocabulary, hidden_size)``.
+        head: The language model's output layer, see ``head_of``.
         targets: The token that follows each of them, shape ``(tokens,)``.
         chunk_bytes: How large the logits of a chunk may be, in float32 bytes; by default as
             large as makes the device fast.
@@ -40,7 +42,7 @@ def token_nll(
     chunk_bytes = chunk_bytes or CHUNK_BYTES.get(hidden.device.type, CHUNK_BYTES["cpu"])
     rows = max(1, chunk_bytes // (len(head.weight) * wide.itemsize))
     of_chunk = _compiled_chunk_nll() if compile else _chunk_nll
-    losses: Tensor = _ChunkedNLL.apply(hidden, head.weight, head.bias, targets, rows, of_chunk)
+    losses: Tensor = _ChunkedNLL.apply(hidden, head, targets, rows, of_chunk)
     return losses
 
 
@@ -49,20 +51,26 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
 
 
 def _chunk_nll(
-    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, needs_grad: bool
+    hidden: Tensor, head: Head, targets: Tensor, needs_grad: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Return a chunk's losses, and the gradients of its hidden states, in float32 or float64."""
-    logits = torch.nn.functional.linear(hidden, weight, bias)
+    logits = head.logits(hidden)
     log_probs = torch.log_softmax(logits, dim=-1, dtype=_wide(hidden.dtype))
     own = targets[:, None]
     own_log_probs = log_probs.gather(1, own)
     losses = -own_log_probs[:, 0]
     if not needs_grad:
         return losses, None
-    probs = log_probs.exp_().to(weight.dtype).scatter_(1, own, 0.0)
+    probs = log_probs.exp_().to(head.weight.dtype).scatter_(1, own, 0.0)
     # Apart from the others, for the probability less one wants the wide dtype.
-    own_part = (own_log_probs.exp() - 1) * weight.index_select(0, targets)
-    return losses, probs @ weight + own_part
+    own_part = own_log_probs.exp() - 1
+    if head.cap is not None:
+        # How much a logit still follows what the layer gives.
+        slope = 1 - (logits / head.cap).square()
+        probs = probs * slope
+        own_part = own_part * slope.gather(1, own)
+    grad = probs @ head.weight + own_part * head.weight.index_select(0, targets)
+    return losses, grad if head.scale == 1.0 else grad * head.scale
 
 
 @cache
@@ -74,23 +82,16 @@ def _compiled_chunk_nll() -> ChunkNLL:
 class _ChunkedNLL(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        hidden: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        targets: Tensor,
-        rows: int,
-        of_chunk: ChunkNLL,
+        ctx: Any, hidden: Tensor, head: Head, targets: Tensor, rows: int, of_chunk: ChunkNLL
     ) -> Tensor:
         wide = _wide(hidden.dtype)
         losses = hidden.new_empty(len(hidden), dtype=wide)
         grad = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        weight = weight.to(hidden.dtype)
-        bias = None if bias is None else bias.to(hidden.dtype)
+        bias = None if head.bias is None else head.bias.to(hidden.dtype)
+        head = head._replace(weight=head.weight.to(hidden.dtype), bias=bias)
         for start in range(0, len(hidden), rows):
             part = slice(start, start + rows)
-            inputs = hidden[part], weight, bias, targets[part]
-            losses[part], grad_part = of_chunk(*inputs, grad is not None)
+            losses[part], grad_part = of_chunk(hidden[part], head, targets[part], grad is not None)
             if grad is not None and grad_part is not None:
                 grad[part] = grad_part
         ctx.save_for_backward(grad)
@@ -99,4 +100,4 @@ class _ChunkedNLL(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = ctx.saved_tensors
-        return (grad * grads[0][:, None]).to(grad.dtype), *[None] * 5
+        return (grad * grads[0][:, None]).to(grad.dtype), *[None] * 4

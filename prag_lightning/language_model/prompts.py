@@ -11,6 +11,10 @@ from prag_lightning.language_model.templates import TEMPLATES, Exemplar, PromptT
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+# What stands in for missing tokens, where a mask leaves them out. Not every tokenizer has a token
+# for it, and some have one that their model has not.
+PADDING = 0
+
 
 def _room(max_tokens: int | None, turn: Sequence[int]) -> int | None:
     """Return how many tokens are left before ``turn``."""
@@ -93,17 +97,17 @@ class PromptEncoder:
 
     def encode_answered(
         self, question: str, passages: Sequence[str], answer: str, max_tokens: int | None = None
-    ) -> tuple[list[int], int]:
-        """Return the token ids up to the end of ``answer``, and where the answer begins in them.
+    ) -> tuple[list[int], list[int]]:
+        """Return the token ids of a prompt as for generation, and those of ``answer`` behind it.
 
         Behind a chain of thought, which only the model can write, there is no answer.
         """
         prompt = self.encode_generation(question, passages, max_tokens)
         if self.template.reasons:
-            return prompt, len(prompt)
+            return prompt, []
         start = self._encode_text(self.template.assistant_start)
         whole = self._encode_text(self.template.assistant.format(answer=answer.strip()))
-        return prompt[: len(prompt) - len(start)] + whole, len(prompt)
+        return prompt, whole[len(start) :]
 
     def encode_plain(self, text: str, max_tokens: int | None = None) -> TrainingTokens:
         """Return the token ids of a text by itself, as in pretraining, cut where it is too long."""

@@ -124,12 +124,14 @@ TEMPLATES = {
 }
 
 
-def find_template(template: str | Mapping[str, str]) -> PromptTemplate:
+def find_template(template: str | Mapping[str, str] | PromptTemplate) -> PromptTemplate:
     """Return the template of a name, of a YAML file with its fields, or of these fields.
 
     Raises:
         ValueError: If there is no such template, or its fields are others.
     """
+    if isinstance(template, PromptTemplate):
+        return template
     if not isinstance(template, str):
         return _make_template(template, "the template")
     if template in TEMPLATES:

@@ -1,60 +1,27 @@
 """BM25 without a server: an index of titles and texts in a folder of this machine."""
 
 import os
-import re
-from array import array
-from collections.abc import Iterable, Sequence
+import shutil
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import mkdtemp
 
-import numpy as np
 import tantivy
 
 from prag_lightning.documents.rankings import RetrievedDocument
 from prag_lightning.documents.records import Document, Question
-from prag_lightning.retrieval.base import Retriever
-from prag_lightning.retrieval.index_folder import (
-    CorpusStamp,
-    IndexManifest,
-    index_under_construction,
-    read_manifest,
-)
+from prag_lightning.retrieval.analysis import make_analyzer, prepare
+from prag_lightning.retrieval.base import Retriever, require_positive
+from prag_lightning.retrieval.index_building import IndexDraft, index_draft
+from prag_lightning.retrieval.index_folder import read_manifest
 
 # One field's score counts whole, the other's half, as published (oneal2000/PRAG at e03742e).
 _TIE_BREAKER = 0.5
 # Memory for the postings of documents not yet on disk, in bytes.
 _WRITER_MEMORY = 128_000_000
-_ANALYZER = "prag_english"
-
-# Words as Lucene's standard tokenizer finds them (Unicode Standard Annex 29), near enough: "U.S.A."
-# and "15,140" are one word each, every ideograph is one.
-_LETTER = r"[\w--[\p{Han}\p{Hiragana}]]"
-_WORD = rf"[\p{{Han}}\p{{Hiragana}}]|\d+(?:[.,]\d+)+|{_LETTER}+(?:['\u2019.]{_LETTER}+)*"
-_POSSESSIVE = re.compile(r"(?<=\w)['\u2019\uff07][sS]\b")
-# Lucene's default stop words of English.
-_STOP_WORDS = [
-    *("a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is"),
-    *("it", "no", "not", "of", "on", "or", "such", "that", "the", "their", "then", "there"),
-    *("these", "they", "this", "to", "was", "will", "with"),
-]
-
-
-def english_analyzer() -> tantivy.TextAnalyzer:
-    """Return the analysis of Elasticsearch's ``english``, but for the newer Porter stemmer.
-
-    Possessives are not its business: `without_possessives` goes first.
-    """
-    return (
-        tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.regex(_WORD))
-        .filter(tantivy.Filter.lowercase())
-        .filter(tantivy.Filter.custom_stopword(_STOP_WORDS))
-        .filter(tantivy.Filter.stemmer("english"))
-        .build()
-    )
-
-
-def without_possessives(text: str) -> str:
-    """Return the text without the ``'s`` at the ends of its words."""
-    return _POSSESSIVE.sub("", text)
+_ANALYZER = "prag"
 
 
 def build_index(
@@ -62,41 +29,58 @@ def build_index(
     index_dir: str | os.PathLike[str],
     corpus_file: str | os.PathLike[str] | None = None,
 ) -> int:
-    """Write a BM25 index of the documents and return how many there are.
+    """Write a BM25 index of documents and return how many there are.
 
-    The documents are read once, one at a time. The folder appears when the index is whole.
+    The documents are read once, one at a time; exact repetitions count once. The folder appears
+    when the index is complete.
 
     Args:
-        documents: What is to be found.
+        documents: The documents to be found.
         index_dir: The index's folder; an index that is there already is replaced.
-        corpus_file: The file that the documents come from, by which a stale index is noticed.
+        corpus_file: The file that the documents come from, so that a stale index is noticed.
+
+    Returns:
+        The number of different documents.
 
     Raises:
-        ValueError: If two documents have the same id, or the folder holds something else.
+        ValueError: If one id stands for two documents, there are none, or the folder holds
+            something other than an index.
+        OSError: If the index cannot be written, or another process is building it.
     """
-    corpus = CorpusStamp.of(Path(corpus_file)) if corpus_file else None
-    with index_under_construction(Path(index_dir)) as draft:
-        num_documents = _write(documents, draft)
-        IndexManifest(kind="bm25", num_documents=num_documents, corpus=corpus).write(draft)
-    return num_documents
+    with index_draft(documents, Path(index_dir), "bm25", corpus_file) as draft:
+        _write(draft)
+    return draft.num_documents
 
 
-def _write(documents: Iterable[Document], folder: Path) -> int:
-    index = tantivy.Index(_schema(), path=str(folder))
-    index.register_tokenizer(_ANALYZER, english_analyzer())
-    # One thread: the order of the documents, which decides between equal scores, stays.
-    writer = index.writer(heap_size=_WRITER_MEMORY, num_threads=1)
-    id_hashes = array("q")
+def _write(draft: IndexDraft) -> None:
+    with _disk_errors(draft):
+        index = tantivy.Index(_schema(), path=str(draft.folder))
+        index.register_tokenizer(_ANALYZER, make_analyzer())
+        # One thread keeps the documents' order, which decides between equal scores.
+        writer = index.writer(heap_size=_WRITER_MEMORY, num_threads=1)
     try:
-        for document in documents:
-            writer.add_document(_indexed(document))
-            id_hashes.append(hash(document.id))
-        _require_unique(id_hashes)
-        writer.commit()
+        for document in draft.documents:
+            with _disk_errors(draft):
+                writer.add_document(_indexed(document))
+        with _disk_errors(draft):
+            writer.commit()
     finally:
-        # Else it goes on writing into a folder that a failed build is removing.
-        writer.wait_merging_threads()
-    return len(id_hashes)
+        # It would go on writing into a folder that a failed build is removing.
+        with suppress(ValueError):
+            writer.wait_merging_threads()
+
+
+@contextmanager
+def _disk_errors(draft: IndexDraft) -> Iterator[None]:
+    """Turn what tantivy raises where it cannot write, without saying why, into an error of a disk.
+
+    Raises:
+        OSError: Instead of ValueError.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise draft.disk_error(error) from error
 
 
 def _schema() -> tantivy.Schema:
@@ -110,21 +94,9 @@ def _schema() -> tantivy.Schema:
 def _indexed(document: Document) -> tantivy.Document:
     indexed = tantivy.Document()
     indexed.add_bytes("id", document.id.encode())
-    indexed.add_text("title", without_possessives(document.title))
-    indexed.add_text("text", without_possessives(document.text))
+    indexed.add_text("title", prepare(document.title))
+    indexed.add_text("text", prepare(document.text))
     return indexed
-
-
-def _require_unique(id_hashes: "array[int]") -> None:
-    """Hold 8 bytes a document, not its id: a corpus can have tens of millions."""
-    hashes = np.frombuffer(id_hashes, dtype=np.int64)
-    order = np.argsort(hashes, kind="stable")
-    (twice,) = np.nonzero(np.diff(hashes[order]) == 0)
-    if twice.size:
-        first, second = order[twice[0]] + 1, order[twice[0] + 1] + 1
-        raise ValueError(
-            f"documents number {first} and {second} have the same id; give each document its own"
-        )
 
 
 class BM25Retriever(Retriever):
@@ -135,6 +107,10 @@ class BM25Retriever(Retriever):
     Args:
         index_dir: The folder that ``prag index bm25`` wrote.
         corpus_file: If given, the index must have been built from this file as it is now.
+
+    Raises:
+        FileNotFoundError: If there is no index; names the command that builds it.
+        ValueError: If it is an index of another kind, version or corpus, or damaged.
     """
 
     def __init__(
@@ -142,24 +118,41 @@ class BM25Retriever(Retriever):
         index_dir: str | os.PathLike[str],
         corpus_file: str | os.PathLike[str] | None = None,
     ) -> None:
-        self.manifest = read_manifest(
-            Path(index_dir), "bm25", Path(corpus_file) if corpus_file else None
-        )
-        index = tantivy.Index.open(str(index_dir))
-        self._schema = index.schema
+        corpus = Path(corpus_file) if corpus_file else None
+        self.manifest = read_manifest(Path(index_dir), "bm25", corpus)
+        index = tantivy.Index.open(str(self._writable(Path(index_dir))))
         self._searcher = index.searcher()
-        self._analyzer = english_analyzer()
+        self._schema = index.schema
+        self._analyzer = make_analyzer()
+
+    def _writable(self, index_dir: Path) -> Path:
+        """Return the folder, or one of links to its files where nothing may be written.
+
+        tantivy writes a lock file beside the files that it opens.
+        """
+        if os.access(index_dir, os.W_OK):
+            return index_dir
+        links = Path(mkdtemp(prefix="prag-index-"))
+        weakref.finalize(self, shutil.rmtree, links, ignore_errors=True)
+        for file in index_dir.resolve().iterdir():
+            if not file.name.startswith("."):
+                (links / file.name).symlink_to(file)
+        return links
 
     def retrieve(self, questions: Sequence[Question], top_k: int) -> list[list[RetrievedDocument]]:
         """Return up to ``top_k`` documents for each question, best first.
 
         Documents that share no word with the question are not found.
 
+        Args:
+            questions: The questions.
+            top_k: How many documents are wanted for each.
+
         Raises:
             ValueError: If ``top_k`` is less than 1.
         """
-        if top_k < 1:
-            raise ValueError(f"top_k is {top_k}; it must be at least 1")
+        require_positive(top_k)
+        top_k = min(top_k, self.manifest.num_documents)
         return [self._search(question.question, top_k) for question in questions]
 
     def _search(self, question: str, top_k: int) -> list[RetrievedDocument]:
@@ -173,7 +166,7 @@ class BM25Retriever(Retriever):
 
     def _query(self, question: str) -> tantivy.Query:
         """Return the query made of terms: a question is not written in a query language."""
-        terms = self._analyzer.analyze(without_possessives(question))
+        terms = self._analyzer.analyze(prepare(question))
         fields = [
             tantivy.Query.boolean_query(
                 [

@@ -1,34 +1,98 @@
-"""The BM25 index of a folder of documents."""
+"""The BM25 index of a folder of documents, which is built and kept up to date by itself."""
 
+import os
+import sys
 from pathlib import Path
 
-from prag_lightning.documents.folder import corpus_file
+from prag_lightning.documents.folder import CORPUS, DOCUMENTS, corpus_file
 from prag_lightning.documents.records import Document, read_records
 from prag_lightning.retrieval.base import Retriever
 from prag_lightning.retrieval.bm25 import BM25Retriever, build_index
-from prag_lightning.retrieval.index_folder import is_index
+from prag_lightning.retrieval.index_building import building_lock
+from prag_lightning.retrieval.index_folder import building_command, is_index, load_manifest
 
 INDEX = "index"
 
 
 def find_index(folder: Path, run_dir: Path) -> Path:
-    """Return where the BM25 index is: in the folder where there is one, else with the run."""
+    """Return where the BM25 index of a folder is, or is to be built.
+
+    Args:
+        folder: The documents. An index in it is taken, unless it is out of date and cannot be
+            replaced there.
+        run_dir: The folder of a run, which takes the index otherwise.
+    """
     beside = folder / INDEX
-    return beside if is_index(beside) else run_dir / INDEX
+    if is_index(beside) and (os.access(folder, os.W_OK) or not _needs_building(folder, beside)):
+        return beside
+    return run_dir / INDEX
 
 
 def build_missing_index(folder: Path, index_dir: Path) -> None:
-    """Build the folder's BM25 index where there is none."""
-    if not index_dir.exists():
+    """Build the folder's BM25 index where there is none, and again if the documents changed.
+
+    Processes that need the same index build it once: the others wait, and then use it.
+
+    Args:
+        folder: The documents.
+        index_dir: The index's folder.
+
+    Raises:
+        FileNotFoundError: If there are no documents.
+        ValueError: If ``index_dir`` holds an index of something else, which is left as it is.
+        OSError: If the index cannot be written.
+    """
+    if not _needs_building(folder, index_dir):
+        return
+    with building_lock(index_dir, wait=True):
+        # Another process may have built it meanwhile.
+        if not _needs_building(folder, index_dir):
+            return
         corpus = corpus_file(folder)
+        if is_index(index_dir):
+            print(
+                f"{index_dir}: building it again, for {corpus} is not what it was built from",
+                file=sys.stderr,
+            )
         build_index(read_records(corpus, Document), index_dir, corpus)
 
 
 def open_index(folder: Path, index_dir: Path) -> Retriever:
-    """Return the retriever of the folder's BM25 index.
+    """Return the retriever of the folder's BM25 index, built where it is missing or out of date.
+
+    Args:
+        folder: The documents.
+        index_dir: The index's folder.
 
     Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If the corpus is no longer what it was built from.
+        FileNotFoundError: If there are no documents.
+        ValueError: If ``index_dir`` holds an index of something else.
+        OSError: If an index that has to be built cannot be written.
     """
+    build_missing_index(folder, index_dir)
     return BM25Retriever(index_dir, corpus_file(folder))
+
+
+def _needs_building(folder: Path, index_dir: Path) -> bool:
+    """Return whether there is no index of the folder, or one of what it held before.
+
+    Raises:
+        ValueError: If there is an index of something else: it may have taken somebody hours.
+    """
+    corpus = corpus_file(folder)
+    build = building_command(index_dir, "bm25", corpus)
+    manifest = load_manifest(index_dir, build)
+    if manifest is None:
+        return True
+    problem = manifest.problem("bm25", corpus)
+    if problem is None:
+        return False
+    stamp = manifest.corpus
+    own_files = [folder / name for name in (DOCUMENTS, CORPUS)]
+    if manifest.kind != "bm25" or stamp is None:
+        is_own = False
+    else:
+        is_own = stamp.fits(corpus) or any(stamp.names(file, index_dir) for file in own_files)
+    if not is_own:
+        raise ValueError(f"{index_dir} {problem}; {build}")
+    return True

@@ -3,20 +3,17 @@
 import json
 import os
 from collections.abc import Iterable, Sequence
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prag_lightning.documents.rankings import RetrievedDocument
 from prag_lightning.documents.records import Document, Question
-from prag_lightning.retrieval.base import Retriever
-from prag_lightning.retrieval.index_folder import (
-    CorpusStamp,
-    IndexManifest,
-    index_under_construction,
-    read_manifest,
-)
+from prag_lightning.retrieval.base import Retriever, require_positive
+from prag_lightning.retrieval.extras import require_libraries
+from prag_lightning.retrieval.index_building import IndexDraft, index_draft
+from prag_lightning.retrieval.index_folder import read_manifest
+from prag_lightning.retrieval.progress import still_running
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -34,53 +31,57 @@ def build_index(
     corpus_file: str | os.PathLike[str] | None = None,
     batch_size: int = 64,
 ) -> int:
-    """Write a dense index of the documents and return how many there are.
+    """Write a dense index of documents and return how many there are.
 
-    Every vector is kept in memory and on disk, 4 bytes a number: 21 million documents of 768
-    numbers take 65 GB.
+    Exact repetitions count once. Every vector is kept in memory and on disk, 4 bytes a number:
+    21 million documents of 768 numbers take 65 GB.
 
     Args:
-        documents: What is to be found, by title and text.
+        documents: The documents to be found, by title and text.
         index_dir: The index's folder; an index that is there already is replaced.
         model: A sentence-transformers model, by its name on the hub or its folder.
-        corpus_file: The file that the documents come from, by which a stale index is noticed.
+        corpus_file: The file that the documents come from, so that a stale index is noticed.
         batch_size: Documents embedded at once.
+
+    Returns:
+        The number of different documents.
 
     Raises:
         FileNotFoundError: If there is no such model.
-        ValueError: If the libraries are missing, there are no documents, or the folder holds
-            something else.
+        ValueError: If the libraries are missing, one id stands for two documents, there are none,
+            or the folder holds something other than an index.
+        OSError: If the index cannot be written, or another process is building it.
     """
-    _require_libraries()
-    import faiss
-
+    require_libraries("dense", "sentence_transformers", "faiss")
     if Path(model).is_dir():
         # Retrievers may start elsewhere.
         model = str(Path(model).resolve())
-    encoder = _load_encoder(model)
-    corpus = CorpusStamp.of(Path(corpus_file)) if corpus_file else None
-    with index_under_construction(Path(index_dir)) as draft:
-        index = None
-        remaining = iter(documents)
-        with (draft / _IDS).open("w", encoding="utf-8") as ids:
-            while chunk := list(islice(remaining, _CHUNK)):
-                vectors = encoder.encode_document(
-                    [f"{document.title}\n{document.text}".strip() for document in chunk],
-                    batch_size=batch_size,
-                    normalize_embeddings=True,
-                    show_progress_bar=False,
-                )
-                index = index or faiss.IndexFlatIP(vectors.shape[1])
-                index.add(vectors)
-                ids.writelines(json.dumps(document.id) + "\n" for document in chunk)
-        if index is None:
-            raise ValueError("there are no documents to index")
-        faiss.write_index(index, str(draft / _VECTORS))
-        num_documents = int(index.ntotal)
-        IndexManifest(kind="dense", num_documents=num_documents, corpus=corpus, model=model).write(
-            draft
-        )
-    return num_documents
+    with index_draft(documents, Path(index_dir), "dense", corpus_file, model) as draft:
+        _write(_load_encoder(model), draft, batch_size)
+    return draft.num_documents
+
+
+def _write(encoder: "SentenceTransformer", draft: IndexDraft, batch_size: int) -> None:
+    import faiss
+
+    index = None
+    remaining = iter(draft.documents)
+    with (draft.folder / _IDS).open("w", encoding="utf-8") as ids:
+        while chunk := list(islice(remaining, _CHUNK)):
+            vectors = encoder.encode_document(
+                [f"{document.title}\n{document.text}".strip() for document in chunk],
+                batch_size=batch_size,
+                normalize_embeddings=True,
+                show_progress_bar=False,
+            )
+            index = index or faiss.IndexFlatIP(vectors.shape[1])
+            index.add(vectors)
+            ids.writelines(json.dumps(document.id) + "\n" for document in chunk)
+    if index is not None:
+        try:
+            faiss.write_index(index, str(draft.folder / _VECTORS))
+        except RuntimeError as error:
+            raise draft.disk_error(error) from error
 
 
 class DenseRetriever(Retriever):
@@ -91,6 +92,10 @@ class DenseRetriever(Retriever):
     Args:
         index_dir: The folder that ``prag index dense`` wrote.
         corpus_file: If given, the index must have been built from this file as it is now.
+
+    Raises:
+        FileNotFoundError: If there is no index, or no longer its model.
+        ValueError: If it is an index of another kind, version or corpus, or damaged.
     """
 
     def __init__(
@@ -99,24 +104,28 @@ class DenseRetriever(Retriever):
         corpus_file: str | os.PathLike[str] | None = None,
     ) -> None:
         folder = Path(index_dir)
-        self.manifest = read_manifest(folder, "dense", Path(corpus_file) if corpus_file else None)
-        _require_libraries()
+        corpus = Path(corpus_file) if corpus_file else None
+        self.manifest = read_manifest(folder, "dense", corpus)
+        require_libraries("dense", "sentence_transformers", "faiss")
         import faiss
 
-        assert self.manifest.model is not None
-        self._encoder = _load_encoder(self.manifest.model)
-        self._index = faiss.read_index(str(folder / _VECTORS))
+        self._encoder = _load_encoder(self.manifest.model or "")
+        with still_running(lambda: f"loading {folder}"):
+            self._index = faiss.read_index(str(folder / _VECTORS))
         with (folder / _IDS).open(encoding="utf-8") as ids:
             self._document_ids: list[str] = [json.loads(line) for line in ids]
 
     def retrieve(self, questions: Sequence[Question], top_k: int) -> list[list[RetrievedDocument]]:
         """Return the ``top_k`` nearest documents for each question, best first.
 
+        Args:
+            questions: The questions.
+            top_k: How many documents are wanted for each.
+
         Raises:
             ValueError: If ``top_k`` is less than 1.
         """
-        if top_k < 1:
-            raise ValueError(f"top_k is {top_k}; it must be at least 1")
+        require_positive(top_k)
         if not questions:
             return []
         vectors = self._encoder.encode_query(
@@ -135,12 +144,15 @@ class DenseRetriever(Retriever):
 
 
 def _load_encoder(model: str) -> "SentenceTransformer":
-    from sentence_transformers import SentenceTransformer
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
     try:
-        return SentenceTransformer(model, trust_remote_code=False)
+        with still_running(lambda: f"loading the embedding model '{model}'"):
+            if not Path(model).is_dir():
+                _require_reachable(model)
+            from sentence_transformers import SentenceTransformer
+            from transformers.utils import logging
+
+            logging.disable_progress_bar()
+            return SentenceTransformer(model, trust_remote_code=False)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise FileNotFoundError(
@@ -149,10 +161,15 @@ def _load_encoder(model: str) -> "SentenceTransformer":
         ) from error
 
 
-def _require_libraries() -> None:
-    missing = [name for name in ("sentence_transformers", "faiss") if not find_spec(name)]
-    if missing:
-        raise ValueError(
-            f"dense retrieval needs {' and '.join(missing)}; "
-            "install them: pip install 'prag-lightning[dense]'"
-        )
+def _require_reachable(model: str) -> None:
+    """Fail at once where a model is neither on this machine nor on a hub within reach.
+
+    For each file that is missing, transformers would try six times, for 24 seconds.
+
+    Raises:
+        OSError: If it is not.
+        ValueError: If its name can be none.
+    """
+    from huggingface_hub import snapshot_download
+
+    snapshot_download(model, allow_patterns="modules.json")

@@ -1,49 +1,90 @@
 """BM25 by an Elasticsearch or OpenSearch server, for corpora that outgrow one machine."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prag_lightning.documents.rankings import RetrievedDocument
 from prag_lightning.documents.records import Document, Question
-from prag_lightning.retrieval.base import Retriever
-from prag_lightning.retrieval.search_server import SearchServer, error_reason
+from prag_lightning.retrieval.base import Retriever, require_positive
+from prag_lightning.retrieval.extras import require_libraries
+from prag_lightning.retrieval.progress import still_running
+from prag_lightning.retrieval.search_answers import (
+    BulkAnswer,
+    CountAnswer,
+    Found,
+    MappingsAnswer,
+    SearchesAnswer,
+    error_reason,
+)
+from prag_lightning.retrieval.unique import UniqueDocuments
+
+if TYPE_CHECKING:
+    from prag_lightning.retrieval.search_server import SearchServer
 
 _DOCUMENTS_A_REQUEST = 500
 _QUESTIONS_A_REQUEST = 100
 
 
-def build_index(documents: Iterable[Document], server: SearchServer, index: str) -> int:
-    """Write the documents into an index of the server and return how many there are.
+def open_server(url: str) -> "SearchServer":
+    """Return the server at an address; see `SearchServer`.
 
-    Sending a document twice changes nothing, so a broken-off build is simply started again. Until
-    the end the index is marked as unfinished, and retrievers refuse it.
+    Raises:
+        ValueError: If the libraries are missing, or the address is none.
+    """
+    require_libraries("elasticsearch", "httpx", "httpx_retries")
+    from prag_lightning.retrieval.search_server import SearchServer
+
+    return SearchServer(url)
+
+
+def build_index(documents: Iterable[Document], server: "SearchServer", index: str) -> int:
+    """Write documents into an index of a server and return how many there are.
+
+    Exact repetitions count once. Sending a document twice changes nothing, so a build that broke
+    off is simply started again. Until the end the index is marked as unfinished, and retrievers
+    refuse it.
+
+    Args:
+        documents: The documents to be found.
+        server: The server.
+        index: Name of the index; it is made if it is not there.
+
+    Returns:
+        The number of different documents.
 
     Raises:
         ConnectionError: If the server cannot be reached or stays busy.
-        ValueError: If the server refuses a document, or the index then holds others as well.
+        ValueError: If the server refuses a document, one id stands for two documents, there are
+            none, or the index then holds others as well.
     """
     _require_one_index(index)
     _create(server, index)
-    num_documents = 0
-    remaining = iter(documents)
-    while batch := list(islice(remaining, _DOCUMENTS_A_REQUEST)):
-        _write(server, index, batch)
-        num_documents += len(batch)
-    server.send("POST", f"/{index}/_refresh")
-    _, counted = server.send("GET", f"/{index}/_count")
-    if counted["count"] != num_documents:
+    unique = UniqueDocuments(documents)
+    remaining = iter(unique)
+    with still_running(
+        lambda: (
+            f"indexing in '{index}' at {server.address}: {unique.num_documents:,} documents so far"
+        )
+    ):
+        while batch := list(islice(remaining, _DOCUMENTS_A_REQUEST)):
+            _write(server, index, batch)
+        server.send("POST", f"/{index}/_refresh")
+    path = f"/{index}/_count"
+    count = server.parse(CountAnswer, server.send("GET", path)[1], f"GET {path}").count
+    if count != unique.num_documents:
         raise ValueError(
-            f"index '{index}' at {server.address} holds {counted['count']} documents, the corpus "
-            f"{num_documents}: it held others before, or ids are not unique; delete the index "
+            f"index '{index}' at {server.address} holds {count} documents, the corpus "
+            f"{unique.num_documents}: it held others before; delete the index "
             f"(curl -X DELETE {server.address}/{index}) and build it again"
         )
     server.send("PUT", f"/{index}/_mapping", {"_meta": {"prag_unfinished": False}})
-    return num_documents
+    return unique.num_documents
 
 
-def _create(server: SearchServer, index: str) -> None:
+def _create(server: "SearchServer", index: str) -> None:
     unfinished = {"_meta": {"prag_unfinished": True}}
     status, _ = server.send("GET", f"/{index}/_mapping")
     if status == 200:
@@ -54,29 +95,36 @@ def _create(server: SearchServer, index: str) -> None:
     server.send("PUT", f"/{index}", {"mappings": {**unfinished, "properties": properties}})
 
 
-def _write(server: SearchServer, index: str, batch: Sequence[Document]) -> None:
+def _write(server: "SearchServer", index: str, batch: Sequence[Document]) -> None:
     outcomes = server.send_each(
         "/_bulk",
         batch,
         lines=lambda document: (
             {"index": {"_index": index, "_id": document.id}},
-            {"title": document.title, "text": document.text},
+            {"title": _composed(document.title), "text": _composed(document.text)},
         ),
-        outcomes=lambda answer: [item["index"] for item in answer["items"]],
+        outcomes=lambda answer: [
+            item.index for item in server.parse(BulkAnswer, answer, "POST /_bulk").items
+        ],
     )
     for outcome in outcomes:
-        if outcome["status"] >= 300:
+        if outcome.status is None or outcome.status >= 300:
             raise ValueError(
-                f"index '{index}' at {server.address} refused document '{outcome['_id']}': "
-                f"{error_reason(outcome.get('error'))}"
+                f"index '{index}' at {server.address} refused document '{outcome.id}': "
+                f"{error_reason(outcome.error)}"
             )
+
+
+def _composed(text: str) -> str:
+    """Return the text in Unicode's composed form (NFC): the server compares code points."""
+    return unicodedata.normalize("NFC", text)
 
 
 def _require_one_index(index: str) -> None:
     """Patterns such as ``*`` would name indexes of others."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", index):
         raise ValueError(
-            f"'{index}' is no name for an index: take lower-case letters, digits, '.', '_' and '-'"
+            f"'{index}' is no name for an index; use lower-case letters, digits, '.', '_' and '-'"
         )
 
 
@@ -85,8 +133,13 @@ class ElasticsearchRetriever(Retriever):
 
     Args:
         index: Name of the index, or of an alias of it.
-        url: Address of the server; see `SearchServer`.
+        url: Address of the server, without user and password; see `SearchServer`.
         text_field: Field of the documents' texts; ``txt`` in an index of the published code.
+
+    Raises:
+        FileNotFoundError: If there is no such index; names the command that builds it.
+        ConnectionError: If the server cannot be reached or stays busy.
+        ValueError: If the index is unfinished, or the server refuses to tell.
     """
 
     def __init__(
@@ -94,17 +147,22 @@ class ElasticsearchRetriever(Retriever):
     ) -> None:
         _require_one_index(index)
         self._index = index
-        self._server = SearchServer(url)
+        self._server = open_server(url)
         self._fields = ["title", text_field]
         self._require_index()
 
     def retrieve(self, questions: Sequence[Question], top_k: int) -> list[list[RetrievedDocument]]:
         """Return up to ``top_k`` documents for each question, best first.
 
+        Args:
+            questions: The questions.
+            top_k: How many documents are wanted for each.
+
         Raises:
             ConnectionError: If the server cannot be reached or stays busy.
-            ValueError: If the server refuses a question.
+            ValueError: If the server refuses a question, or ``top_k`` is less than 1.
         """
+        require_positive(top_k)
         found: list[list[RetrievedDocument]] = []
         for start in range(0, len(questions), _QUESTIONS_A_REQUEST):
             found += self._search(questions[start : start + _QUESTIONS_A_REQUEST], top_k)
@@ -114,23 +172,27 @@ class ElasticsearchRetriever(Retriever):
         build = (
             f"build it: prag index elasticsearch CORPUS {self._index} --url {self._server.address}"
         )
-        status, mappings = self._server.send("GET", f"/{self._index}/_mapping")
+        path = f"/{self._index}/_mapping"
+        status, answer = self._server.send("GET", path)
         if status == 404:
             raise FileNotFoundError(
                 f"there is no index '{self._index}' at {self._server.address}; {build}"
             )
-        for mapping in mappings.values():
-            if mapping["mappings"].get("_meta", {}).get("prag_unfinished"):
-                raise ValueError(
-                    f"index '{self._index}' at {self._server.address} is unfinished; {build}"
-                )
+        found = self._server.parse(MappingsAnswer, {"indexes": answer}, f"GET {path}")
+        if any(one.mappings.meta.prag_unfinished for one in found.indexes.values()):
+            raise ValueError(
+                f"index '{self._index}' at {self._server.address} is unfinished; {build}"
+            )
 
     def _search(self, questions: Sequence[Question], top_k: int) -> list[list[RetrievedDocument]]:
-        responses = self._server.send_each(
+        server = self._server
+        responses = server.send_each(
             "/_msearch",
             questions,
             lines=lambda question: self._search_lines(question, top_k),
-            outcomes=lambda answer: list(answer["responses"]),
+            outcomes=lambda answer: (
+                server.parse(SearchesAnswer, answer, "POST /_msearch").responses
+            ),
         )
         return [self._read(*pair) for pair in zip(questions, responses, strict=True)]
 
@@ -140,24 +202,23 @@ class ElasticsearchRetriever(Retriever):
         # Word frequencies over all shards, so that scores do not depend on where documents lie.
         header = {"index": self._index, "search_type": "dfs_query_then_fetch"}
         match = {
-            "query": question.question,
+            "query": _composed(question.question),
             "type": "best_fields",
             "fields": self._fields,
             "tie_breaker": 0.5,
         }
         return header, {"size": top_k, "_source": False, "query": {"multi_match": match}}
 
-    def _read(self, question: Question, response: dict[str, Any]) -> list[RetrievedDocument]:
-        if "error" in response:
+    def _read(self, question: Question, response: Found) -> list[RetrievedDocument]:
+        address = self._server.address
+        if response.error is not None:
             raise ValueError(
-                f"{self._server.address} refused question '{question.id}': "
-                f"{error_reason(response['error'])}"
+                f"{address} refused question '{question.id}': {error_reason(response.error)}"
             )
-        shards = response["_shards"]
-        if shards["failed"]:
+        shards = response.shards
+        if shards.failed:
             raise ValueError(
-                f"{self._server.address}: {shards['failed']} of {shards['total']} shards of index "
-                f"'{self._index}' failed for question '{question.id}'; its documents would be "
-                "incomplete"
+                f"{address}: {shards.failed} of {shards.total} shards of index '{self._index}' "
+                f"failed for question '{question.id}'; its documents would be incomplete"
             )
-        return [RetrievedDocument(hit["_id"], hit["_score"]) for hit in response["hits"]["hits"]]
+        return [RetrievedDocument(hit.id, hit.score) for hit in response.hits.hits]

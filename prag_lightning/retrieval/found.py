@@ -1,16 +1,11 @@
-"""What a retriever finds for questions, as a folder of its own that can be encoded."""
+"""The documents found for questions, as a folder that can be encoded and answered from."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
 from prag_lightning.documents.rankings import write_run
-from prag_lightning.documents.records import (
-    Document,
-    Question,
-    read_unique,
-    write_records,
-)
-from prag_lightning.retrieval.base import Retriever
+from prag_lightning.documents.records import Document, Question, read_unique, write_records
+from prag_lightning.retrieval.base import Retriever, retrieve_by_question
 
 
 def write_found(
@@ -22,24 +17,31 @@ def write_found(
 ) -> tuple[int, int]:
     """Write ``questions``, the ``documents`` found for them, and the ranking, ``retrieved.trec``.
 
+    Args:
+        questions_file: JSON Lines of the questions.
+        corpus: All documents, among them those that are found.
+        retriever: What finds them.
+        output_dir: The folder to write into.
+        top_k: How many documents are wanted for each question.
+
     Returns:
         How many questions and documents there are.
 
     Raises:
         ValueError: If nothing is found for a question; names it.
+        OSError: If a file cannot be written.
     """
     questions = read_unique(questions_file, Question)
-    found = retriever.retrieve(questions, top_k)
-    for question, ranking in zip(questions, found, strict=True):
-        if not ranking:
+    found = retrieve_by_question(retriever, questions, top_k)
+    for question in questions:
+        if not found[question.id]:
             raise ValueError(
                 f"{questions_file}: nothing is found for question '{question.id}' "
                 f"({question.question!r}); take it out, or search another corpus"
             )
-    wanted = {document.document_id for ranking in found for document in ranking}
+    wanted = {document.document_id for ranking in found.values() for document in ranking}
     documents = (document for document in corpus if document.id in wanted)
     num_documents = write_records(output_dir / "documents.jsonl", documents)
     write_records(output_dir / "questions.jsonl", questions)
-    rankings = zip((question.id for question in questions), found, strict=True)
-    write_run(output_dir / "retrieved.trec", rankings, tag="found")
+    write_run(output_dir / "retrieved.trec", found.items(), tag="found", top_k=top_k)
     return len(questions), num_documents

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from prag_lightning.documents.rankings import RetrievedDocument
 from prag_lightning.documents.records import Question
-from prag_lightning.retrieval.base import Retriever
+from prag_lightning.retrieval.base import Retriever, require_positive
 
 
 class GivenRetriever(Retriever):
@@ -13,9 +13,14 @@ class GivenRetriever(Retriever):
     def retrieve(self, questions: Sequence[Question], top_k: int) -> list[list[RetrievedDocument]]:
         """Return the first ``top_k`` documents that each question names.
 
+        Args:
+            questions: The questions.
+            top_k: How many documents are wanted for each; a question may name fewer.
+
         Raises:
             ValueError: If a question names none.
         """
+        require_positive(top_k)
         return [
             [RetrievedDocument(document_id, 1.0) for document_id in self._named(question)[:top_k]]
             for question in questions
@@ -28,4 +33,5 @@ class GivenRetriever(Retriever):
                 f"question '{question.id}' names no document_ids; add them to the questions file, "
                 "or choose another retriever"
             )
-        return question.document_ids
+        # One that is named twice is still one document.
+        return list(dict.fromkeys(question.document_ids))

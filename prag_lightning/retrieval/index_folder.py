@@ -1,20 +1,24 @@
-"""A folder with an index in it: there whole or not at all, and aware of the corpus it came from."""
+"""A folder with an index in it, and the manifest that says what the index was made of."""
 
 import hashlib
 import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shlex
+import time
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from prag_lightning.documents.writing import write_whole
+from prag_lightning.retrieval.progress import still_running
+
 IndexKind = Literal["bm25", "dense"]
 
 _MANIFEST = "prag_index.json"
-# Raised whenever an index of before would give other results.
-_VERSION = 1
+# Raised when an index made before would give other results: 2 of BM25 knows words of all scripts.
+_VERSIONS: dict[IndexKind, int] = {"bm25": 2, "dense": 1}
+# Some file systems count the time of changes in steps of two seconds.
+_CLOCK_STEP_NS = 2_000_000_000
 
 
 class _Manifest(BaseModel):
@@ -22,140 +26,199 @@ class _Manifest(BaseModel):
 
 
 class CorpusStamp(_Manifest):
-    """By what a corpus file is known again."""
+    """What a corpus file is recognized by.
+
+    Attributes:
+        file: Its path, as seen from the index's folder.
+        num_bytes: Its size.
+        mtime_ns: When it was last changed; None if that was just before the stamp was made, so that
+            a change right after it might not show here.
+        sha256: The digest of its content.
+    """
 
     file: str
     num_bytes: int
-    mtime_ns: int
+    mtime_ns: int | None
     sha256: str
 
     @classmethod
-    def of(cls, file: Path) -> "CorpusStamp":
+    def of(cls, file: Path, index_dir: Path) -> "CorpusStamp":
         """Return the stamp of a file.
 
         Raises:
             FileNotFoundError: If there is no such file.
         """
         status = _status(file)
+        is_settled = time.time_ns() - status.st_mtime_ns > _CLOCK_STEP_NS
         return cls(
-            file=str(file),
+            file=os.path.relpath(file.resolve(), index_dir.resolve()),
             num_bytes=status.st_size,
-            mtime_ns=status.st_mtime_ns,
+            mtime_ns=status.st_mtime_ns if is_settled else None,
             sha256=_sha256(file),
         )
 
     def fits(self, file: Path) -> bool:
-        """Return whether a file is that corpus; it is read only if its time has changed."""
+        """Return whether a file has the corpus's content; read only if its time has changed."""
         status = _status(file)
         if status.st_size != self.num_bytes:
             return False
         return status.st_mtime_ns == self.mtime_ns or _sha256(file) == self.sha256
+
+    def names(self, file: Path, index_dir: Path) -> bool:
+        """Return whether a file is the corpus's, whatever it holds by now."""
+        return (index_dir.resolve() / self.file).resolve() == file.resolve()
 
 
 class IndexManifest(_Manifest):
     """What an index was made of; the last file that is written into its folder."""
 
     kind: IndexKind
-    version: int = _VERSION
+    version: int
     num_documents: int
     corpus: CorpusStamp | None = None
     model: str | None = None
+    # Digests by name; an index that was built before there were any has none.
+    files: dict[str, str] = {}
 
-    def write(self, index_dir: Path) -> None:
-        """Write the manifest into the index's folder, down to the disk."""
-        with (index_dir / _MANIFEST).open("w", encoding="utf-8") as out:
-            out.write(self.model_dump_json(indent=1) + "\n")
-            out.flush()
-            os.fsync(out.fileno())
+    @staticmethod
+    def file_in(index_dir: Path) -> Path:
+        """Return where the manifest of an index lies."""
+        return index_dir / _MANIFEST
+
+    def problem(self, kind: IndexKind, corpus_file: Path | None) -> str | None:
+        """Return why this is not an index of a kind, and of a corpus as it is now.
+
+        Args:
+            kind: The kind of index that is wanted.
+            corpus_file: The corpus, if it matters.
+
+        Returns:
+            The reason, or None if it is one.
+        """
+        if (self.kind, self.version) != (kind, _VERSIONS[kind]):
+            return (
+                f"is a {self.kind} index of version {self.version}, "
+                f"not a {kind} index of version {_VERSIONS[kind]}"
+            )
+        if corpus_file and not (self.corpus and self.corpus.fits(corpus_file)):
+            return f"was not built from {corpus_file} as it is now"
+        return None
+
+
+def write_manifest(
+    index_dir: Path,
+    kind: IndexKind,
+    num_documents: int,
+    corpus: CorpusStamp | None,
+    model: str | None,
+) -> None:
+    """Write the manifest of the index whose files are in a folder, down to the disk.
+
+    Args:
+        index_dir: The folder.
+        kind: The kind of index.
+        num_documents: How many documents are in it.
+        corpus: What it was made from.
+        model: The embedding model.
+    """
+    manifest = IndexManifest(
+        kind=kind,
+        version=_VERSIONS[kind],
+        num_documents=num_documents,
+        corpus=corpus,
+        model=model,
+        files={file.name: _sha256(file) for file in _files(index_dir)},
+    )
+    write_whole(IndexManifest.file_in(index_dir), manifest.model_dump_json(indent=1) + "\n")
 
 
 def is_index(folder: Path) -> bool:
-    """Return whether a folder holds a whole index."""
-    return (folder / _MANIFEST).is_file()
+    """Return whether a folder holds a complete index."""
+    return IndexManifest.file_in(folder).is_file()
 
 
-@contextmanager
-def index_under_construction(index_dir: Path) -> Iterator[Path]:
-    """Yield an empty folder, which takes the place of ``index_dir`` when the block ends well.
-
-    Killed at any moment, it leaves either what was there before, or the new index, or nothing.
+def foreign_files(index_dir: Path) -> list[str]:
+    """Return the names of what lies in a folder and belongs to no index of ours.
 
     Raises:
-        ValueError: If ``index_dir`` holds something else than an index.
+        ValueError: If there is an index whose manifest cannot be read.
     """
-    if index_dir.exists() and not _is_replaceable(index_dir):
-        raise ValueError(
-            f"{index_dir} is not an index and not empty; choose another folder for the index"
-        )
-    draft = index_dir.with_name(f".{index_dir.name}.draft")
-    former = index_dir.with_name(f".{index_dir.name}.former")
-    _remove(draft)
-    draft.mkdir(parents=True)
-    try:
-        yield draft
-    except BaseException:
-        _remove(draft)
-        raise
-    for file in draft.iterdir():
-        # tantivy writes some files for its own user only.
-        shutil.copymode(draft / _MANIFEST, file)
-    _remove(former)
-    if index_dir.exists():
-        index_dir.rename(former)
-    draft.rename(index_dir)
-    _remove(former)
+    manifest = load_manifest(index_dir, "delete the folder, or build the index in another one")
+    known = manifest.files if manifest else {}
+    if manifest and not known:
+        # Built before files were listed.
+        return []
+    return [file.name for file in _files(index_dir) if file.name not in known]
 
 
 def read_manifest(
     index_dir: Path, kind: IndexKind, corpus_file: Path | None = None
 ) -> IndexManifest:
-    """Return the manifest of an index that can be searched.
+    """Return the manifest of an index that can be searched, after reading all of its files once.
+
+    A flipped bit would find other documents, or end the whole process.
 
     Args:
         index_dir: The index's folder.
-        kind: What kind of index it must be.
+        kind: The kind of index it must be.
         corpus_file: If given, the index must have been made from this very file.
 
     Raises:
         FileNotFoundError: If there is no index; names the command that builds it.
-        ValueError: If the index is of another kind or version, or older than its corpus.
+        ValueError: If the index is of another kind or version, older than its corpus, or damaged.
     """
-    corpus = str(corpus_file) if corpus_file else "CORPUS"
-    if kind == "dense":
-        corpus += " MODEL"
-    build = f"build it: prag index {kind} {corpus} --index_dir {index_dir}"
-    if not is_index(index_dir):
+    build = building_command(index_dir, kind, corpus_file)
+    manifest = load_manifest(index_dir, build)
+    if manifest is None:
         raise FileNotFoundError(f"{index_dir}: there is no {kind} index; {build}")
-    try:
-        text = (index_dir / _MANIFEST).read_text(encoding="utf-8")
-        manifest = IndexManifest.model_validate_json(text)
-    except ValidationError as error:
-        raise ValueError(f"{index_dir / _MANIFEST} cannot be read; {build} again") from error
-    if (manifest.kind, manifest.version) != (kind, _VERSION):
-        raise ValueError(
-            f"{index_dir} is a {manifest.kind} index of version {manifest.version}, "
-            f"not a {kind} index of version {_VERSION}; {build}"
-        )
-    if corpus_file and not (manifest.corpus and manifest.corpus.fits(corpus_file)):
-        raise ValueError(f"{index_dir} was not built from {corpus_file} as it is now; {build}")
+    if problem := manifest.problem(kind, corpus_file):
+        raise ValueError(f"{index_dir} {problem}; {build}")
+    with still_running(lambda: f"checking {index_dir}"):
+        for name, digest in manifest.files.items():
+            if not (index_dir / name).is_file() or _sha256(index_dir / name) != digest:
+                raise ValueError(f"{index_dir} is damaged: {name} is not what was built; {build}")
     return manifest
 
 
-def _is_replaceable(index_dir: Path) -> bool:
-    if not index_dir.is_dir():
-        return False
-    return is_index(index_dir) or not any(index_dir.iterdir())
+def load_manifest(index_dir: Path, build: str) -> IndexManifest | None:
+    """Return the manifest of whatever index is in a folder, or None if there is none.
+
+    Args:
+        index_dir: The index's folder.
+        build: What to do if the manifest is damaged, for the message.
+
+    Raises:
+        ValueError: If it cannot be read.
+    """
+    file = IndexManifest.file_in(index_dir)
+    try:
+        return IndexManifest.model_validate_json(file.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValidationError as error:
+        raise ValueError(f"{file} cannot be read; {build}") from error
 
 
-def _remove(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
+def building_command(index_dir: Path, kind: IndexKind, corpus_file: Path | None = None) -> str:
+    """Return what to do where there is no index that fits."""
+    corpus = [str(corpus_file or "CORPUS"), *(["MODEL"] if kind == "dense" else [])]
+    words = ["prag", "index", kind, *corpus, "--index_dir", str(index_dir)]
+    return f"build it: {shlex.join(words)}"
 
 
 def _status(file: Path) -> os.stat_result:
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such corpus file")
     return file.stat()
+
+
+def _files(index_dir: Path) -> list[Path]:
+    """Return the files in a folder but for hidden ones, such as locks, and the manifest."""
+    return sorted(
+        file
+        for file in index_dir.iterdir()
+        if not file.name.startswith(".") and file.name != _MANIFEST
+    )
 
 
 def _sha256(file: Path) -> str:

@@ -1,4 +1,4 @@
-"""A ranking made elsewhere: run files of TREC, as Anserini, Pyserini and BEIR write them."""
+"""A ranking made elsewhere: TREC run files, as Anserini, Pyserini and BEIR write them."""
 
 import os
 from collections.abc import Sequence
@@ -6,31 +6,68 @@ from pathlib import Path
 
 from prag_lightning.documents.rankings import RetrievedDocument, read_run
 from prag_lightning.documents.records import Question
-from prag_lightning.retrieval.base import Retriever
+from prag_lightning.retrieval.base import Retriever, require_positive
 
 
 class RunFileRetriever(Retriever):
     """Finds what a run file says: lines of ``question Q0 document rank score tag``.
 
-    As ``trec_eval`` does, it orders by score and takes the rank only where scores are equal.
+    As ``trec_eval`` does, it orders by score and looks at the rank only where scores are equal.
+
+    Args:
+        run_file: The run file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no run file; names the line.
     """
 
     def __init__(self, run_file: str | os.PathLike[str]) -> None:
         self._run_file = Path(run_file)
-        self._rankings = read_run(self._run_file)
+        self._run = read_run(self._run_file)
 
     def retrieve(self, questions: Sequence[Question], top_k: int) -> list[list[RetrievedDocument]]:
-        """Return up to ``top_k`` documents for each question, best first.
+        """Return the ``top_k`` best documents of each question, best first.
+
+        Args:
+            questions: The questions; the run knows them by their ids.
+            top_k: How many documents are wanted. A question may have fewer only if the run's tag
+                says that so many were asked for, as the tags of our own runs do.
 
         Raises:
-            ValueError: If the run knows nothing of a question.
+            ValueError: If the run does not have a question, or too few documents for it.
         """
-        return [self._ranking(question)[:top_k] for question in questions]
+        require_positive(top_k)
+        rankings = [self._ranking(question) for question in questions]
+        if top_k > self._run.top_k:
+            self._require_enough(questions, rankings, top_k)
+        return [ranking[:top_k] for ranking in rankings]
 
     def _ranking(self, question: Question) -> list[RetrievedDocument]:
-        if question.id not in self._rankings:
+        if question.id not in self._run.rankings:
             raise ValueError(
                 f"{self._run_file}: question '{question.id}' is not in the run; "
                 "make the run for these questions, with the same ids"
             )
-        return self._rankings[question.id]
+        return self._run.rankings[question.id]
+
+    def _require_enough(
+        self,
+        questions: Sequence[Question],
+        rankings: Sequence[Sequence[RetrievedDocument]],
+        top_k: int,
+    ) -> None:
+        """Refuse a shallow run, whose scores would pass for those of ``top_k`` documents."""
+        short = [
+            (question.id, len(ranking))
+            for question, ranking in zip(questions, rankings, strict=True)
+            if len(ranking) < top_k
+        ]
+        if short:
+            question_id, num_documents = short[0]
+            fewest = min(number for _, number in short)
+            raise ValueError(
+                f"{self._run_file}: question '{question_id}' has {num_documents} documents in the "
+                f"run, but top_k is {top_k} ({len(short)} of {len(questions)} questions have too "
+                f"few); make the run with {top_k} documents a question, or set top_k to {fewest}"
+            )

@@ -1,20 +1,33 @@
 """Plain HTTP to Elasticsearch 7 to 9 and OpenSearch, patient with a server that is busy."""
 
 import json
-import time
+import os
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
+from httpx_retries import Retry, RetryTransport
+from pydantic import BaseModel, JsonValue, ValidationError
 
-from prag_lightning.retrieval.retry_after import seconds_of
+from prag_lightning.retrieval.address import require_address
+from prag_lightning.retrieval.progress import still_running
+from prag_lightning.retrieval.search_answers import Outcome, error_reason
 
 ItemT = TypeVar("ItemT")
+OutcomeT = TypeVar("OutcomeT", bound=Outcome)
+AnswerT = TypeVar("AnswerT", bound=BaseModel)
 
-# The server says: not now.
-_BUSY = frozenset({429, 503})
+# The server, or a proxy before it, says: not now.
+_BUSY = frozenset({429, 502, 503, 504})
+_BROKEN_OFF = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+# Longest wait between two attempts, whatever ``Retry-After`` asks for.
+_LONGEST_WAIT_S = 300.0
 
+_USER, _PASSWORD = "PRAG_SEARCH_USER", "PRAG_SEARCH_PASSWORD"
+_CREDENTIALS = f"set the environment variables {_USER} and {_PASSWORD}"
 _START = (
     "start one: docker run -p 9200:9200 -e discovery.type=single-node "
     "-e xpack.security.enabled=false docker.elastic.co/elasticsearch/elasticsearch:8.15.0"
@@ -24,12 +37,18 @@ _START = (
 class SearchServer:
     """Sends requests to one server, and the same one again while it is busy.
 
+    Where the server wants to know who asks, the environment variables ``PRAG_SEARCH_USER`` and
+    ``PRAG_SEARCH_PASSWORD`` say so.
+
     Args:
-        url: Address; ``https://user:password@host:9200`` where the server wants to know who asks.
+        url: Address, as ``https://host:9200``.
         max_attempts: How often a request is sent before the server counts as unavailable.
-        backoff_s: Seconds before the second attempt; doubled before each further one. A
-            ``Retry-After`` of the server's comes first.
+        backoff_s: Seconds before the second attempt, doubled before each further one. What the
+            server's ``Retry-After`` says comes first. Neither is more than five minutes.
         timeout_s: Seconds to wait for an answer.
+
+    Raises:
+        ValueError: If the address is none, or holds a user or password.
     """
 
     def __init__(
@@ -39,11 +58,24 @@ class SearchServer:
         backoff_s: float = 0.5,
         timeout_s: float = 60.0,
     ) -> None:
-        parsed = httpx.URL(url)
-        self.address = str(parsed.copy_with(userinfo=b"")).rstrip("/")
-        self._max_attempts = max_attempts
-        self._backoff_s = backoff_s
-        self._client = httpx.Client(base_url=parsed, timeout=timeout_s)
+        self.address = require_address(url, _CREDENTIALS)
+        self._retry = _Patience(
+            total=max_attempts - 1,
+            allowed_methods=["GET", "PUT", "POST", "DELETE"],
+            status_forcelist=_BUSY,
+            retry_on_exceptions=_BROKEN_OFF,
+            # Doubled once before the second attempt.
+            backoff_factor=backoff_s / 2,
+            backoff_jitter=0.0,
+            max_backoff_wait=_LONGEST_WAIT_S,
+        )
+        transport = httpx.HTTPTransport(proxy=_proxy(self.address))
+        self._client = httpx.Client(
+            base_url=self.address,
+            auth=_credentials(),
+            timeout=timeout_s,
+            transport=RetryTransport(transport, self._retry),
+        )
         # Connections are kept open between requests, as long as there is a server object.
         weakref.finalize(self, self._client.close)
 
@@ -53,29 +85,42 @@ class SearchServer:
         path: str,
         body: object | None = None,
         lines: Iterable[object] | None = None,
-    ) -> tuple[int, dict[str, Any]]:
-        """Return status and JSON of the answer to a JSON ``body`` or newline-delimited ``lines``.
+    ) -> tuple[int, dict[str, JsonValue]]:
+        """Send a request until the server is not busy.
+
+        Args:
+            method: ``GET``, ``PUT``, ``POST`` or ``DELETE``.
+            path: Where it goes.
+            body: What is sent as JSON.
+            lines: What is sent as newline-delimited JSON instead.
+
+        Returns:
+            The status of the answer, 404 or less than 400, and its JSON.
 
         Raises:
             ConnectionError: If the server cannot be reached or stays busy.
-            ValueError: If it refuses the request: any status above 400 but 404.
+            ValueError: If it refuses the request, or is no search server.
         """
         headers = {"Content-Type": "application/x-ndjson" if lines else "application/json"}
         content = b"".join(_json(line) + b"\n" for line in lines) if lines else _json(body)
-        for attempt in range(1, self._max_attempts + 1):
-            answer = self._attempt(method, path, content, headers)
-            if answer.status_code not in _BUSY:
-                return self._read(answer, f"{method} {path}")
-            self._wait(attempt, answer.headers.get("Retry-After"))
-        raise self._busy(f"{method} {path}")
+        try:
+            answer = self._client.request(method, path, content=content, headers=headers)
+        except httpx.RequestError as error:
+            problem = str(error) or type(error).__name__
+            raise ConnectionError(
+                f"no search server answers at {self.address} ({problem}); {_START}"
+            ) from error
+        if answer.status_code in _BUSY:
+            raise self._busy(f"{method} {path}")
+        return self._read(answer, f"{method} {path}")
 
     def send_each(
         self,
         path: str,
         items: Sequence[ItemT],
         lines: Callable[[ItemT], Iterable[object]],
-        outcomes: Callable[[dict[str, Any]], list[dict[str, Any]]],
-    ) -> list[dict[str, Any]]:
+        outcomes: Callable[[dict[str, JsonValue]], Sequence[OutcomeT]],
+    ) -> list[OutcomeT]:
         """Return the outcome of each item of one bulk request.
 
         Items for which alone the server was too busy are sent again.
@@ -84,60 +129,74 @@ class SearchServer:
             path: Where the request goes.
             items: What it is about.
             lines: Gives the lines of the request for an item.
-            outcomes: Gives the outcomes, with their ``status``, in an answer of the server.
+            outcomes: Gives the outcomes in an answer of the server.
 
         Raises:
             ConnectionError: If the server cannot be reached or stays busy.
-            ValueError: If it refuses the whole request.
+            ValueError: If it refuses the whole request, or answers for other items.
         """
-        done: dict[int, dict[str, Any]] = {}
-        for attempt in range(1, self._max_attempts + 1):
+        done: dict[int, OutcomeT] = {}
+        retry: Retry = self._retry
+        while True:
             remaining = [number for number in range(len(items)) if number not in done]
             request = [line for number in remaining for line in lines(items[number])]
-            _, answer = self.send("POST", path, lines=request)
-            for number, outcome in zip(remaining, outcomes(answer), strict=True):
-                if outcome.get("status") not in _BUSY:
+            found = outcomes(self.send("POST", path, lines=request)[1])
+            if len(found) != len(remaining):
+                raise self._strange(f"POST {path}", f"{len(found)} of {len(remaining)} answers")
+            for number, outcome in zip(remaining, found, strict=True):
+                if outcome.status not in _BUSY:
                     done[number] = outcome
             if len(done) == len(items):
                 return [done[number] for number in range(len(items))]
-            self._wait(attempt, None)
-        raise self._busy(f"{len(items) - len(done)} items of POST {path}")
+            if retry.is_exhausted():
+                raise self._busy(f"{len(items) - len(done)} items of POST {path}")
+            retry = retry.increment()
+            retry.sleep(httpx.Response(429))
+
+    def parse(
+        self, answer_type: type[AnswerT], answer: dict[str, JsonValue], request: str
+    ) -> AnswerT:
+        """Return what is read of an answer.
+
+        Args:
+            answer_type: What the answer must be.
+            answer: The answer.
+            request: What it answers, for the message.
+
+        Raises:
+            ValueError: If it is something else.
+        """
+        try:
+            return answer_type.model_validate(answer)
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in problem["loc"])
+            raise self._strange(request, f"{where}: {problem['msg']}") from error
 
     def _busy(self, request: str) -> ConnectionError:
         return ConnectionError(
-            f"{self.address} was too busy for {request} {self._max_attempts} times; "
+            f"{self.address} was too busy for {request} {self._retry.total + 1} times; "
             "start the same command again later"
         )
 
-    def _wait(self, attempt: int, retry_after: str | None) -> None:
-        """Sleep before attempt number ``attempt + 1``, unless it would be one too many."""
-        if attempt < self._max_attempts:
-            asked = seconds_of(retry_after)
-            time.sleep(self._backoff_s * 2 ** (attempt - 1) if asked is None else asked)
+    def _strange(self, request: str, problem: str) -> ValueError:
+        return ValueError(
+            f"{self.address} answered {request} as no search server does ({problem}); "
+            "is it Elasticsearch or OpenSearch?"
+        )
 
-    def _attempt(
-        self, method: str, path: str, content: bytes, headers: dict[str, str]
-    ) -> httpx.Response:
-        try:
-            return self._client.request(method, path, content=content, headers=headers)
-        except httpx.TransportError as error:
-            problem = str(error) or type(error).__name__
-            raise ConnectionError(
-                f"no search server answers at {self.address} ({problem}); {_START}"
-            ) from error
-
-    def _read(self, answer: httpx.Response, request: str) -> tuple[int, dict[str, Any]]:
-        content = _parsed(answer.content)
-        if content is None:
-            raise ValueError(
-                f"{self.address} answered {request} with something else than a JSON object; "
-                "is it Elasticsearch or OpenSearch?"
-            )
+    def _read(self, answer: httpx.Response, request: str) -> tuple[int, dict[str, JsonValue]]:
         if answer.status_code == 401:
             raise ValueError(
-                f"{self.address} refused {request}: it wants to know who asks; put user and "
-                "password into the address: https://user:password@host:9200"
+                f"{self.address} refused {request}: it wants to know who asks, or does not know "
+                f"them; {_CREDENTIALS}"
             )
+        try:
+            content = json.loads(answer.content)
+        except (ValueError, RecursionError):
+            content = None
+        if not isinstance(content, dict):
+            raise self._strange(request, f"status {answer.status_code}, no JSON object")
         if answer.status_code >= 400 and answer.status_code != 404:
             raise ValueError(
                 f"{self.address} refused {request}: {error_reason(content.get('error'))}"
@@ -145,21 +204,34 @@ class SearchServer:
         return answer.status_code, content
 
 
-def error_reason(error: object) -> str:
-    """Return the server's explanation in one line."""
-    if not isinstance(error, dict):
-        return str(error)
-    causes = error.get("root_cause") or [error]
-    return f"{causes[0].get('type')}: {causes[0].get('reason')}"
+class _Patience(Retry):
+    """How often and when a busy server is asked again."""
+
+    def sleep(self, response: httpx.Response | Exception) -> None:
+        """Wait before the next attempt, and say so if it takes long."""
+        attempt = f"attempt {self.attempts_made + 1} of {self.total + 1}"
+        with still_running(lambda: f"the search server is busy; waiting before {attempt}"):
+            super().sleep(response)
+
+
+def _credentials() -> tuple[str, str] | None:
+    user, password = os.environ.get(_USER), os.environ.get(_PASSWORD)
+    if user is None and password is None:
+        return None
+    if user is None or password is None:
+        missing = _USER if user is None else _PASSWORD
+        raise ValueError(f"the environment variable {missing} is not set; {_CREDENTIALS}")
+    return user, password
+
+
+def _proxy(address: str) -> str | None:
+    """Return the proxy that the environment names for an address."""
+    parts = urlsplit(address)
+    if proxy_bypass(parts.netloc):
+        return None
+    proxies = getproxies()
+    return proxies.get(parts.scheme) or proxies.get("all")
 
 
 def _json(value: object) -> bytes:
     return b"" if value is None else json.dumps(value, ensure_ascii=False).encode()
-
-
-def _parsed(content: bytes) -> dict[str, Any] | None:
-    try:
-        parsed = json.loads(content)
-    except ValueError:
-        return None
-    return parsed if isinstance(parsed, dict) else None

@@ -1,5 +1,6 @@
 import copy
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import peft
 import pytest
@@ -9,7 +10,7 @@ from transformers import PreTrainedModel
 
 from prag_lightning.adapters.bank import AdapterBank, Route
 from prag_lightning.adapters.layout import LoraConfig
-from prag_lightning.adapters.merge import merge_weights
+from prag_lightning.adapters.merge import Sum
 from tests.conftest import tiny_base
 from tests.reference import lora_parameters, peft_model, set_adapter
 
@@ -52,7 +53,7 @@ def test_every_row_of_a_batch_answers_with_its_own_sum_of_adapters_as_peft_merge
     bank = bank_over(base, 5, torch.float64)
     ids = torch.randint(0, 400, (3, 11), generator=torch.Generator().manual_seed(2))
     slots = torch.tensor([[0, 1, 2], [2, 3, 4], [4, 0, 3]])
-    with bank.routed(Route(slots, torch.tensor([merge_weights("sum", [1, 1, 1]).documents] * 3))):
+    with bank.routed(Route(slots, torch.tensor([Sum().weigh([1, 1, 1]).documents] * 3))):
         merged = base(input_ids=ids).logits
     for row in range(3):
         expected = merged_by_peft(plain, bank, slots[row].tolist(), ids[row])
@@ -67,7 +68,7 @@ def test_weights_scale_the_update_of_each_adapter() -> None:
     ids = torch.arange(9)[None]
     with bank.routed(Route(torch.tensor([[0, 1]]), torch.tensor([[1.0, -1.0]]))):
         opposed = base(input_ids=ids).logits
-    bank.load(1, bank.export(0).double())
+    bank.load(1, bank.weight[0].detach().clone())
     with bank.routed(Route(torch.tensor([[0, 1]]), torch.tensor([[1.0, -1.0]]))):
         cancelled = base(input_ids=ids).logits
     torch.testing.assert_close(cancelled, base(input_ids=ids).logits)
@@ -75,7 +76,7 @@ def test_weights_scale_the_update_of_each_adapter() -> None:
 
 
 @torch.no_grad()
-def test_without_a_route_and_after_removal_the_base_is_as_it_was() -> None:
+def test_without_a_route_the_base_is_as_it_was() -> None:
     base = tiny_base()
     ids = torch.arange(9)[None]
     before = base(input_ids=ids).logits
@@ -83,9 +84,38 @@ def test_without_a_route_and_after_removal_the_base_is_as_it_was() -> None:
     assert torch.equal(base(input_ids=ids).logits, before)
     with bank.routed(Route(torch.tensor([[1]]))):
         assert not torch.equal(base(input_ids=ids).logits, before)
-    bank.remove()
-    with bank.routed(Route(torch.tensor([[1]]))):
-        assert torch.equal(base(input_ids=ids).logits, before)
+    assert torch.equal(base(input_ids=ids).logits, before)
+
+
+@torch.no_grad()
+def test_adapters_that_a_route_brings_along_count_instead_of_those_in_the_bank() -> None:
+    base = tiny_base()
+    bank = bank_over(base, 3, torch.float32)
+    ids = torch.arange(9)[None]
+    with bank.routed(Route(torch.tensor([[2]]))):
+        expected = base(input_ids=ids).logits
+    with bank.routed(Route(torch.tensor([[0]]))):
+        other = base(input_ids=ids).logits
+    with bank.routed(Route(torch.tensor([[0]]), adapters=bank.weight[2:].detach())):
+        assert torch.equal(base(input_ids=ids).logits, expected)
+    assert not torch.equal(expected, other)
+
+
+@torch.no_grad()
+def test_threads_that_share_a_model_have_routes_of_their_own() -> None:
+    base = tiny_base()
+    bank = bank_over(base, 8, torch.float32)
+    ids = torch.arange(9)[None]
+
+    def logits(slot: int) -> torch.Tensor:
+        with torch.no_grad(), bank.routed(Route(torch.tensor([[slot]]))):
+            return torch.stack([base(input_ids=ids).logits for _ in range(20)])
+
+    alone = [logits(slot) for slot in range(8)]
+    with ThreadPoolExecutor(8) as threads:
+        together = list(threads.map(logits, range(8)))
+    assert all(torch.equal(*pair) for pair in zip(alone, together, strict=True))
+    assert not torch.equal(alone[0], alone[1])
 
 
 def test_a_slot_equals_the_same_adapter_in_peft() -> None:

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from prag_lightning.adapters.bank import find_target_modules
+from prag_lightning.adapters.bank import feature_sizes, find_target_modules
 from prag_lightning.adapters.layout import AdapterLayout, LoraConfig
 from tests.conftest import tiny_base
 from tests.reference import peft_model
@@ -48,7 +48,7 @@ def test_keys_and_shapes_are_those_that_peft_saves(architecture: str) -> None:
     base, config = tiny_base(architecture), LoraConfig(rank=3)
     modules = find_target_modules(base, config.target_modules)
     layout = AdapterLayout(
-        tuple((name, m.in_features, m.out_features) for name, m in modules), config.rank
+        tuple((name, *feature_sizes(module)) for name, module in modules), config.rank
     )
     saved = peft.get_peft_model_state_dict(peft_model(base, config))
     assert {m.key: m.shape for m in layout.matrices} == {

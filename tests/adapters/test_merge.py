@@ -1,20 +1,26 @@
 import math
-from typing import get_args
+from collections.abc import Sequence
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prag_lightning.adapters.merge import MergeRule, MergeWeights, merge_weights
+from prag_lightning.adapters.merge import (
+    MERGE_RULES,
+    MergeRule,
+    MergeWeights,
+    Score,
+    make_merge_rule,
+)
 
-RULES: tuple[MergeRule, ...] = get_args(MergeRule)
+RULES = sorted(MERGE_RULES)
 SCORES = [9.0, 8.0, 6.5]
 
 
-def merged(rule: MergeRule, adapters: torch.Tensor, warm_start: torch.Tensor) -> torch.Tensor:
+def merged(rule: str, adapters: torch.Tensor, warm_start: torch.Tensor) -> torch.Tensor:
     """The merge written out, of adapters of shape ``(k, num_params)``."""
-    weights = merge_weights(rule, SCORES[: len(adapters)])
+    weights = make_merge_rule(rule).weigh(SCORES[: len(adapters)])
     total = weights.warm_start * warm_start
     for weight, adapter in zip(weights.documents, adapters, strict=True):
         total = total + weight * adapter
@@ -50,42 +56,67 @@ def test_from_a_start_that_adds_nothing_anchored_is_sum_and_from_another_it_is_n
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_one_document_is_its_adapter_alone(rule: MergeRule) -> None:
-    assert merge_weights(rule, [4.2]) == MergeWeights((1.0,), 0.0)
-
-
-@pytest.mark.parametrize("rule", RULES)
-def test_no_document_is_no_adapter_and_no_warm_start(rule: MergeRule) -> None:
-    assert merge_weights(rule, []) == MergeWeights((), 0.0)
+def test_one_document_is_its_adapter_alone(rule: str) -> None:
+    assert make_merge_rule(rule).weigh([4.2]) == MergeWeights((1.0,), 0.0)
 
 
 @given(
-    st.sampled_from(RULES),
+    st.sampled_from(["anchored", "sum", "mean"]) | st.just("score"),
     st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=9),
     st.floats(0.01, 1e6),
 )
 def test_what_all_adapters_share_is_counted_once_by_every_rule_but_sum(
-    rule: MergeRule, scores: list[float], temperature: float
+    rule: str, scores: list[float], temperature: float
 ) -> None:
-    weights = merge_weights(rule, scores, temperature)
+    spec = {"score": {"temperature": temperature}} if rule == "score" else rule
+    weights = make_merge_rule(spec).weigh(scores)
     total = sum(weights.documents) + weights.warm_start
     assert total == pytest.approx(len(scores) if rule == "sum" else 1.0)
     assert all(0 <= weight <= 1 for weight in weights.documents)
 
 
 def test_scores_count_by_their_differences_from_the_best_wherever_it_stands() -> None:
-    weights = merge_weights("score", [1.0, 3.0, 2.0], temperature=2.0)
+    weights = Score(2.0).weigh([1.0, 3.0, 2.0])
     assert weights.documents == pytest.approx((math.exp(-1), 1.0, math.exp(-0.5)))
-    shifted = merge_weights("score", [1001.0, 1003.0, 1002.0], temperature=2.0)
+    shifted = Score(2.0).weigh([1001.0, 1003.0, 1002.0])
     assert shifted.documents == pytest.approx(weights.documents)
 
 
 def test_a_low_temperature_leaves_the_best_document_and_a_high_one_weighs_all_alike() -> None:
-    assert merge_weights("score", SCORES, 1e-3).documents == (1.0, 0.0, 0.0)
-    assert merge_weights("score", SCORES, 1e9).documents == pytest.approx((1.0, 1.0, 1.0))
+    assert Score(1e-3).weigh(SCORES).documents == (1.0, 0.0, 0.0)
+    assert Score(1e9).weigh(SCORES).documents == pytest.approx((1.0, 1.0, 1.0))
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan])
 def test_a_temperature_that_is_not_positive_is_refused(temperature: float) -> None:
     with pytest.raises(ValueError, match=r"temperature is .*, but must be above 0"):
-        merge_weights("score", SCORES, temperature)
+        Score(temperature)
+
+
+class Closest(MergeRule):
+    """Takes the best document alone."""
+
+    def weigh(self, scores: Sequence[float]) -> MergeWeights:
+        return MergeWeights((1.0, *(0.0 for _ in scores[1:])))
+
+
+def test_a_rule_of_one_s_own_is_an_object_or_an_import_path() -> None:
+    for spec in (Closest(), f"{__name__}.Closest", {"class_path": f"{__name__}.Closest"}):
+        assert make_merge_rule(spec).weigh(SCORES) == MergeWeights((1.0, 0.0, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("anchord", "there is no merge rule 'anchord'; did you mean 'anchored'"),
+        ("best", "there is no merge rule 'best'; there are anchored, mean, score, sum"),
+        (None, "a merge rule is given by its name .* but this is None"),
+        ("os.nothing", "merge rule 'os.nothing' cannot be imported"),
+        ("pathlib.Path", "does not derive from prag_lightning.adapters.merge.MergeRule"),
+        ({"mean": {"temperature": 2}}, "merge rule 'mean': "),
+        ({"score": {"temperature": -2}}, "temperature is -2, but must be above 0"),
+    ],
+)
+def test_what_is_no_rule_is_refused(spec: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_merge_rule(spec)

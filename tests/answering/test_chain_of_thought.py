@@ -12,7 +12,7 @@ from prag_lightning.adapters.bank import AdapterBank
 from prag_lightning.adapters.layout import LoraConfig
 from prag_lightning.adapters.store.opening import open_store
 from prag_lightning.adapters.warm_start import random_adapter
-from prag_lightning.answering.extraction import extract_answer
+from prag_lightning.answering.extraction import ANSWER_MARK, extract_strict
 from prag_lightning.cli.main import main
 from prag_lightning.demo.world import write_world
 from prag_lightning.documents.records import Augmentation, Document, read_records
@@ -95,7 +95,7 @@ def test_answers_are_cut_out_of_the_chain_and_have_no_likelihood(run: Path) -> N
     assert predictions
     for prediction in predictions:
         assert prediction.answer_nll is None
-        assert prediction.prediction == extract_answer(prediction.text, "strict", True)
+        assert prediction.prediction == extract_strict(prediction.text, ANSWER_MARK)
 
 
 def test_a_run_s_chain_of_thought_is_that_of_its_answerer(run: Path) -> None:

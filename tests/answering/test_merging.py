@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, cast
 
 import pytest
@@ -10,13 +11,14 @@ from torch import Tensor
 
 from prag_lightning.adapters.bank import AdapterBank
 from prag_lightning.adapters.layout import LoraConfig
-from prag_lightning.adapters.merge import MergeRule
+from prag_lightning.adapters.merge import make_merge_rule
 from prag_lightning.answering.batches import QuestionBatch
-from prag_lightning.answering.generate import generate
-from prag_lightning.answering.merging import AdapterMerger, Merge
+from prag_lightning.answering.generate import answer_questions
+from prag_lightning.answering.merging import AdapterMerger, Merge, noise_like
 from prag_lightning.answering.questions import QuestionBatches
 from prag_lightning.documents.rankings import RetrievedDocument
-from prag_lightning.documents.records import Question
+from prag_lightning.documents.records import Document, Question
+from prag_lightning.encoding.plan import EncodingTask
 from prag_lightning.language_model.prompts import PromptEncoder
 from tests.conftest import tiny_base, tiny_tokenizer
 from tests.reference import peft_model
@@ -33,9 +35,13 @@ class CountingStore:
     def __init__(self, rows: dict[str, Tensor]) -> None:
         self.rows = rows
         self.reads: list[list[str]] = []
+        self.digests: dict[str, str] = {}
 
     def __contains__(self, document_id: str) -> bool:
         return document_id in self.rows
+
+    def text_digest(self, document_id: str) -> str | None:
+        return self.digests.get(document_id, "0" * 16) if document_id in self else None
 
     def get_many(self, document_ids: Sequence[str]) -> Tensor:
         self.reads.append(list(document_ids))
@@ -91,18 +97,23 @@ def peft_answer(row: Tensor, start: Tensor, rows: dict[str, Tensor], merge: Merg
 
 @torch.no_grad()
 @pytest.mark.parametrize("rule", ["anchored", "sum", "score"])
-def test_a_batch_gets_the_tokens_that_each_question_gets_through_peft(rule: MergeRule) -> None:
+def test_a_batch_gets_the_tokens_that_each_question_gets_through_peft(rule: str) -> None:
     base, tokenizer = tiny_base(), tiny_tokenizer()
     bank = AdapterBank(base, CONFIG, 1)
     generator = torch.Generator().manual_seed(0)
     start, *others = torch.randn(7, bank.layout.num_params, generator=generator) * 0.1
     rows = dict(zip("abcdef", others, strict=True))
     store = CountingStore(rows)
-    merger = AdapterMerger(bank, cast(Any, store), start, rule, 2.0)
+    spec = {"score": {"temperature": 2.0}} if rule == "score" else rule
+    merger = AdapterMerger(bank.layout, store, start, make_merge_rule(spec), {})
     (batch,) = question_batch(6)
     merges = [merger.choose(found) for found in batch.adapters]
-    with bank.routed(merger.load(merges)):
-        answers = generate(base, tokenizer, batch, NUM_NEW_TOKENS)
+    route = merger.route(merges)
+    assert route is not None
+    with bank.routed(route):
+        answers = answer_questions(base, tokenizer, batch, NUM_NEW_TOKENS).texts
+    # The bank's own slots are left alone.
+    assert not bank.weight.any()
     # Every adapter of the batch is read once, though some are in several questions.
     assert store.reads == [list("abcdef")]
     expected = []
@@ -110,7 +121,7 @@ def test_a_batch_gets_the_tokens_that_each_question_gets_through_peft(rule: Merg
         tokens = peft_answer(ids[mask.bool()], start, rows, merge)
         expected.append(tokenizer.decode(tokens, skip_special_tokens=True))
     assert answers == expected
-    plain = generate(base, tokenizer, batch, NUM_NEW_TOKENS)
+    plain = answer_questions(base, tokenizer, batch, NUM_NEW_TOKENS).texts
     differs = [answer != other for answer, other in zip(answers, plain, strict=True)]
     # Adapters have their say wherever there are any.
     assert differs == [bool(merge.documents) for merge in merges]
@@ -123,14 +134,38 @@ def test_answers_do_not_depend_on_the_questions_beside_them() -> None:
     generator = torch.Generator().manual_seed(0)
     start, *others = torch.randn(7, bank.layout.num_params, generator=generator) * 0.1
     store = CountingStore(dict(zip("abcdef", others, strict=True)))
-    merger = AdapterMerger(bank, cast(Any, store), start, "anchored")
+    merger = AdapterMerger(bank.layout, store, start, make_merge_rule("anchored"), {})
     answers: list[dict[str, str]] = []
     for batch_size in (1, 4, 6):
         answers.append({})
         for batch in question_batch(batch_size):
-            route = merger.load([merger.choose(found) for found in batch.adapters])
-            with bank.routed(route):
-                texts = generate(base, tokenizer, batch, NUM_NEW_TOKENS)
+            route = merger.route([merger.choose(found) for found in batch.adapters])
+            with bank.routed(route) if route else nullcontext():
+                texts = answer_questions(base, tokenizer, batch, NUM_NEW_TOKENS).texts
             answers[-1].update(zip((q.id for q in batch.questions), texts, strict=True))
     assert answers[0] == answers[1] == answers[2]
     assert len(set(answers[0].values())) > 3
+
+
+def test_an_adapter_of_a_text_that_has_changed_since_is_as_good_as_missing() -> None:
+    old, new = Document(id="a", text="Ada lives."), Document(id="a", text="Ada has died.")
+    digest = EncodingTask("a", (), old.text).digest
+    store = CountingStore({"a": torch.zeros(3)})
+    store.digests = {"a": digest}
+    layout = AdapterBank(tiny_base(), CONFIG, 1).layout
+    found = [RetrievedDocument("a", 1.0)]
+    for document, missing in ((old, []), (new, found)):
+        rule = make_merge_rule("sum")
+        merger = AdapterMerger(layout, store, torch.zeros(3), rule, {"a": document})
+        assert merger.choose(found).missing == missing
+
+
+def test_a_document_s_noise_depends_on_no_other_and_has_the_size_of_its_adapter() -> None:
+    layout = AdapterBank(tiny_base(), CONFIG, 1).layout
+    adapters = torch.randn(2, layout.num_params)
+    both = noise_like(adapters, layout, ["a", "b"])
+    assert torch.equal(noise_like(adapters[1:], layout, ["b"])[0], both[1])
+    assert not torch.equal(both[0], both[1])
+    for matrix in layout.matrices:
+        part = slice(matrix.start, matrix.stop)
+        torch.testing.assert_close(both[:, part].norm(dim=1), adapters[:, part].norm(dim=1))

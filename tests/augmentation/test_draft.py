@@ -290,7 +290,7 @@ def test_a_rewrite_that_the_document_does_not_bear_out_is_refused(
 )
 def test_an_order_that_makes_no_sense_is_refused(name: str, value: int, least: int) -> None:
     with pytest.raises(ValueError, match=f"{name} {value}: give at least {least}"):
-        Order(**{name: value})
+        Order(**{name: value})  # type: ignore[arg-type]
 
 
 def test_an_order_of_nothing_is_refused() -> None:

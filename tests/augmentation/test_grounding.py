@@ -87,28 +87,23 @@ def test_other_languages_are_read_as_they_are_written(
 @pytest.mark.parametrize(
     ("text", "is_said"),
     [
+        ("In 2011 the Guild paid 1,850 euros for a kiln that gets 1.280 degrees hot, from X", True),
+        ("1. In 2011 the Guild paid for a kiln in Faenza.\n2. It reaches 1.280 degrees, X", True),
         (
-            "In 2011 the Guild paid 1,850 euros for a kiln that reaches 1.280 degrees, from Faenza.",
-            True,
-        ),  # noqa: E501
-        (
-            "1. In 2011 the Guild paid for a kiln from Faenza.\n2. It reaches 1.280 degrees in 6 hours.",
-            True,
-        ),  # noqa: E501
-        (
-            "In 2012 the Guild paid 1,850 euros for a kiln that reaches 1.280 degrees, from Faenza.",
+            "In 2012 the Guild paid 1,850 euros for a kiln that gets 1.280 degrees hot, from X",
             False,
-        ),  # noqa: E501
+        ),
         (
-            "Maria of Oslo bought it from Jan and Bo in Lund for a lot of money, and then sold it to Eve.",
+            "Maria of Oslo bought it from Jan and Bo in Lund for some money, then sold it to Eve",
             False,
-        ),  # noqa: E501
+        ),
         (
-            "Clouds form when moist warm air rises, expands and cools down over a large body of water.",
+            "Clouds form when moist warm air rises, expands and cools over a large body of sea.",
             False,
-        ),  # noqa: E501
+        ),
         ("A kiln of the Guild.", False),
     ],
 )
 def test_a_rewrite_says_what_its_document_says_and_most_of_it(text: str, is_said: bool) -> None:
+    text = text.replace("X", "Faenza.")
     assert (Grounding(_KILN).problem_of_text(text) == "") == is_said

@@ -45,7 +45,7 @@ class Forecast(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, ParametricRAG)
         assert trainer.train_dataloader is not None
-        self.seconds = forecast_seconds(pl_module, trainer.train_dataloader.dataset)
+        self.seconds = forecast_seconds(trainer, pl_module, trainer.train_dataloader.dataset)
 
 
 def test_a_forecast_is_the_measured_time_of_all_tokens_and_changes_no_adapter(

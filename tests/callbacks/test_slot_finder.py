@@ -1,12 +1,13 @@
 """The number of slots that is chosen: which, why, and that the choice changes no adapter."""
 
 from pathlib import Path
-from typing import cast
 
 import pytest
 import torch
+from lightning import Trainer
 from torch.utils.data import DataLoader
 
+from prag_lightning.callbacks import SlotFinder
 from prag_lightning.callbacks import slot_finder as tuning
 from prag_lightning.encoding.batches import EncodingBatch
 from prag_lightning.encoding.plan import EncodingSteps
@@ -17,15 +18,18 @@ from tests.test_module import LORA, Steps, encode, tasks
 
 
 class Auto(Steps):
-    """Documents in as many slots as the module has."""
+    """Documents in as many slots as it is told."""
+
+    num_slots = 1
+
+    def set_num_slots(self, num_slots: int) -> None:
+        self.num_slots = num_slots
 
     def encoding_steps(self, num_slots: int) -> EncodingSteps:
         return EncodingSteps(self.steps.tasks, num_slots, PromptEncoder(tiny_tokenizer()))
 
     def train_dataloader(self) -> DataLoader[EncodingBatch]:
-        assert self.trainer is not None
-        num_slots = cast(ParametricRAG, self.trainer.lightning_module).bank.num_slots
-        return DataLoader(self.encoding_steps(num_slots), batch_size=None)
+        return DataLoader(self.encoding_steps(self.num_slots), batch_size=None)
 
 
 def choose(
@@ -33,7 +37,9 @@ def choose(
 ) -> int:
     """Fit with trials of given speeds, out of memory where there is none, and return the choice."""
 
-    def speed(module: ParametricRAG, steps: EncodingSteps, num_slots: int) -> float:
+    def speed(
+        trainer: Trainer, module: ParametricRAG, steps: EncodingSteps, num_slots: int
+    ) -> float:
         assert steps.schedule[0][-1].slot == min(num_slots, num_documents) - 1
         if num_slots not in speeds:
             raise torch.OutOfMemoryError("no room")
@@ -41,7 +47,9 @@ def choose(
 
     monkeypatch.setattr(tuning, "_tokens_per_second", speed)
     module = ParametricRAG(str(base_dir), LORA)
-    encode(module, Auto(tasks(num_documents), 1))
+    data = Auto(tasks(num_documents), 1)
+    encode(module, data, callbacks=[SlotFinder()])
+    assert data.num_slots == module.bank.num_slots
     return module.bank.num_slots
 
 
@@ -84,7 +92,7 @@ def test_trials_leave_the_adapters_as_they_are_without(
     # The slowest may be chosen as well as the fastest: here always 4.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tuning, "_best", lambda trials: original(trials)._replace(num_slots=4))
-        rows = encode(ParametricRAG(str(base_dir), LORA), Auto(work, 1))
+        rows = encode(ParametricRAG(str(base_dir), LORA), Auto(work, 1), callbacks=[SlotFinder()])
     expected = encode(ParametricRAG(str(base_dir), LORA, num_slots=4), Steps(work, 4))
     assert "num_slots 4, the fastest in tokens a second (1: " in capsys.readouterr().out
     assert rows.keys() == expected.keys()

@@ -121,7 +121,7 @@ def test_a_document_without_question_answer_pairs_is_listed_and_the_status_says_
     assert main(["fit", *options(base_dir, more, tmp_path / "run")]) == 3
     out = capfd.readouterr().out
     assert "6 of 7 documents are in" in out
-    assert "not encoded: bare: no question-answer pairs in" in out
+    assert "not encoded: bare: it has no question-answer pairs" in out
 
 
 def test_another_text_under_the_same_id_is_refused(
@@ -174,7 +174,7 @@ def test_a_warm_start_is_where_training_starts(
         (["fit", "--model.lora.rnk", "3"], "--model.lora.rnk"),
         (["fit", "--model.lora.rank", "x"], "model.lora.rank"),
         (["fit", "--data.folder", "nowhere"], "nowhere/documents.jsonl: no such file"),
-        (["test", "--evaluation.merge", "product"], "evaluation.merge"),
+        (["test", "--evaluation.merge", "product"], "there is no merge rule 'product'"),
         (
             ["fit", "--trainer.callbacks", "prag_lightning.callbacks.AdapterWriter"],
             "give its settings under the key 'adapter_writer'",

@@ -22,8 +22,8 @@ from prag_lightning.adapters.store.opening import open_store
 from prag_lightning.adapters.store.recipe import Recipe, digest_tensors
 from prag_lightning.adapters.warm_start import random_adapter
 from prag_lightning.cli.store import STORE_COMMANDS
-from prag_lightning.documents.formats.entries import document_of
-from prag_lightning.language_model.base_model import weights_digest
+from prag_lightning.documents.entries import document_of
+from prag_lightning.language_model.digest import weights_digest
 from tests.conftest import tiny_base
 
 LORA = LoraConfig(rank=2, alpha=32.0)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from prag_lightning.documents.entries import Entry, document_of
 from prag_lightning.documents.formats import FORMATS
-from prag_lightning.documents.formats.entries import Entry, document_of
 from prag_lightning.documents.records import Document, Question
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -151,6 +151,66 @@ def test_flashrag_reads_questions_and_corpora() -> None:
     assert documents(read("flashrag", "flashrag_corpus.jsonl")) == [
         Document(id="0", title="Pell (river)", text="The Pell is a river.\nIt is long."),
         Document(id="1", text="A text without a title."),
+    ]
+
+
+def test_paragraphs_of_one_title_are_all_kept_and_all_gold(tmp_path: Path) -> None:
+    def gold_of(context: object, facts: object) -> list[str]:
+        record = {"_id": "q", "question": "?", "context": context, "supporting_facts": facts}
+        (tmp_path / "a.json").write_text(json.dumps([record]))
+        [entry] = read("hotpotqa", tmp_path / "a.json")
+        assert entry.question
+        by_id = {document.id: document.text for document in entry.documents}
+        assert len(by_id) == len(entry.documents)
+        return [by_id[document_id] for document_id in entry.question.document_ids]
+
+    two = [["A", ["gold"]], ["A", ["other"]], ["B", ["b"]]]
+    assert gold_of(two, [["A", 0]]) == ["gold", "other"]
+    # Only one of them has a second sentence.
+    assert gold_of([["A", ["one"]], ["A", ["two,", " three"]]], [["A", 1]]) == ["two, three"]
+    assert gold_of(two, [["A", 7], ["B", 0]]) == ["gold", "other", "b"]
+    assert gold_of(two, [["A", 0], ["C", 0]]) == []
+    # One paragraph twice is one document.
+    assert gold_of([["A", ["gold"]], ["A", ["gold"]]], [["A", 0]]) == ["gold"]
+
+
+@pytest.mark.parametrize("title", ["", '"title": null, '])
+def test_squad_s_articles_need_no_title(tmp_path: Path, title: str) -> None:
+    qas = '[{"id": 1, "question": "?", "answers": [{"text": "x"}]}]'
+    paragraphs = f'[{{"context": "c", "qas": {qas}}}]'
+    (tmp_path / "a.json").write_text(f'{{"data": [{{{title}"paragraphs": {paragraphs}}}]}}')
+    [entry] = read("squad", tmp_path / "a.json")
+    assert entry.documents == (document_of("", "c"),)
+
+
+def test_one_passage_in_two_forms_of_unicode_is_one_document() -> None:
+    assert document_of("Cafe\u0301", "e\u0301") == document_of("Caf\u00e9", "\u00e9")
+
+
+def test_numbers_are_ids_and_null_is_no_title(tmp_path: Path) -> None:
+    line = '{"_id": 1, "title": null, "text": "The Pell."}\n{"_id": 2, "text": null}\n'
+    expected = [Document(id="1", text="The Pell."), Document(id="2", text="")]
+    (tmp_path / "corpus.jsonl").write_text(line)
+    assert documents(read("jsonl", tmp_path / "corpus.jsonl")) == expected
+    (tmp_path / "queries.jsonl").write_text('{"_id": 7, "text": "which?", "metadata": null}\n')
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\n7\t1\t1\n")
+    entries = read("beir", tmp_path)
+    assert documents(entries) == expected
+    assert questions(entries) == [Question(id="7", question="which?", document_ids=["1"])]
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_dpr_takes_carriage_returns_within_lines_and_fields_of_any_length(
+    tmp_path: Path, mark: str
+) -> None:
+    long = "x" * 200_000
+    lines = f'{mark}id\ttext\ttitle\r\n1\ta\rb\tA\r\n2\t{long}\tB\r\n3\t"{long} ""y"""\tC\r\n'
+    (tmp_path / "a.tsv").write_bytes(lines.encode())
+    assert documents(read("dpr", tmp_path / "a.tsv")) == [
+        Document(id="1", title="A", text="a b"),
+        Document(id="2", title="B", text=long),
+        Document(id="3", title="C", text=f'{long} "y"'),
     ]
 
 

@@ -1,5 +1,7 @@
 """Long documents in passages."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,7 +87,7 @@ def test_passages_of_one_long_sentence_overlap_by_words() -> None:
     document = Document(id="a", text=" ".join(f"w{number}" for number in range(250)))
     passages = split_document(document, passage_words=100, overlap_words=20)
     words = [passage.text.split() for passage in passages]
-    assert all(before[-20:] == after[:20] for before, after in zip(words, words[1:], strict=False))
+    assert all(before[-20:] == after[:20] for before, after in pairwise(words))
 
 
 @pytest.mark.parametrize("overlap_words", [-1, 9, 10])

@@ -30,6 +30,7 @@ ENGLISH = [
     "Version 2.0. is out.|Use it.",
     "Visit https://example.com/a.b?c=d.|Then go.",
     "1. One thing.|2. Two things.",
+    "The first edition sold.[2]|The second did not.[citation needed] :12|It ended.",
     "iPhone sold well.|iPads did too.",
     "Really?!|Yes.|ends without a stop",
 ]

@@ -143,7 +143,7 @@ def test_two_processes_give_the_adapters_and_the_scores_of_one(
 
 @pytest.mark.parametrize(
     ("num_documents", "launcher"),
-    [(0, "torchrun"), (1, "torchrun on nodes"), (1, "slurm on nodes")],
+    [(1, "torchrun"), (1, "torchrun on nodes"), (1, "slurm on nodes")],
 )
 def test_processes_without_documents_end_well(
     processes: ForkServerContext,

@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 
 from prag_lightning.datamodule import DocumentDataModule
-from prag_lightning.documents.records import Augmentation, Document, QuestionAnswer, write_records
+from prag_lightning.documents.records import (
+    Augmentation,
+    Document,
+    QuestionAnswer,
+    read_records,
+    write_records,
+)
 from prag_lightning.encoding.limits import AugmentationLimits
 from prag_lightning.encoding.plan import (
     EncodingSteps,
@@ -77,6 +83,10 @@ def test_without_pairs_the_document_and_each_rewrite_are_texts_by_themselves() -
     assert steps([EncodingTask("d", [rewritten])], max_tokens=3)[0].num_tokens == 3
 
 
+def augmentations(file: Path) -> dict[str, Augmentation]:
+    return {record.document_id: record for record in read_records(file, Augmentation)}
+
+
 @pytest.fixture
 def augmentations_file(tmp_path: Path) -> Path:
     """The augmentations of three documents, with fewer and fewer pairs."""
@@ -109,7 +119,7 @@ def test_no_more_of_an_augmentation_is_used_than_asked_for_and_what_is_short_is_
     augmentations_file: Path,
 ) -> None:
     documents = [Document(id=name, text="text") for name in "abcd"]
-    plan = plan_tasks(documents, augmentations_file, AugmentationLimits(*limits))
+    plan = plan_tasks(documents, augmentations(augmentations_file), AugmentationLimits(*limits))
     lengths = {task.document_id: len(task.prompts) for task in plan.tasks}
     assert [lengths[name] for name in sorted(lengths)] == num_prompts
     # Those of the most prompts come first.
@@ -121,16 +131,17 @@ def test_no_more_of_an_augmentation_is_used_than_asked_for_and_what_is_short_is_
 
 def test_the_first_of_an_augmentation_are_used(augmentations_file: Path) -> None:
     limits = AugmentationLimits(num_rewrites=1, num_qas=1)
-    (a, *_) = plan_tasks([Document(id="a", text="text")], augmentations_file, limits).tasks
+    (a, *_) = plan_tasks(
+        [Document(id="a", text="text")], augmentations(augmentations_file), limits
+    ).tasks
     assert [(p.question, p.passages[0]) for p in a.prompts] == [("q0", "text"), ("q0", "rewrite 0")]
 
 
 def test_bare_documents_need_no_augmentations_file(tmp_path: Path) -> None:
-    missing = tmp_path / "none.jsonl"
-    documents = [Document(id="a", text="text")]
-    assert plan_tasks(documents, missing, AugmentationLimits(0, 0)).tasks
-    with pytest.raises(FileNotFoundError, match=r"none.jsonl: no such file"):
-        plan_tasks(documents, missing, AugmentationLimits(1, 0))
+    write_records(tmp_path / "documents.jsonl", [Document(id="a", text="text")])
+    assert DocumentDataModule(str(tmp_path), num_rewrites=0, num_qas=0).plan.tasks
+    with pytest.raises(FileNotFoundError, match=r"augmentations.jsonl: no such file"):
+        assert DocumentDataModule(str(tmp_path), num_rewrites=1, num_qas=0).plan
 
 
 def test_a_digest_stands_for_all_that_is_trained_on() -> None:
@@ -241,7 +252,10 @@ def test_documents_of_as_many_prompts_stand_together_the_shortest_of_them_first(
     texts = {"a": "long text", "b": "t", "c": "t", "d": "longer text", "e": "text"}
     documents = [Document(id=name, text=text) for name, text in texts.items()]
     limits = AugmentationLimits(num_rewrites=0, num_qas=0)
-    assert [t.document_id for t in plan_tasks(documents, augmentations_file, limits).tasks] == [
+    assert [
+        t.document_id
+        for t in plan_tasks(documents, augmentations(augmentations_file), limits).tasks
+    ] == [
         *("b", "c"),
         *("e", "a", "d"),
     ]

@@ -18,6 +18,7 @@ from prag_lightning.encoding.schedule import Schedule
 from prag_lightning.encoding.slot_trainer import FIRST_LOSS_SCALE, SlotTrainer
 from prag_lightning.language_model.attention import SEGMENTED
 from prag_lightning.language_model.base_model import Quantization, load_base
+from prag_lightning.language_model.logits import Head
 from prag_lightning.language_model.loss import token_nll
 from tests import reference
 from tests.conftest import tiny_base
@@ -153,7 +154,7 @@ def test_one_slot_in_float32_gives_peft_s_adapter_to_the_bit(
         # The same loss, for a sum of other roundings would differ in the last bit.
         causal = model.base_model.model
         hidden = causal.model(input_ids=ids[None]).last_hidden_state[0, :-1]
-        return token_nll(hidden, causal.lm_head, ids[1:]).sum() / (len(ids) - 1)
+        return token_nll(hidden, Head(causal.lm_head.weight), ids[1:]).sum() / (len(ids) - 1)
 
     monkeypatch.setattr(reference, "prompt_nll", nll)
     base, work = tiny_base(), documents()

@@ -6,11 +6,19 @@ import pytest
 from rich.console import Console
 
 from prag_lightning.answering.answers import Answer, Evidence
-from prag_lightning.answering.extraction import extract_answer
+from prag_lightning.answering.scoring import AnswerScores, StrictScoring
 from prag_lightning.documents.records import Question, read_records, write_records
-from prag_lightning.evaluation.scores import Prediction, score_answer, score_table, summarize
+from prag_lightning.evaluation.scores import (
+    EvaluationScores,
+    Prediction,
+    score_answer,
+    score_table,
+    summarize,
+)
 
-PARIS = Question(id="1", question="Where?", answers=["Paris", "Paris, France"], type="place")
+PARIS = Question(
+    id="1", question="Where?", answers=["Paris", "Paris, France"], document_ids=["e"], type="place"
+)
 YEAR = Question(id="2", question="When?", answers=["1984"], type="year")
 BO = Question(id="3", question="Who?", answers=["Bo Li"])
 
@@ -28,12 +36,12 @@ def said(
         question_id=question.id,
         question=question.question,
         text=text,
-        prediction=extract_answer(text, "strict"),
+        prediction=StrictScoring().extract(text),
         passages=[Evidence(document_id="d", score=2.0)],
         adapters=[Evidence(document_id="e", score=1.0, weight=0.5)],
         missing=[],
     )
-    return score_answer(answer, question, nll, seconds, counts_in_all)
+    return score_answer(answer, question, nll, seconds, counts_in_all, StrictScoring())
 
 
 PREDICTIONS = [
@@ -53,8 +61,9 @@ def test_a_prediction_holds_the_raw_text_what_was_cut_from_it_and_its_scores() -
         "counts_in_all": True,
         "question": "Where?",
         "answers": ["Paris", "Paris, France"],
+        "document_ids": ["e"],
         "text": " Paris, Texas.\nNo.",
-        "prediction": "Paris, Texas.",
+        "prediction": "Paris, Texas",
         "em": 0.0,
         "f1": pytest.approx(2 / 3),
         "precision": 0.5,
@@ -116,6 +125,45 @@ def test_the_order_of_the_predictions_changes_no_score() -> None:
     assert {(r.method, r.type): r for r in forwards} == {(r.method, r.type): r for r in backwards}
 
 
+def test_scores_of_batches_are_those_of_all_predictions_together() -> None:
+    scores = EvaluationScores()
+    for prediction in PREDICTIONS:
+        scores.update([prediction])
+    assert scores.compute() == summarize(PREDICTIONS)
+
+
+def test_types_come_in_one_order_for_every_method() -> None:
+    backwards = [*PREDICTIONS[:3], said("own", YEAR, " 1984."), PREDICTIONS[3]]
+    kinds = [(row.method, row.type) for row in summarize(backwards)]
+    assert kinds == [(m, t) for m in ("rag", "own") for t in ("all", "place", "year")]
+
+
+def test_metrics_are_named_by_method_type_and_score() -> None:
+    scores = EvaluationScores()
+    scores.update([*PREDICTIONS, said("prag", BO, " Bo Li.", math.nan)])
+    metrics = scores.means()
+    assert metrics["rag/em"] == pytest.approx(1 / 3)
+    assert metrics["rag/place/nll"] == 0.5
+    assert metrics["own/place/em"] == 0.0
+    # A likelihood that no question has is not logged as NaN.
+    assert {name for name in metrics if name.startswith("prag/")} == {
+        f"prag/{name}" for name in ("em", "f1", "precision", "recall")
+    }
+
+
+def test_each_prediction_is_scored_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    scored: list[str] = []
+
+    def count(self: object, prediction: str, answers: object) -> AnswerScores:
+        scored.append(prediction)
+        return AnswerScores(0.25, 0.5, 0.75, 1.0)
+
+    monkeypatch.setattr(StrictScoring, "score", count)
+    predictions = [said("rag", PARIS, " Paris."), said("rag", YEAR, " 1984.")]
+    assert summarize(predictions)[0].em == 0.25
+    assert scored == ["Paris", "1984"]
+
+
 def test_a_type_named_like_the_total_is_not_counted_into_it_twice() -> None:
     odd = PARIS.model_copy(update={"type": "all"})
     rows = summarize([said("rag", odd, " Paris."), said("rag", YEAR, " 1985.")])
@@ -157,6 +205,35 @@ def test_the_table_names_each_method_once_and_shows_every_score() -> None:
         ["own", "all", "1", "0.000", "0.000", "0.000", "0.000", "4.000", "10"],
         ["place", "1", "0.000", "0.000", "0.000", "0.000", "4.000", "10"],
     ]
+
+
+def shown(*predictions: Prediction) -> str:
+    """The table of some predictions as a terminal of 120 columns shows it."""
+    console = Console(file=io.StringIO(), width=120)
+    console.print(score_table(summarize(predictions)))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["[/red]", "[bold]x", "[down_proj]"])
+def test_brackets_in_a_type_are_shown_as_they_are(kind: str) -> None:
+    assert kind in shown(said("rag", PARIS.model_copy(update={"type": kind}), " Paris."))
+
+
+def test_a_terminal_obeys_nothing_in_a_type() -> None:
+    hostile = PARIS.model_copy(update={"type": "\x1b[2Jpl\x07ace"})
+    text = shown(said("rag", hostile, " Paris."))
+    assert "place" in text
+    assert "\x1b" not in text
+
+
+def test_a_slow_method_has_a_speed() -> None:
+    assert "0.2\n" in shown(said("rag", BO, " Bo.", seconds=5.0)).replace(" ", "")
+
+
+def test_an_empty_column_of_likelihoods_is_explained_and_a_full_one_is_not() -> None:
+    assert "NLL is empty where" in shown(said("rag", BO, " Bo.", math.nan))
+    assert "NLL is empty where" not in shown(said("rag", BO, " Bo.", 1.0))
 
 
 def test_a_likelihood_that_is_none_counts_in_no_mean_and_is_no_json_number() -> None:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from transformers import MistralConfig, MistralForCausalLM, PreTrainedModel
 
 from prag_lightning.language_model.attention import SEGMENTED, segmented_attention
-from prag_lightning.language_model.base_model import last_hidden_states
+from prag_lightning.language_model.logits import last_hidden_states
 from tests.conftest import tiny_base
 
 LENGTHS = (5, 1, 8, 3)

@@ -97,12 +97,12 @@ def test_generation_starts_where_a_training_prompt_goes_on_with_the_answer(
     encoder = PromptEncoder(tokenizer)
     prompt = encoder.encode_generation(QUESTION, PASSAGES)
     trained, num_user_tokens, _ = encoder.encode_training(QUESTION, PASSAGES, answer)
-    answered, start = encoder.encode_answered(QUESTION, PASSAGES, answer)
+    answered, answer_ids = encoder.encode_answered(QUESTION, PASSAGES, answer)
     assert trained[: len(prompt)] == prompt
     assert tokenizer.decode(prompt[num_user_tokens:]) == "The answer is"
-    assert answered[:start] == prompt
+    assert answered == prompt
     # The space belongs to the answer's first token.
-    assert tokenizer.decode(answered[start:]) == f" {answer}"
+    assert tokenizer.decode(answer_ids) == f" {answer}"
 
 
 def test_special_tokens_in_a_document_a_question_or_an_answer_are_plain_characters() -> None:
@@ -129,9 +129,9 @@ def test_passages_are_cut_to_the_longest_prompt_and_the_rest_is_kept(
     ids, num_user_tokens, is_cut = encoder.encode_training(QUESTION, passages, "Paris", max_tokens)
     assert is_cut == (len(whole) > max_tokens and any(passages))
     generation = encoder.encode_generation(QUESTION, passages, max_tokens)
-    answered, start = encoder.encode_answered(QUESTION, passages, "Paris", max_tokens)
+    answered, _ = encoder.encode_answered(QUESTION, passages, "Paris", max_tokens)
     bare, *_ = encoder.encode_training(QUESTION, [""] * len(passages), "Paris")
-    for prompt in (ids, generation, answered[:start]):
+    for prompt in (ids, generation, answered):
         assert len(prompt) <= max(max_tokens, len(bare))
     assert ids[num_user_tokens:] == whole[len(whole) - len(ids) + num_user_tokens :]
     question = str(_TOKENIZER.decode(ids[:num_user_tokens]))
@@ -181,8 +181,8 @@ def test_a_model_that_reasons_is_trained_on_what_it_is_shown_and_asked_to_say() 
         *tokens(_TOKENIZER, "Answer:"),
     ]
     # The likelihood of an answer behind reasons that only the model knows is not asked for.
-    prompt, start = encoder.encode_answered(QUESTION, PASSAGES, "Paris")
-    assert (prompt, start) == (encoder.encode_generation(QUESTION, PASSAGES), len(prompt))
+    answered = encoder.encode_answered(QUESTION, PASSAGES, "Paris")
+    assert answered == (encoder.encode_generation(QUESTION, PASSAGES), [])
 
 
 def test_the_wording_tells_exemplars_and_templates_apart() -> None:

@@ -11,12 +11,9 @@ from transformers import PreTrainedModel
 from prag_lightning.adapters.bank import AdapterBank, Route
 from prag_lightning.adapters.layout import LoraConfig
 from prag_lightning.language_model.attention import SEGMENTED
-from prag_lightning.language_model.base_model import (
-    Quantization,
-    check_base,
-    last_hidden_states,
-    load_base,
-)
+from prag_lightning.language_model.base_check import check_base
+from prag_lightning.language_model.base_model import Quantization, load_base
+from prag_lightning.language_model.logits import head_of, last_hidden_states
 from prag_lightning.language_model.loss import token_nll
 
 IDS = torch.randint(0, 400, (1, 12), generator=torch.Generator().manual_seed(0))
@@ -28,7 +25,7 @@ def step(base: PreTrainedModel, bank: AdapterBank) -> tuple[Tensor, Tensor]:
     places = torch.arange(IDS.shape[1])[None]
     with bank.routed(Route(torch.tensor([[0]]), lengths=(IDS.shape[1],))):
         states = last_hidden_states(base, IDS, places, (IDS.shape[1],))
-    loss = token_nll(states[0, :-1], base.get_output_embeddings(), IDS[0, 1:]).mean()
+    loss = token_nll(states[0, :-1], head_of(base), IDS[0, 1:]).mean()
     loss.backward()
     return loss.detach(), bank.grad[0].clone()
 
@@ -79,4 +76,4 @@ def test_a_quantized_base_has_its_linear_layers_in_few_bits_and_passes_the_check
             # Above 0, a row's values would decide how its neighbours are rounded.
             assert layer.state.threshold == 0
     assert not any(parameter.requires_grad for parameter in base.parameters())
-    check_base(base)
+    assert check_base(base).packs

@@ -37,6 +37,8 @@ class SearchServerDouble(ThreadingHTTPServer):
         # Ids of documents, or words of questions, that are refused with a status, once each.
         self.item_failures: dict[str, int] = {}
         self.failed_shards = 0
+        # Whether to close the next connection without an answer.
+        self.break_off_next = False
 
     def answer(self, method: str, path: str, lines: list[dict[str, Any]]) -> tuple[int, Any]:
         """Return status and JSON of the right answer."""
@@ -100,6 +102,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.server.break_off_next:
+            self.server.break_off_next = False
+            self.close_connection = True
+            return
         self.server.requests.append((self.command, self.path))
         self.server.last_headers = dict(self.headers)
         self.server.last_lines = [json.loads(line) for line in body.splitlines()]

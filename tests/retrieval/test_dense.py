@@ -5,18 +5,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from prag_lightning.documents.records import Document, Question
-from prag_lightning.retrieval import dense
+from prag_lightning.retrieval import dense, extras
 
 WORDS = ["[UNK]", "paris", "rome", "oslo", "capital", "river"]
 DOCUMENTS = [Document(id=f"id/{word}", title=word, text="capital") for word in WORDS[1:4]]
 
 
 def test_missing_libraries_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dense, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"sentence_transformers and faiss; install .*\[dense\]"):
         dense.build_index(DOCUMENTS, tmp_path / "index", "model")
 
@@ -94,6 +95,48 @@ def test_a_model_that_is_nowhere_is_named_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=f"embedding model '{name}' cannot be") as refused:
         dense.build_index(DOCUMENTS, tmp_path / "index", name)
     assert "\n" not in str(refused.value)
+    assert not (tmp_path / "index").exists()
+
+
+def test_a_hub_that_cannot_be_reached_is_given_up_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_libraries()
+    import huggingface_hub
+
+    asked = []
+
+    def unreachable(name: str, **options: object) -> None:
+        asked.append(name)
+        raise LocalEntryNotFoundError("no connection\nand more")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
+    with pytest.raises(FileNotFoundError, match=r"model 'org/name' .*\(no connection\); give a"):
+        dense.build_index(DOCUMENTS, tmp_path / "index", "org/name")
+    # Nothing else asks the hub: a second request would wait for the first one's many attempts.
+    assert asked == ["org/name"]
+
+
+def test_repetitions_count_once_and_a_damaged_index_is_refused(tmp_path: Path, model: str) -> None:
+    assert dense.build_index(DOCUMENTS * 2, tmp_path / "index", model) == 3
+    (tmp_path / "index/document_ids.jsonl").write_text('"a"\n')
+    with pytest.raises(
+        ValueError, match=r"is damaged: .*; build it: prag index dense CORPUS MODEL"
+    ):
+        dense.DenseRetriever(tmp_path / "index")
+
+
+def test_a_disk_that_has_no_room_for_the_vectors_is_an_error_of_the_disk(
+    tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import faiss
+
+    def full(*arguments: object) -> None:
+        raise RuntimeError("Error in faiss::FileIOWriter: No space left on device")
+
+    monkeypatch.setattr(faiss, "write_index", full)
+    with pytest.raises(OSError, match=r"the index cannot be written, .*No space left on device"):
+        dense.build_index(DOCUMENTS, tmp_path / "index", model)
     assert not (tmp_path / "index").exists()
 
 

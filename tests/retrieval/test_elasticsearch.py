@@ -2,6 +2,7 @@
 
 import json
 import time
+import unicodedata
 from collections.abc import Iterator
 from email.utils import formatdate
 
@@ -9,6 +10,7 @@ import pytest
 
 from prag_lightning.documents.rankings import RetrievedDocument
 from prag_lightning.documents.records import Document, Question
+from prag_lightning.retrieval import extras, progress
 from prag_lightning.retrieval.elasticsearch import ElasticsearchRetriever, build_index
 from prag_lightning.retrieval.search_server import SearchServer
 from tests.retrieval.search_server_double import SearchServerDouble, search_server_double
@@ -35,7 +37,7 @@ def double() -> Iterator[SearchServerDouble]:
 def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds slept, without sleeping them."""
     slept: list[float] = []
-    monkeypatch.setattr("prag_lightning.retrieval.search_server.time.sleep", slept.append)
+    monkeypatch.setattr("httpx_retries.retry.time.sleep", slept.append)
     return slept
 
 
@@ -203,24 +205,127 @@ def test_a_name_that_could_mean_several_indexes_is_refused(name: str) -> None:
         ElasticsearchRetriever(name, "http://127.0.0.1:1")
 
 
-def test_a_password_is_sent_but_never_shown(double: SearchServerDouble) -> None:
-    url = double.url.replace("http://", "http://elastic:s3cret@")
-    double.failures.append((401, {}, b'{"error": "unauthorized"}'))
-    with pytest.raises(
-        ValueError, match="wants to know who asks; put user and password"
-    ) as refused:
-        ElasticsearchRetriever("wiki", url)
-    assert double.last_headers["Authorization"] == "Basic ZWxhc3RpYzpzM2NyZXQ="
+def test_a_password_comes_from_the_environment_and_is_never_shown(
+    wiki: SearchServerDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ElasticsearchRetriever("wiki", wiki.url)
+    assert "Authorization" not in wiki.last_headers
+    monkeypatch.setenv("PRAG_SEARCH_USER", "elastic")
+    with pytest.raises(ValueError, match="environment variable PRAG_SEARCH_PASSWORD is not set"):
+        ElasticsearchRetriever("wiki", wiki.url)
+    monkeypatch.setenv("PRAG_SEARCH_PASSWORD", "s3cret")
+    ElasticsearchRetriever("wiki", wiki.url)
+    assert wiki.last_headers["Authorization"] == "Basic ZWxhc3RpYzpzM2NyZXQ="
+    wiki.failures.append((401, {}, b""))
+    with pytest.raises(ValueError, match="wants to know who asks, or does not know them; set the"):
+        ElasticsearchRetriever("wiki", wiki.url)
     with pytest.raises(ConnectionError) as missing:
-        ElasticsearchRetriever("wiki", "http://elastic:s3cret@127.0.0.1:1")
-    assert "s3cret" not in f"{refused.value} {missing.value}"
+        ElasticsearchRetriever("wiki", "http://127.0.0.1:1")
+    assert "s3cret" not in str(missing.value)
+
+
+@pytest.mark.parametrize(
+    "start", ["http://elastic:s3cret@", "http://elastic:s3/cr@et@", "http://s3cret@"]
+)
+def test_a_password_in_an_address_is_refused_and_not_shown(start: str) -> None:
+    with pytest.raises(ValueError, match="PRAG_SEARCH_USER and PRAG_SEARCH_PASSWORD") as refused:
+        ElasticsearchRetriever("wiki", f"{start}host:9200")
+    assert "s3" not in str(refused.value)
+    assert "the address 'http://host:9200' was given with" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:9200", "http://", "", "ftp://host", "http://host:port", "http://a b", "h\n"]
+)
+def test_what_is_no_address_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="is no address; give one such as http://localhost:9200"):
+        SearchServer(url)
+
+
+def test_a_server_is_asked_by_way_of_the_proxy_that_the_environment_names(
+    wiki: SearchServerDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", wiki.url)
+    monkeypatch.setenv("no_proxy", "localhost")
+    with pytest.raises(FileNotFoundError, match=r"no index 'wiki' at http://elastic.example"):
+        ElasticsearchRetriever("wiki", "http://elastic.example:9200")
+    assert wiki.requests == [("GET", "http://elastic.example:9200/wiki/_mapping")]
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    ElasticsearchRetriever("wiki", wiki.url)
+    assert wiki.requests[-1] == ("GET", "/wiki/_mapping")
+
+
+@pytest.mark.parametrize("asked", ["99999999999", "Fri, 31 Dec 9999 23:59:59 GMT", "9" * 400])
+def test_no_server_makes_us_wait_for_longer_than_five_minutes(
+    wiki: SearchServerDouble, naps: list[float], asked: str
+) -> None:
+    wiki.failures.append((429, {"Retry-After": asked}, b""))
+    assert ElasticsearchRetriever("wiki", wiki.url).retrieve(QUESTIONS[2:], top_k=1)[0]
+    assert naps == [300.0]
+
+
+def test_waiting_for_a_busy_server_is_said(
+    wiki: SearchServerDouble, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "_FIRST_AFTER_S", 0.05)
+    wiki.failures.append((429, {"Retry-After": "1"}, b""))
+    ElasticsearchRetriever("wiki", wiki.url)
+    said = capsys.readouterr().err.splitlines()
+    assert set(said) == {"the search server is busy; waiting before attempt 2 of 6"}
+
+
+def test_a_connection_that_breaks_off_is_made_again(
+    wiki: SearchServerDouble, naps: list[float]
+) -> None:
+    wiki.break_off_next = True
+    assert ElasticsearchRetriever("wiki", wiki.url).retrieve(QUESTIONS[2:], top_k=1)[0]
+    assert naps == [0.5]
+
+
+def test_texts_and_questions_are_sent_in_one_form_of_unicode(double: SearchServerDouble) -> None:
+    nfd = unicodedata.normalize("NFD", "Zürich")
+    document = Document(id="z", title=nfd, text=f"A town named {nfd}")
+    build_index([document], SearchServer(double.url), "wiki")
+    assert double.indexes["wiki"]["z"] == {"title": "Zürich", "text": "A town named Zürich"}
+    for form in ("Zürich", nfd):
+        asked = [Question(id="q", question=form)]
+        assert ElasticsearchRetriever("wiki", double.url).retrieve(asked, top_k=1)[0]
+
+
+def test_exact_repetitions_count_once_and_other_documents_of_one_id_are_refused(
+    double: SearchServerDouble,
+) -> None:
+    assert build_index(DOCUMENTS * 2, SearchServer(double.url), "wiki") == 3
+    other = Document(id="rome", text="another")
+    with pytest.raises(ValueError, match="document number 4 has the id 'rome' of another"):
+        build_index([*DOCUMENTS, other], SearchServer(double.url), "wiki")
+
+
+def test_missing_libraries_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"needs httpx and httpx_retries; install .*\[elastic"):
+        ElasticsearchRetriever("wiki")
+
+
+def test_answers_about_other_items_are_refused(wiki: SearchServerDouble) -> None:
+    retriever = ElasticsearchRetriever("wiki", wiki.url)
+    wiki.failures.append((200, {}, b'{"responses": []}'))
+    with pytest.raises(ValueError, match=r"POST /_msearch as no .* \(0 of 1 answers\)"):
+        retriever.retrieve(QUESTIONS[:1], top_k=1)
 
 
 @pytest.mark.parametrize(
     ("status", "content", "problem"),
     [
-        (200, b"<html>It works!</html>", "answered GET /wiki/_mapping with something else than a"),
-        (200, b"[]", "something else than a JSON object; is it Elasticsearch or OpenSearch"),
+        (200, b"<html>It works!</html>", "answered GET /wiki/_mapping as no search server does"),
+        (200, b"[]", r"\(status 200, no JSON object\); is it Elasticsearch or OpenSearch"),
+        (200, b"[" * 100_000, "status 200, no JSON object"),
+        (
+            200,
+            b'{"status": "ok"}',
+            r"GET /wiki/_mapping as no .* \(indexes.status: Input should be",
+        ),
+        (302, b"", "status 302, no JSON object"),
         (
             403,
             b'{"error": {"type": "cluster_block_exception", "reason": "read-only"}}',

@@ -53,6 +53,23 @@ def test_the_folder_holds_the_questions_what_was_found_and_the_ranking(
         assert [one.score for one in row] == pytest.approx([one.score for one in ranking])
 
 
+def test_ids_with_spaces_and_rankings_that_end_early_come_back(tmp_path: Path) -> None:
+    documents = [
+        Document(id="Ada Byron.txt", text="Ada was born in Lund."),
+        Document(id="100% Bo.txt", text="Bo was born in Oslo."),
+    ]
+    write_records(tmp_path / "corpus.jsonl", documents)
+    build_index(documents, tmp_path / "index", tmp_path / "corpus.jsonl")
+    questions = [Question(id="q 1", question="Ada?"), Question(id="q 2", question="Who was born?")]
+    write_records(tmp_path / "questions.jsonl", questions)
+    retrieve(tmp_path, "--top_k", "5")
+    found = RunFileRetriever(tmp_path / "found/retrieved.trec").retrieve(questions, 5)
+    assert [[one.document_id for one in row] for row in found] == [
+        ["Ada Byron.txt"],
+        ["100% Bo.txt", "Ada Byron.txt"],
+    ]
+
+
 def test_a_question_that_finds_nothing_is_named_and_nothing_is_written(corpus: Path) -> None:
     write_records(corpus / "questions.jsonl", [Question(id="3", question="Why xylophones?")])
     with pytest.raises(ValueError, match=r"nothing is found for question '3' \('Why xylophones"):

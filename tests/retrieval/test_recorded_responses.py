@@ -75,7 +75,7 @@ def body(content: Any) -> bytes:
 def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds slept, without sleeping them."""
     slept: list[float] = []
-    monkeypatch.setattr("prag_lightning.retrieval.search_server.time.sleep", slept.append)
+    monkeypatch.setattr("httpx_retries.retry.time.sleep", slept.append)
     return slept
 
 

@@ -7,6 +7,7 @@ from itertools import product
 from typing import NamedTuple
 
 from prag_lightning.cli.suggestion import did_you_mean
+from prag_lightning.evaluation.setting_names import short_keys
 
 _LONGEST_VALUE = 60
 
@@ -52,7 +53,11 @@ def _split(text: str) -> list[str]:
 
 
 def find_key(word: str, known: Collection[str]) -> str:
-    """Return the key that ``word`` is, ends, or is a part of the value of.
+    """Return the key that a word stands for: it is the key, its end, or a part of its value.
+
+    Args:
+        word: As written behind ``--over``.
+        known: All keys that there are.
 
     Raises:
         ValueError: If there is none, or if several keys end so.
@@ -93,12 +98,6 @@ def run_name(swept: Mapping[str, str]) -> str:
     """
     short = short_keys(list(swept))
     return ",".join(f"{short[key]}={_safe(value)}" for key, value in swept.items())
-
-
-def short_keys(keys: Sequence[str]) -> dict[str, str]:
-    """Return the last part of each key, or the whole of it where others end in the same."""
-    last = [key.rpartition(".")[2] for key in keys]
-    return {key: key if last.count(end) > 1 else end for key, end in zip(keys, last, strict=True)}
 
 
 def _safe(value: str) -> str:

@@ -57,7 +57,7 @@ def _parse(args: Sequence[str]) -> tuple[list[str], list[str]]:
         action="append",
         required=True,
         metavar="KEY=VALUE,VALUE",
-        help="a setting and its values; the last part of a key is enough where no other ends so",
+        help="a setting and its values; the last part of the key is enough where only one ends so",
     )
     configs = list(takewhile(lambda word: not word.startswith("-"), args))
     known, options = parser.parse_known_args(list(args[len(configs) :]))
@@ -70,8 +70,10 @@ def _sweep(overs: Sequence[str], words: Sequence[str], run_command: "RunCommand 
     from prag_lightning.cli.configs import with_config_files
     from prag_lightning.cli.quiet import quiet
     from prag_lightning.cli.sweep.plan import SweepPlanner
-    from prag_lightning.cli.sweep.results import DONE_STATUS, result_table, write_table
+    from prag_lightning.cli.sweep.results import result_table, write_table
     from prag_lightning.cli.sweep.runs import SweepRunner, run_process
+    from prag_lightning.documents.terminal import without_controls
+    from prag_lightning.evaluation.run_result import DONE_STATUS
 
     quiet()
     planner = SweepPlanner(with_config_files(words))
@@ -83,10 +85,11 @@ def _sweep(overs: Sequence[str], words: Sequence[str], run_command: "RunCommand 
         print(f"{number}. {run.folder.name}: ", end="", flush=True)
         results.append(runner.run(run))
         write_table(planner.folder / "sweep.csv", results)
-        print(results[-1].status, flush=True)
-    console, table = Console(), result_table(results)
+        print(without_controls(results[-1].status), flush=True)
+    console, table = Console(), result_table(results, [run.folder for run in plan])
     # Rather lines that wrap than figures that are cut.
     console.width = max(console.width, Console(width=1000).measure(table).maximum)
     console.print(table)
-    console.print(f"F1, likelihoods and types are in {planner.folder / 'sweep.csv'}")
+    print(f"F1, likelihoods and types are in {planner.folder / 'sweep.csv'}")
+    print(f"`prag report {planner.folder}` draws them")
     return DONE if all(result.status == DONE_STATUS for result in results) else SOME_FAILED

@@ -21,9 +21,9 @@ class PlannedRun(NamedTuple):
     Args:
         swept: The settings that are its own.
         folder: Its root folder.
-        store: Of its adapters; runs whose adapters are the same share one.
+        store: Folder of its adapters; runs whose adapters are the same share one.
         words: Command line, without the command.
-        digest: Of all its settings.
+        digest: Digest of all its settings.
     """
 
     swept: dict[str, str]
@@ -92,11 +92,13 @@ class SweepPlanner(PragCLI):
         warm_start = self._get(self.config_init, "warm_start")
         writer = self._get(self.config_init, "adapter_writer")
         module, data = cast(ParametricRAG, self.model), cast(DocumentDataModule, self.datamodule)
-        module.trainer, module.warm_start = self.trainer, warm_start.source
+        module.use_warm_start(warm_start.source)
+        settings = self._get(self.config, "data")
+        training = {**data.training_settings(), "precision": str(self.trainer.precision)}
         source = [
-            module.recipe_settings(data),
-            data.folder_name,
-            data.augmentations_name,
+            module.recipe_settings(data.training_encoder, training),
+            settings.folder,
+            settings.augmentations,
             writer.layout,
             writer.dtype,
         ]

@@ -1,66 +1,34 @@
-"""What the runs of a sweep came to: a row each, in a file and on the terminal."""
+"""The table of a sweep: a row for every run, in a file and on the terminal."""
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import BaseModel
 from rich import box
 from rich.table import Table
 
-from prag_lightning.adapters.store.durable import write_whole
-from prag_lightning.cli.sweep.axes import short_keys
-from prag_lightning.evaluation.scores import ALL_TYPES, Score
+from prag_lightning.documents.records import read_records
+from prag_lightning.documents.terminal import plain_text
+from prag_lightning.documents.writing import write_whole
+from prag_lightning.evaluation.report.comparison import Columns
+from prag_lightning.evaluation.report.statistics import LEVEL, Interval, column_intervals
+from prag_lightning.evaluation.results import PREDICTIONS_FILE
+from prag_lightning.evaluation.run_result import RunResult
+from prag_lightning.evaluation.scores import ALL_TYPES, Prediction
+from prag_lightning.evaluation.setting_names import short_keys
 
-DONE_STATUS = "done"
-_RESULT_FILE = "result.json"
 _SHOWN = ("em", "f1", "answer_nll")
-
-
-class RunResult(BaseModel):
-    """What one run came to; ``result.json`` in its folder.
-
-    Args:
-        digest: Of all settings of the run.
-        swept: The settings that are its own.
-        status: ``done``, or what went wrong.
-        fit_seconds: What encoding took; None where another run had encoded the same.
-        test_seconds: What answering took.
-        scores: Of every method, over all questions and over each type.
-    """
-
-    digest: str
-    swept: dict[str, str]
-    status: str
-    fit_seconds: float | None = None
-    test_seconds: float | None = None
-    scores: list[Score] = []
-
-
-def read_result(folder: Path, digest: str) -> RunResult | None:
-    """Return the result in a run's folder if the run was done, with settings of this digest."""
-    file = folder / _RESULT_FILE
-    if not file.is_file():
-        return None
-    result = RunResult.model_validate_json(file.read_bytes())
-    return result if (result.digest, result.status) == (digest, DONE_STATUS) else None
-
-
-def write_result(folder: Path, result: RunResult) -> None:
-    """Write the result of a run into its folder."""
-    write_whole(folder / _RESULT_FILE, (result.model_dump_json(indent=1) + "\n").encode())
-
-
-def read_scores(folder: Path) -> list[Score]:
-    """Return the scores that ``prag test`` left in a folder."""
-    rows = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-    return [Score(**{"answer_nll": None, **row}) for row in rows]
+_SHARE = f"half of its {LEVEL:.0%} interval, by bootstrap over questions"
 
 
 def write_table(file: Path, results: Sequence[RunResult]) -> None:
-    """Write a row for every run as CSV; scores are ``METHOD.em``, and ``METHOD.TYPE.em``."""
+    """Write a row for every run as CSV; scores are ``METHOD.em``, and ``METHOD.TYPE.em``.
+
+    Args:
+        file: The file, which is replaced.
+        results: What the runs came to.
+    """
     rows = [_row(result) for result in results]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
@@ -83,17 +51,44 @@ def _row(result: RunResult) -> dict[str, str]:
     return row
 
 
-def result_table(results: Sequence[RunResult]) -> Table:
-    """Return a row for every run: exact match of each method over all questions."""
+def result_table(results: Sequence[RunResult], folders: Sequence[Path]) -> Table:
+    """Return a row for every run: exact match of each method over all questions.
+
+    Args:
+        results: What the runs came to.
+        folders: The folder of each, where its predictions are.
+    """
     table = Table(header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.title = "Exact match over all questions"
+    table.caption = f"\u00b1 is {_SHARE}"
+    table.title_justify = table.caption_justify = "left"
     for name in short_keys(list(results[0].swept)).values():
-        table.add_column(name)
+        table.add_column(plain_text(name))
     methods = list(dict.fromkeys(s.method for result in results for s in result.scores))
     for name in (*methods, "seconds"):
-        table.add_column(name, justify="right")
-    for result in results:
-        em = {score.method: score.em for score in result.scores if score.type == ALL_TYPES}
+        table.add_column(plain_text(name), justify="right")
+    for result, folder in zip(results, folders, strict=True):
         seconds = (result.fit_seconds or 0.0) + (result.test_seconds or 0.0)
-        cells = [f"{em[method]:.3f}" if method in em else "" for method in methods]
-        table.add_row(*result.swept.values(), *cells, f"{seconds:.0f}")
+        em = _exact_match(result, folder)
+        cells = [em.get(method, "") for method in methods]
+        table.add_row(*map(plain_text, result.swept.values()), *cells, f"{seconds:.0f}")
     return table
+
+
+def _exact_match(result: RunResult, folder: Path) -> dict[str, str]:
+    """Return the exact match of each method, with half of its interval."""
+    file = folder / PREDICTIONS_FILE
+    intervals: dict[str, Interval] = {}
+    if result.scores and file.is_file():
+        columns = Columns(list(read_records(file, Prediction)))
+        em = {method: columns.get(method, ALL_TYPES, "em") for method in columns.methods}
+        intervals = column_intervals(em)
+    return {
+        score.method: f"{score.em:.3f}" + _margin(intervals.get(score.method))
+        for score in result.scores
+        if score.type == ALL_TYPES
+    }
+
+
+def _margin(interval: Interval | None) -> str:
+    return "" if interval is None else f" \u00b1{(interval.high - interval.low) / 2:.2f}"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from prag_lightning.cli.exit_status import DONE, SOME_FAILED
 from prag_lightning.cli.sweep.plan import PlannedRun
-from prag_lightning.cli.sweep.results import (
+from prag_lightning.evaluation.results import SCORES_FILE, read_scores
+from prag_lightning.evaluation.run_result import (
     DONE_STATUS,
     RunResult,
     read_result,
-    read_scores,
     write_result,
 )
 
@@ -22,10 +22,14 @@ _LONGEST_REASON = 200
 
 
 def run_process(words: Sequence[str], log_file: Path) -> int:
-    """Run ``prag`` in a process of its own, and end it if this one is to end.
+    """Run ``prag`` in a process of its own, end it if this one is to end, and return its status.
 
     A process has clean memory, may be killed for taking too much of it, and starts the processes
     of several GPUs by its own command line.
+
+    Args:
+        words: The command line.
+        log_file: Where all that it says is added.
     """
     with log_file.open("ab") as log:
         command = [sys.executable, "-m", "prag_lightning", *words]
@@ -52,8 +56,8 @@ class SweepRunner:
 
     def run(self, run: PlannedRun) -> RunResult:
         """Return the result of a run, that of an earlier sweep if it had the same settings."""
-        result = read_result(run.folder, run.digest)
-        if result is None:
+        result = read_result(run.folder)
+        if result is None or (result.digest, result.status) != (run.digest, DONE_STATUS):
             run.folder.mkdir(parents=True, exist_ok=True)
             result = self._run(run, run.folder / "log.txt")
             write_result(run.folder, result)
@@ -73,7 +77,7 @@ class SweepRunner:
         status = self.run_command(["test", *run.words], log_file)
         result.test_seconds = time.monotonic() - start
         if status == DONE:
-            result.scores = read_scores(run.folder)
+            result.scores = read_scores(run.folder / SCORES_FILE).scores
         else:
             result.status = _say(status, "test", log_file)
         return result

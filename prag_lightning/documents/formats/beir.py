@@ -5,14 +5,15 @@ from pathlib import Path
 
 from pydantic import Field
 
-from prag_lightning.documents.formats.entries import (
+from prag_lightning.documents.entries import (
     Entry,
+    ForeignDocument,
     ForeignRecord,
     NonEmpty,
     existing,
-    read_table,
 )
-from prag_lightning.documents.records import Document, Question, read_records
+from prag_lightning.documents.formats.sources import read_table
+from prag_lightning.documents.records import Question, read_records
 
 
 class _Query(ForeignRecord):
@@ -31,15 +32,21 @@ def read_beir(source: Path) -> Iterator[Entry]:
 
     Documents with a score above 0 are gold. Queries without a line in the relevance file belong to
     another split and are passed over. BEIR has no answers.
+
+    Args:
+        source: The folder.
+
+    Yields:
+        The queries, then the documents.
     """
     expected = "a folder with corpus.jsonl, queries.jsonl and qrels/test.tsv"
     relevant = _read_relevance(existing(source / "qrels" / "test.tsv", expected))
-    for document in read_records(source / "corpus.jsonl", Document):
-        yield Entry(documents=(document,))
-    for query in read_records(source / "queries.jsonl", _Query):
+    for query in read_records(existing(source / "queries.jsonl", expected), _Query):
         if query.id in relevant:
             gold = relevant[query.id]
             yield Entry(Question(id=query.id, question=query.text, document_ids=gold))
+    for document in read_records(existing(source / "corpus.jsonl", expected), ForeignDocument):
+        yield Entry(documents=(document.as_document(),))
 
 
 def _read_relevance(file: Path) -> dict[str, list[str]]:

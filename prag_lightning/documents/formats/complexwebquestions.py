@@ -5,14 +5,9 @@ from pathlib import Path
 
 from pydantic import Field
 
-from prag_lightning.documents.formats.entries import (
-    Entry,
-    ForeignRecord,
-    NonEmpty,
-    distinct,
-    read_json_array,
-)
-from prag_lightning.documents.records import Question
+from prag_lightning.documents.entries import Entry, ForeignRecord, NonEmpty
+from prag_lightning.documents.formats.sources import read_rows
+from prag_lightning.documents.records import Question, distinct
 
 _DEV_FILE = "ComplexWebQuestions_dev.json"
 
@@ -32,7 +27,8 @@ class _ComplexWebQuestion(ForeignRecord):
 def read_complexwebquestions(source: Path) -> Iterator[Entry]:
     """Read ``ComplexWebQuestions_dev.json``; accepted are all answers and their aliases."""
     file = source / _DEV_FILE if source.is_dir() else source
-    for record in read_json_array(file, _ComplexWebQuestion, _DEV_FILE):
+    for row in read_rows(file, _DEV_FILE):
+        record = row.parse(_ComplexWebQuestion)
         answers = distinct(
             text for answer in record.answers for text in (answer.answer, *answer.aliases)
         )

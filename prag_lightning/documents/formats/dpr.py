@@ -4,13 +4,8 @@ import gzip
 from collections.abc import Iterator
 from pathlib import Path
 
-from prag_lightning.documents.formats.entries import (
-    Entry,
-    ForeignRecord,
-    NonEmpty,
-    existing,
-    read_table,
-)
+from prag_lightning.documents.entries import Entry, ForeignRecord, NonEmpty, existing
+from prag_lightning.documents.formats.sources import read_table
 from prag_lightning.documents.records import Document
 
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from prag_lightning.documents.formats.entries import Entry, ForeignRecord, NonEmpty, distinct
-from prag_lightning.documents.records import Document, Question, read_records
+from prag_lightning.documents.entries import Entry, ForeignRecord, NonEmpty
+from prag_lightning.documents.records import Document, Question, distinct, read_records
 
 
 class _Line(ForeignRecord):

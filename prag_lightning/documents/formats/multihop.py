@@ -1,33 +1,34 @@
 """HotpotQA (arXiv:1809.09600) and 2WikiMultihopQA (arXiv:2011.01060): questions over passages."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
-from prag_lightning.documents.formats.entries import (
+from prag_lightning.documents.entries import (
     Entry,
     ForeignRecord,
     NonEmpty,
-    distinct,
     document_of,
     existing,
-    read_json_array,
+    rows_of,
 )
-from prag_lightning.documents.records import Document, Question, read_records
+from prag_lightning.documents.formats.sources import read_rows
+from prag_lightning.documents.records import Document, Question, distinct, read_records
 
 
 class _MultihopQuestion(ForeignRecord):
-    id: NonEmpty = Field(alias="_id")
+    id: NonEmpty = Field(validation_alias=AliasChoices("_id", "id"))
     question: NonEmpty
     # The test sets have neither answers nor supporting facts.
     answer: str | None = None
     answer_id: str | None = None
     type: str | None = None
     # Title and sentences of each paragraph.
-    context: list[tuple[str, list[str]]]
+    context: Annotated[list[tuple[str, list[str]]], rows_of("title", "sentences")]
     # Title and number of each sentence that the answer rests on.
-    supporting_facts: tuple[tuple[str, int], ...] = ()
+    supporting_facts: Annotated[tuple[tuple[str, int], ...], rows_of("title", "sent_id")] = ()
 
 
 class _Aliases(ForeignRecord):
@@ -36,12 +37,18 @@ class _Aliases(ForeignRecord):
 
 
 def read_hotpotqa(source: Path) -> Iterator[Entry]:
-    """Read HotpotQA's ``hotpot_dev_distractor_v1.json``.
+    """Read HotpotQA's ``hotpot_dev_distractor_v1.json``, or what ``datasets`` exports.
 
     The paragraphs of each question become documents, those of its supporting facts its gold ones.
+
+    Args:
+        source: The JSON, JSON Lines or Parquet file.
+
+    Yields:
+        Each question with its paragraphs.
     """
-    expected = "HotpotQA's JSON, such as hotpot_dev_distractor_v1.json"
-    for record in read_json_array(source, _MultihopQuestion, expected):
+    for row in read_rows(source, "HotpotQA's JSON, such as hotpot_dev_distractor_v1.json"):
+        record = row.parse(_MultihopQuestion)
         # HotpotQA's sentences begin with their space.
         yield _entry(record, [record.answer], separator="")
 
@@ -50,10 +57,17 @@ def read_2wikimultihopqa(source: Path) -> Iterator[Entry]:
     """Read ``dev.json`` of 2WikiMultihopQA with ``id_aliases.json`` beside it.
 
     Accepted are the answer and all aliases of the entity that it is.
+
+    Args:
+        source: The folder, or ``dev.json`` in it.
+
+    Yields:
+        Each question with its paragraphs.
     """
     file = source / "dev.json" if source.is_dir() else source
     aliases = _read_aliases(existing(file, "2WikiMultihopQA's dev.json").parent)
-    for record in read_json_array(file, _MultihopQuestion, "2WikiMultihopQA's dev.json"):
+    for row in read_rows(file, "2WikiMultihopQA's dev.json"):
+        record = row.parse(_MultihopQuestion)
         accepted = [record.answer, *aliases.get(record.answer_id or "", [])]
         yield _entry(record, accepted, separator=" ")
 
@@ -67,10 +81,9 @@ def _read_aliases(folder: Path) -> dict[str, list[str]]:
 
 
 def _entry(record: _MultihopQuestion, answers: list[str | None], separator: str) -> Entry:
-    documents = {
-        title: document_of(title, separator.join(sentences).strip())
-        for title, sentences in record.context
-    }
+    documents = [
+        document_of(title, separator.join(sentences).strip()) for title, sentences in record.context
+    ]
     return Entry(
         question=Question(
             id=record.id,
@@ -79,13 +92,22 @@ def _entry(record: _MultihopQuestion, answers: list[str | None], separator: str)
             document_ids=_gold(record, documents),
             type=record.type,
         ),
-        documents=tuple(documents.values()),
+        # A paragraph that stands there twice is one document.
+        documents=tuple(dict.fromkeys(documents)),
     )
 
 
-def _gold(record: _MultihopQuestion, documents: dict[str, Document]) -> list[str]:
-    titles = distinct(title for title, _ in record.supporting_facts)
-    if not all(title in documents for title in titles):
-        # Retrieved paragraphs, as in HotpotQA's full-wiki setting: some gold is not among them.
-        return []
-    return [documents[title].id for title in titles]
+def _gold(record: _MultihopQuestion, documents: Sequence[Document]) -> list[str]:
+    """Return the ids of the paragraphs that the supporting facts are in, or none of them.
+
+    Retrieved paragraphs, as in HotpotQA's full-wiki setting, may lack one that is needed.
+    """
+    gold: list[str] = []
+    for title, number in record.supporting_facts:
+        named = [place for place, paragraph in enumerate(record.context) if paragraph[0] == title]
+        # Of several paragraphs with one title, those that have the sentence.
+        holding = [place for place in named if number < len(record.context[place][1])]
+        if not named:
+            return []
+        gold += [documents[place].id for place in holding or named]
+    return distinct(gold)

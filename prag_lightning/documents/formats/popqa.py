@@ -9,15 +9,9 @@ from typing import Annotated
 from pydantic import BeforeValidator
 from pydantic_core import from_json
 
-from prag_lightning.documents.formats.entries import (
-    Entry,
-    ForeignRecord,
-    NonEmpty,
-    distinct,
-    existing,
-    read_table,
-)
-from prag_lightning.documents.records import Question
+from prag_lightning.documents.entries import Entry, ForeignRecord, NonEmpty, existing
+from prag_lightning.documents.formats.sources import read_table
+from prag_lightning.documents.records import Question, distinct
 
 
 def _parse_list(field: str) -> object:

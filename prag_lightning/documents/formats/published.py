@@ -5,16 +5,21 @@ from pathlib import Path
 
 from pydantic import ConfigDict, ValidationError
 
-from prag_lightning.documents.formats.entries import (
+from prag_lightning.documents.entries import (
     Entry,
     ForeignRecord,
     NonEmpty,
-    distinct,
     document_of,
     existing,
-    read_json_array,
 )
-from prag_lightning.documents.records import Augmentation, Question, QuestionAnswer, first_problem
+from prag_lightning.documents.formats.sources import read_rows
+from prag_lightning.documents.records import (
+    Augmentation,
+    Question,
+    QuestionAnswer,
+    distinct,
+    first_problem,
+)
 
 _TOTAL = "total.json"
 _EXPECTED = "a file of the published layout, or a folder of such files"
@@ -77,16 +82,15 @@ def read_published(source: Path) -> Iterator[Entry]:
 
 def _rank_in_total(file: Path) -> Callable[[Entry], int]:
     """Return the place of an entry's question in a list of questions, last if it is not in it."""
-    listed = read_json_array(file, _ListedQuestion, _EXPECTED) if file.exists() else ()
-    ranks = {record.question: rank for rank, record in enumerate(listed)}
+    listed = read_rows(file, _EXPECTED) if file.exists() else ()
+    ranks = {row.parse(_ListedQuestion).question: rank for rank, row in enumerate(listed)}
     return lambda entry: ranks.get(entry.question.question if entry.question else "", len(ranks))
 
 
 def _read_file(file: Path, type_name: str | None) -> Iterator[Entry]:
     """Yield the entries of a file; one beside others is named after the type of its questions."""
-    records = read_json_array(file, _PublishedQuestion, _EXPECTED)
-    for number, record in enumerate(records, start=1):
-        yield _entry(record, type_name, f"{file}: entry {number}")
+    for row in read_rows(file, _EXPECTED):
+        yield _entry(row.parse(_PublishedQuestion), type_name, row.where)
 
 
 def _entry(record: _PublishedQuestion, type_name: str | None, where: str) -> Entry:

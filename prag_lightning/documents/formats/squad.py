@@ -1,28 +1,33 @@
 """SQuAD (arXiv:1606.05250): questions about paragraphs of Wikipedia."""
 
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
+from typing import Annotated
 
-from prag_lightning.documents.formats.entries import (
+from pydantic import BeforeValidator
+
+from prag_lightning.documents.entries import (
     Entry,
     ForeignRecord,
     NonEmpty,
-    distinct,
     document_of,
-    parse_entries,
-    read_json,
 )
-from prag_lightning.documents.records import Question
+from prag_lightning.documents.formats.sources import Row, read_rows
+from prag_lightning.documents.records import Document, Question, distinct
 
 
-class _Answer(ForeignRecord):
-    text: str
+def _texts(answers: object) -> object:
+    """Return the texts of answers, whose places in the paragraph do not matter here."""
+    if not isinstance(answers, list):
+        return answers
+    return [answer.get("text") if isinstance(answer, dict) else answer for answer in answers]
 
 
 class _Question(ForeignRecord):
     id: NonEmpty
     question: NonEmpty
-    answers: tuple[_Answer, ...] = ()
+    answers: Annotated[tuple[str, ...], BeforeValidator(_texts)] = ()
     is_impossible: bool = False
 
 
@@ -32,31 +37,75 @@ class _Paragraph(ForeignRecord):
 
 
 class _Article(ForeignRecord):
-    title: str
+    title: str = ""
     paragraphs: list[_Paragraph]
 
 
+class _Columns(ForeignRecord):
+    text: tuple[str, ...]
+
+
+class _FlatQuestion(ForeignRecord):
+    """A question as Hugging Face's ``datasets`` has it; without answers its context has none."""
+
+    id: NonEmpty
+    title: str = ""
+    context: str
+    question: NonEmpty
+    answers: _Columns
+
+
 def read_squad(source: Path) -> Iterator[Entry]:
-    """Read ``dev-v1.1.json`` or the like; each paragraph is a document.
+    """Read ``dev-v1.1.json`` or the like, or what ``datasets`` exports.
 
-    Questions that their paragraph does not answer (version 2.0) are left out.
+    Each paragraph is a document. Questions that their paragraph does not answer (version 2.0) are
+    left out.
+
+    Args:
+        source: The JSON, JSON Lines or Parquet file.
+
+    Yields:
+        Each question with its paragraph, and paragraphs without a question.
     """
-    content = read_json(source, "SQuAD's JSON, such as dev-v1.1.json")
-    articles = content.get("data") if isinstance(content, dict) else content
-    for article in parse_entries(articles, _Article, f"{source}: data"):
-        for paragraph in article.paragraphs:
-            document = document_of(article.title.replace("_", " "), paragraph.context)
-            answerable = [asked for asked in paragraph.qas if not asked.is_impossible]
-            for asked in answerable:
-                yield Entry(_question(asked, document.id), documents=(document,))
-            if not answerable:
-                yield Entry(documents=(document,))
+    rows = read_rows(source, "SQuAD's JSON, such as dev-v1.1.json", key="data")
+    for context, group in groupby(rows, _context_of):
+        if context is not None:
+            yield from _flat_entries([row.parse(_FlatQuestion) for row in group])
+        else:
+            for row in group:
+                yield from _entries(row.parse(_Article))
 
 
-def _question(asked: _Question, document_id: str) -> Question:
-    return Question(
-        id=asked.id,
-        question=asked.question,
-        answers=distinct(answer.text for answer in asked.answers),
-        document_ids=[document_id],
-    )
+def _context_of(row: Row) -> object:
+    """Return the paragraph of a flat row, None for an article."""
+    return row.value.get("context") if isinstance(row.value, dict) else None
+
+
+def _flat_entries(rows: list[_FlatQuestion]) -> Iterator[Entry]:
+    """Yield the entries of one paragraph's questions."""
+    document = _document(rows[0].title, rows[0].context)
+    answerable = [row for row in rows if distinct(row.answers.text)]
+    for row in answerable:
+        question = _question(row.id, row.question, distinct(row.answers.text), document)
+        yield Entry(question, documents=(document,))
+    if not answerable:
+        yield Entry(documents=(document,))
+
+
+def _entries(article: _Article) -> Iterator[Entry]:
+    for paragraph in article.paragraphs:
+        document = _document(article.title, paragraph.context)
+        answerable = [asked for asked in paragraph.qas if not asked.is_impossible]
+        for asked in answerable:
+            question = _question(asked.id, asked.question, distinct(asked.answers), document)
+            yield Entry(question, documents=(document,))
+        if not answerable:
+            yield Entry(documents=(document,))
+
+
+def _document(title: str, context: str) -> Document:
+    return document_of(title.replace("_", " "), context)
+
+
+def _question(question_id: str, question: str, answers: list[str], document: Document) -> Question:
+    return Question(id=question_id, question=question, answers=answers, document_ids=[document.id])

@@ -31,6 +31,10 @@ def update_norms(row: Tensor, recipe: Recipe) -> list[float]:
     """Return the Frobenius norm of ``alpha / rank * lora_B @ lora_A`` of each module, in order.
 
     From the two small Gram matrices: the product itself is never made.
+
+    Args:
+        row: An adapter, shape ``(num_params,)``.
+        recipe: What made it, and says which matrices are where.
     """
     matrices = recipe.layout.matrices
     norms = []
@@ -67,5 +71,10 @@ def _by_module(recipe: Recipe, norms: Tensor) -> dict[str, dict[int, Tensor]]:
 
 
 def quantiles(values: Sequence[Tensor], share: float) -> list[float]:
-    """Return a quantile of each tensor."""
+    """Return a quantile of each tensor.
+
+    Args:
+        values: Tensors of one dimension.
+        share: How much lies below the quantile, from 0 to 1.
+    """
     return [torch.quantile(value, share).item() for value in values]

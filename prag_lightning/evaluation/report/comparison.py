@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from prag_lightning.evaluation.report.retrieved import gold_documents
 from prag_lightning.evaluation.report.statistics import (
     Column,
     Interval,
+    Resample,
     column_intervals,
     difference,
 )
@@ -44,12 +46,20 @@ def subject_of(methods: Iterable[str]) -> str | None:
 
 
 class Columns:
-    """The numbers of every question, by method, type and measure."""
+    """The numbers of every question, by method, type and measure.
 
-    def __init__(self, predictions: Sequence[Prediction]) -> None:
+    Args:
+        predictions: What every method said.
+        resample: What is drawn anew for intervals.
+    """
+
+    def __init__(self, predictions: Sequence[Prediction], resample: Resample = "questions") -> None:
         self.methods = list(dict.fromkeys(p.method for p in predictions))
         types = dict.fromkeys(p.type for p in predictions if p.type not in (None, ALL_TYPES))
         self.types = [ALL_TYPES, *(name for name in types if name is not None)]
+        documents = gold_documents(predictions) if resample == "documents" else {}
+        # Questions about several documents count with the first of them.
+        self.group_of = {question: f"document {ids[0]}" for question, ids in documents.items()}
         self._columns: dict[tuple[str, str, str], dict[str, float]] = {}
         for prediction in predictions:
             types_of_it = [ALL_TYPES] if prediction.counts_in_all else []
@@ -63,18 +73,30 @@ class Columns:
                         self._columns.setdefault(key, {})[prediction.question_id] = value
 
     def get(self, method: str, type_name: str, measure: str) -> Column:
-        """Return one column; empty where nothing was measured."""
+        """Return the number of each question; empty where nothing was measured.
+
+        Args:
+            method: The method.
+            type_name: Type of the questions, or ``all``.
+            measure: A key of `MEASURES`.
+        """
         return self._columns.get((method, type_name, measure), {})
 
 
 def score_rows(scores: Sequence[Score], columns: Columns) -> list[ScoreRow]:
-    """Return the scores with the intervals that predictions give them."""
+    """Return the scores with the intervals that predictions give them.
+
+    Args:
+        scores: Means over questions.
+        columns: The numbers of single questions.
+    """
     found = column_intervals(
         {
             (score.method, score.type, measure): columns.get(score.method, score.type, measure)
             for score in scores
             for measure in MEASURES
-        }
+        },
+        columns.group_of,
     )
     return [
         ScoreRow(
@@ -97,31 +119,38 @@ def method_differences(columns: Columns) -> list[DifferenceRow]:
         if one is not None
         for name in columns.types
     ]
-    return _differences(sides)
+    return _differences(sides, columns.group_of)
 
 
 def run_differences(run: Columns, first: Columns) -> list[DifferenceRow]:
-    """Return what each method scores above the same method of the first run."""
+    """Return what each method scores above the same method of the first run.
+
+    Args:
+        run: The numbers of a run's questions.
+        first: Those of the first run.
+    """
     sides = [
         ((run, method), (first, method), name)
         for method in run.methods
         if method in first.methods
         for name in run.types
     ]
-    return _differences(sides)
+    return _differences(sides, first.group_of)
 
 
 _Side = tuple[Columns, str]
 
 
-def _differences(sides: Sequence[tuple[_Side, _Side, str]]) -> list[DifferenceRow]:
+def _differences(
+    sides: Sequence[tuple[_Side, _Side, str]], group_of: Mapping[str, str]
+) -> list[DifferenceRow]:
     """Return a row for each two methods and type that have questions in common."""
     columns = {
         (side, measure): difference(run.get(one, name, measure), than.get(other, name, measure))
         for side, ((run, one), (than, other), name) in enumerate(sides)
         for measure in MEASURES
     }
-    found = column_intervals(columns)
+    found = column_intervals(columns, group_of)
     rows = []
     for side, ((_, one), (_, other), name) in enumerate(sides):
         intervals = {m: found[side, m] for m in MEASURES if (side, m) in found}

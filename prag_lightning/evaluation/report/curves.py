@@ -15,9 +15,9 @@ class LossCurve:
 
     Args:
         num_documents: How many documents got as far as each step, shape ``(steps,)``.
-        low: Of a tenth of the documents the loss is lower; like the others, shape ``(steps,)``.
-        median: Half of them are below.
-        high: Of a tenth of the documents the loss is higher.
+        low: A tenth of the documents have a lower loss, shape ``(steps,)`` like the next two.
+        median: Half of them have a lower loss.
+        high: A tenth of the documents have a higher loss.
         pass_means: For each pass over a document's prompts the mean loss, over all documents; empty
             where a pass is not the same for all of them.
         pass_length: Steps of a pass; None where documents differ.
@@ -35,7 +35,7 @@ def loss_curve(losses: Sequence[Losses], passes: int) -> LossCurve | None:
     """Return the curve of some documents' losses; None if there is no loss.
 
     Args:
-        losses: Of each document, by its steps; None stands for what is not a finite number.
+        losses: The losses of each document, step by step; None is no finite number.
         passes: How often each document's prompts were gone through.
     """
     longest = max(map(len, losses), default=0)

@@ -38,6 +38,10 @@ def find_disagreements(predictions: Sequence[Prediction], seed: int = 0) -> list
     """Return pairs of methods that disagree, with examples drawn at random.
 
     Right is what agrees exactly; wrong is what shares no word with any accepted answer.
+
+    Args:
+        predictions: What every method said.
+        seed: Seed of the draw of examples.
     """
     by_question: dict[str, dict[str, Prediction]] = {}
     for prediction in predictions:

@@ -1,66 +1,45 @@
-"""Figures as SVG for a page: text stays text, and takes the page's font and colours."""
+"""Figures of one run: its scores, how its losses fall, what its adapters change."""
 
-import io
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from torch import Tensor
 
 from prag_lightning.evaluation.report.adapter_norms import AdapterNorms, quantiles
 from prag_lightning.evaluation.report.comparison import ScoreRow
 from prag_lightning.evaluation.report.curves import LossCurve
-
-# Distinguishable with any colour vision (Okabe & Ito 2008, jfly.uni-koeln.de/color).
-BLUE, ORANGE, GREEN, GREY = "#0072b2", "#e69f00", "#009e73", "#8c8c8c"
-_METHOD_COLORS = {
-    **dict.fromkeys(("prag", "own"), BLUE),
-    **dict.fromkeys(("rag", "rag_gold"), ORANGE),
-    "combine": GREEN,
-}
-_LINES = (BLUE, ORANGE, GREEN, "#cc79a7", "#56b4e9", "#d55e00", GREY)
-# Colours that stand for those of the page, whatever they are there.
-_INK, _FAINT = "#010203", "#040506"
-_STYLE = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "prag",
-    "font.size": 11,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "axes.edgecolor": _FAINT,
-    "grid.color": _FAINT,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.linewidth": 0.6,
-}
+from prag_lightning.evaluation.report.drawing import BLUE, LINES, Drawing, ink, method_color
+from prag_lightning.evaluation.report.statistics import LEVEL
 
 
-def score_figure(rows: Sequence[ScoreRow], types: Sequence[str], prefix: str) -> str:
-    """Return bars of F1 with intervals: a panel for each type, a bar for each method."""
+def score_figure(rows: Sequence[ScoreRow], types: Sequence[str], name: str) -> Drawing:
+    """Return bars of F1 with intervals: a panel for each type, a bar for each method.
+
+    Args:
+        rows: The scores.
+        types: Types of questions, from left to right.
+        name: Name of the drawing.
+    """
     methods = list(dict.fromkeys(row.score.method for row in rows))
     by_place = {(row.score.method, row.score.type): row for row in rows}
-    with _figure(9.0, 0.5 + 0.33 * len(methods)) as figure:
+
+    def draw(figure: Figure) -> None:
         panels = figure.subplots(1, len(types), sharey=True, squeeze=False)[0]
-        for panel, name in zip(panels, types, strict=True):
+        for panel, kind in zip(panels, types, strict=True):
             for place, method in enumerate(methods):
-                if (row := by_place.get((method, name))) is None:
+                if (row := by_place.get((method, kind))) is None:
                     continue
-                value, color = row.score.f1, _METHOD_COLORS.get(method, GREY)
-                panel.barh(place, value, height=0.62, color=color)
-                end = value
+                value = end = row.score.f1
+                panel.barh(place, value, height=0.62, color=method_color(method))
                 if (interval := row.intervals.get("f1")) is not None:
                     ends = [interval.low, interval.high]
-                    panel.plot(ends, [place, place], color=_INK, linewidth=1.2)
+                    panel.plot(ends, [place, place], color=ink(), linewidth=1.2)
                     end = max(value, interval.high)
                 panel.text(end + 0.02, place, f"{value:.3f}", va="center", fontsize=9.5)
-            panel.set_title(f"{name}, F1", fontsize=11, loc="left")
+            panel.set_title(f"{kind}, F1", fontsize=11, loc="left")
             panel.set_xlim(0, 1.2)
             panel.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
             panel.grid(axis="y", visible=False)
@@ -68,60 +47,95 @@ def score_figure(rows: Sequence[ScoreRow], types: Sequence[str], prefix: str) ->
             panel.spines["bottom"].set_visible(False)
         panels[0].set_yticks(range(len(methods)), methods)
         panels[0].invert_yaxis()
-        return _svg(figure, prefix)
+
+    caption = f"F1 of every method; lines are {LEVEL:.0%} intervals."
+    return Drawing(name, caption, 9.0, 0.5 + 0.33 * len(methods), draw)
 
 
-def loss_figure(curve: LossCurve, prefix: str) -> str:
-    """Return the median loss by step within a document, with a band for 80 % of documents."""
+def loss_figure(curve: LossCurve, caption: str, name: str) -> Drawing:
+    """Return the median loss by step within a document, with a band for 80 % of documents.
+
+    Args:
+        curve: The losses.
+        caption: Whose they are.
+        name: Name of the drawing.
+    """
     steps = np.arange(1, len(curve.median) + 1)
-    with _figure(9.0, 3.0) as figure:
+
+    def draw(figure: Figure) -> None:
         panel = figure.subplots()
         panel.fill_between(steps, curve.low, curve.high, color=BLUE, alpha=0.25, linewidth=0)
         panel.plot(steps, curve.median, color=BLUE, linewidth=1.8)
         for start in range(curve.pass_length or len(steps), len(steps), curve.pass_length or 1):
-            panel.axvline(start + 0.5, color=_INK, linewidth=0.8, linestyle=(0, (4, 3)))
+            panel.axvline(start + 0.5, color=ink(), linewidth=0.8, linestyle=(0, (4, 3)))
         panel.set_xlim(0.5, len(steps) + 0.5)
         panel.set_ylim(bottom=0)
         panel.set_xlabel("step within a document")
         panel.set_ylabel("loss before the step")
-        return _svg(figure, prefix)
+
+    return Drawing(name, caption, 9.0, 3.0, draw)
 
 
-def norm_figure(norms: AdapterNorms, prefix: str) -> str:
-    """Return the median norm of what adapters add, by layer, a line for each kind of module."""
-    with _figure(9.0, 3.0) as figure:
+def norm_figure(norms: AdapterNorms, name: str) -> Drawing:
+    """Return the median norm of what adapters add, by layer, a line for each kind of module.
+
+    Args:
+        norms: The norms.
+        name: Name of the drawing.
+    """
+
+    def draw(figure: Figure) -> None:
         panel = figure.subplots()
-        for number, (name, by_layer) in enumerate(norms.norms.items()):
-            color = _LINES[number % len(_LINES)]
+        for number, (module, by_layer) in enumerate(norms.norms.items()):
+            color = LINES[number % len(LINES)]
             layers, values = zip(*sorted(by_layer.items()), strict=True)
             low, high = quantiles(values, 0.1), quantiles(values, 0.9)
             panel.fill_between(layers, low, high, color=color, alpha=0.2, linewidth=0)
             middle = quantiles(values, 0.5)
-            panel.plot(layers, middle, color=color, marker="o", markersize=4, label=name)
+            panel.plot(layers, middle, color=color, marker="o", markersize=4, label=module)
         panel.set_ylim(bottom=0)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.set_xlabel("layer")
         panel.set_ylabel("norm of the update")
         # Beside the lines, for it must never hide them.
         panel.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-        return _svg(figure, prefix)
+
+    caption = (
+        "Frobenius norm of what an adapter adds to a weight matrix, by layer and kind of module: "
+        f"the median of {norms.num_documents} documents, and the band that holds 80 % of them."
+    )
+    return Drawing(name, caption, 9.0, 3.0, draw)
 
 
-@contextmanager
-def _figure(width: float, height: float) -> Iterator[Figure]:
-    with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
-        yield Figure(figsize=(width, height), layout="constrained")
+def similarity_figure(similarity: Tensor, name: str) -> Drawing:
+    """Return a map of the cosines between what adapters add, and how often each occurs.
 
+    Args:
+        similarity: The cosines, shape ``(documents, documents)``.
+        name: Name of the drawing.
+    """
+    table = similarity.numpy()
+    between = table[~np.eye(len(table), dtype=bool)]
 
-def _svg(figure: Figure, prefix: str) -> str:
-    """Return a figure as an element of a page in which all ids begin with ``prefix``."""
-    content = io.StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(content, format="svg", transparent=True, metadata=nothing)
-    svg = content.getvalue()
-    svg = svg[svg.index("<svg") :].replace(_INK, "var(--ink)").replace(_FAINT, "var(--faint)")
-    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
-    svg = re.sub(r'href="#', f'href="#{prefix}-', svg)
-    svg = svg.replace("url(#", f"url(#{prefix}-")
-    # The page says how wide it is.
-    return re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
+    def draw(figure: Figure) -> None:
+        shades, bars = figure.subplots(1, 2, width_ratios=(1, 1.6))
+        # Cells and few colours, not a picture: the page allows none.
+        colors = mpl.colormaps["PuOr"].resampled(21)
+        places = range(1, len(table) + 1)
+        shown = shades.pcolormesh(places, places, table, vmin=-1, vmax=1, cmap=colors)
+        shades.invert_yaxis()
+        shades.set_aspect("equal")
+        figure.colorbar(shown, ax=shades, shrink=0.85, label="cosine")
+        shades.set_xlabel("document")
+        shades.set_ylabel("document")
+        shades.grid(visible=False)
+        bars.hist(between, bins=np.linspace(-1, 1, 41), color=BLUE)
+        bars.set_xlabel("cosine of two documents")
+        bars.set_ylabel("ordered pairs")
+
+    caption = (
+        f"How alike the adapters of {len(table)} documents are: cosines between what they add to "
+        f"all weights, {between.mean():.3f} on average between two. What they share counts once "
+        "for each adapter in a plain sum."
+    )
+    return Drawing(name, caption, 9.0, 3.2, draw)

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import yaml
-
 from prag_lightning.evaluation.report.run_folder import RunFolder
 
 # Settings that say where and not how.
@@ -16,6 +14,7 @@ _OF_EVALUATION = (
     ("data", "top_k"),
     ("data", "retriever"),
     ("model", "max_new_tokens"),
+    ("model", "decoding"),
 )
 
 
@@ -30,11 +29,16 @@ def recipe_rows(run: RunFolder) -> dict[str, str]:
             "LoRA": f"rank {lora.rank}, alpha {lora.alpha:g}, {', '.join(lora.target_modules)}",
             "numbers an adapter": f"{recipe.layout.num_params:,} in {run.store.manifest.dtype}",
             **dict(sorted(recipe.training.items())),
-            "warm start": run.setting("fit", "warm_start", "path") or recipe.warm_start,
+            "warm start": run.setting("fit", "warm_start", "path")
+            or run.setting("test", "warm_start", "path")
+            or recipe.warm_start,
             "digest of the base": recipe.base_digest,
             "digest of the prompt": recipe.prompt_version,
         }
     rows |= {".".join(keys): run.setting("test", *keys) for keys in _OF_EVALUATION}
+    if run.generation:
+        changed = ", ".join(f"{name} {value}" for name, value in run.generation.items())
+        rows["changed by the base's generation_config.json"] = changed
     return {name: str(value) for name, value in rows.items() if value is not None}
 
 
@@ -62,6 +66,6 @@ def _flat(run: RunFolder) -> dict[str, object]:
         else:
             flat[prefix] = value
 
-    for command, text in run.settings.items():
-        walk(command, yaml.safe_load(text))
+    for command, settings in run.settings.items():
+        walk(command, settings)
     return flat

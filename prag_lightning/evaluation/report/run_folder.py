@@ -1,21 +1,26 @@
 """What ``prag fit`` and ``prag test`` left in a folder; what is missing is said, not missed."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+from torch import Tensor
 
 from prag_lightning.adapters.store.opening import StoreStats, open_store
 from prag_lightning.documents.records import read_records
 from prag_lightning.encoding.records import LOSSES_FILE, SUMMARY_FILE, DocumentLosses, FitSummary
 from prag_lightning.evaluation.report.adapter_norms import AdapterNorms, adapter_norms
-from prag_lightning.evaluation.scores import Prediction, Score, summarize
+from prag_lightning.evaluation.report.adapter_similarity import adapter_similarity
+from prag_lightning.evaluation.results import PREDICTIONS_FILE, SCORES_FILE, read_scores
+from prag_lightning.evaluation.run_result import RESULT_FILE, RunResult, read_result
+from prag_lightning.evaluation.scores import ALL_TYPES, Prediction, Score, summarize
+from prag_lightning.evaluation.setting_names import short_keys
+from prag_lightning.retrieval.address import without_passwords
 
 Losses = Sequence[float | None]
-_TRACES = ("fit.yaml", "test.yaml", "predictions.jsonl", "scores.json", SUMMARY_FILE)
+_TRACES = ("fit.yaml", "test.yaml", PREDICTIONS_FILE, SCORES_FILE, SUMMARY_FILE, RESULT_FILE)
 
 
 @dataclass
@@ -24,32 +29,50 @@ class RunFolder:
 
     Args:
         folder: The folder.
-        settings: Of ``fit`` and ``test``, by these names, as they were written.
+        settings: Settings of ``fit`` and ``test``, by these names, without passwords.
         predictions: What every method said.
-        scores: Of every method.
-        losses: Of every document, by id.
+        scores: The scores of every method.
+        generation: What the base's own generation settings changed in its answers.
+        losses: The losses of every document, by id.
         fits: What each process of each run of ``fit`` took.
         store: What the store of adapters holds.
         norms: How much its adapters change the base model.
+        similarity: Cosines between what they add, shape ``(documents, documents)``.
+        result: What a run of a sweep came to; None if it is of none.
         missing: What is not there, in sentences.
     """
 
     folder: Path
-    settings: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     predictions: list[Prediction] = field(default_factory=list)
     scores: list[Score] = field(default_factory=list)
+    generation: dict[str, Any] = field(default_factory=dict)
     losses: dict[str, Losses] = field(default_factory=dict)
     fits: list[FitSummary] = field(default_factory=list)
     store: StoreStats | None = None
     norms: AdapterNorms | None = None
+    similarity: Tensor | None = None
+    result: RunResult | None = None
     missing: list[str] = field(default_factory=list)
+
+    @property
+    def label(self) -> str:
+        """What tells the run from others: the settings of a sweep that are its own, or its path."""
+        swept = self.result.swept if self.result else {}
+        short = short_keys(list(swept))
+        return ", ".join(f"{short[k]} {value}" for k, value in swept.items()) or str(self.folder)
 
     def setting(self, command: str, *keys: str) -> Any:
         """Return a setting of ``fit`` or ``test``; None if it is not known."""
-        value: Any = yaml.safe_load(self.settings.get(command, "")) or {}
+        value: Any = self.settings.get(command, {})
         for key in keys:
             value = value.get(key) if isinstance(value, dict) else None
         return value
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether ``prag fit`` or ``prag test`` left anything in a folder."""
+    return any((folder / name).is_file() for name in _TRACES)
 
 
 def read_run_folder(folder: Path) -> RunFolder:
@@ -59,51 +82,85 @@ def read_run_folder(folder: Path) -> RunFolder:
         FileNotFoundError: If nothing was run there.
         ValueError: If a file is damaged.
     """
-    if not any((folder / name).is_file() for name in _TRACES):
+    if not is_run(folder):
         raise FileNotFoundError(
             f"{folder}: nothing was run here; `prag fit --trainer.default_root_dir {folder}` and "
-            "`prag test` leave what a report needs"
+            "`prag test`, or `prag sweep`, leave what a report needs"
         )
-    run = RunFolder(folder)
-    for command in ("fit", "test"):
-        if _there(run, f"{command}.yaml", f"the settings of `prag {command}` are not known"):
-            text = (folder / f"{command}.yaml").read_text(encoding="utf-8")
-            run.settings[command] = text
+    run = RunFolder(folder, result=read_result(folder))
+    if run.result is not None and run.result.status != "done":
+        run.missing.append(f"The run was not done: {run.result.status}.")
+    encoder = _encoder(folder)
+    for command, source in (("fit", encoder), ("test", folder)):
+        if _there(run, source, f"{command}.yaml", f"the settings of `prag {command}` are unknown"):
+            run.settings[command] = _read_settings(source / f"{command}.yaml")
     _read_evaluation(run)
-    _read_encoding(run)
+    _read_encoding(run, encoder)
     _read_store(run)
     return run
 
 
-def _there(run: RunFolder, name: str, consequence: str) -> bool:
-    if (run.folder / name).is_file():
+def _there(run: RunFolder, folder: Path, name: str, consequence: str) -> bool:
+    if (folder / name).is_file():
         return True
     run.missing.append(f"{name} is missing: {consequence}.")
     return False
 
 
+def _read_settings(file: Path) -> dict[str, Any]:
+    try:
+        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{file}: is damaged ({reason}); move it away") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"{file}: is damaged (no settings in it); move it away")
+    found: dict[str, Any] = without_passwords(settings)
+    return found
+
+
+def _encoder(folder: Path) -> Path:
+    """Return the run that encoded a run's adapters: of those in a sweep that share a store, one."""
+    settings = folder / "test.yaml"
+    if (folder / "fit.yaml").is_file() or not settings.is_file():
+        return folder
+    store = _store_of(settings)
+    siblings = sorted(folder.parent.glob("*/fit.yaml"))
+    shared = [file.parent for file in siblings if store is not None and _store_of(file) == store]
+    return next((one for one in shared if (one / RESULT_FILE).is_file()), folder)
+
+
+def _store_of(settings_file: Path) -> Any:
+    return _read_settings(settings_file).get("model", {}).get("store")
+
+
 def _read_evaluation(run: RunFolder) -> None:
-    if _there(run, "predictions.jsonl", "there are no intervals, differences and examples"):
-        run.predictions = list(read_records(run.folder / "predictions.jsonl", Prediction))
+    folder = run.folder
+    consequence = "there are no intervals, differences and examples"
+    if _there(run, folder, PREDICTIONS_FILE, consequence):
+        run.predictions = list(read_records(folder / PREDICTIONS_FILE, Prediction))
     consequence = "scores are those of the predictions" if run.predictions else "there are none"
-    if _there(run, "scores.json", consequence):
-        file = run.folder / "scores.json"
-        try:
-            rows = json.loads(file.read_text(encoding="utf-8"))
-            run.scores = [Score(**{"answer_nll": None, **row}) for row in rows]
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{file}: is damaged ({error}); run `prag test` again") from error
+    if _there(run, folder, SCORES_FILE, consequence):
+        content = read_scores(folder / SCORES_FILE)
+        run.scores, run.generation = content.scores, content.generation
     elif run.predictions:
         run.scores = summarize(run.predictions)
+    methods = list(dict.fromkeys(score.method for score in run.scores))
+    # Files of earlier versions have types in another order for each method.
+    run.scores = sorted(
+        run.scores, key=lambda s: (methods.index(s.method), s.type != ALL_TYPES, s.type)
+    )
 
 
-def _read_encoding(run: RunFolder) -> None:
-    if _there(run, LOSSES_FILE, "there is no curve of losses"):
-        records = read_records(run.folder / LOSSES_FILE, DocumentLosses)
+def _read_encoding(run: RunFolder, encoder: Path) -> None:
+    if encoder != run.folder:
+        run.missing.append(f"The adapters were encoded by {encoder}, whose losses are shown there.")
+    elif _there(run, encoder, LOSSES_FILE, "there is no curve of losses"):
+        records = read_records(encoder / LOSSES_FILE, DocumentLosses)
         # A document that was encoded again counts as it was last.
         run.losses = {record.document_id: record.losses for record in records}
-    if _there(run, SUMMARY_FILE, "what encoding took is not known"):
-        run.fits = list(read_records(run.folder / SUMMARY_FILE, FitSummary))
+    if _there(run, encoder, SUMMARY_FILE, "what encoding took is not known"):
+        run.fits = list(read_records(encoder / SUMMARY_FILE, FitSummary))
 
 
 def _read_store(run: RunFolder) -> None:
@@ -113,5 +170,6 @@ def _read_store(run: RunFolder) -> None:
         with open_store(path, mode="read") as store:
             run.store = store.stats()
             run.norms = adapter_norms(store)
+            run.similarity = adapter_similarity(store)
     except (FileNotFoundError, ValueError) as error:
         run.missing.append(f"The adapters cannot be read: {' '.join(str(error).split())}")

@@ -1,7 +1,7 @@
 """How sure a mean over questions is: bootstrap intervals, of scores and of paired differences."""
 
 from collections.abc import Mapping
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,8 @@ NUM_RESAMPLES = 10_000
 # Numbers of resampled questions in memory at once.
 _CHUNK = 2**22
 
+# What is drawn anew: single questions, or documents with all questions about them.
+Resample = Literal["questions", "documents"]
 KeyT = TypeVar("KeyT")
 # A number for each question, by its id.
 Column = Mapping[str, float]
@@ -36,6 +38,7 @@ class Interval(NamedTuple):
 
 def bootstrap_intervals(
     values: NDArray[np.float64],
+    groups: NDArray[np.int64] | None = None,
     *,
     num_resamples: int = NUM_RESAMPLES,
     level: float = LEVEL,
@@ -43,46 +46,68 @@ def bootstrap_intervals(
 ) -> list[Interval]:
     """Return the mean and the percentile interval of each column (Efron & Tibshirani 1993, 13.3).
 
-    Every column is resampled alike: each resample draws as many questions as there are, with
-    replacement. Where a column holds the difference of two methods on the same questions, this is
-    the paired bootstrap (Koehn 2004, aclanthology.org/W04-3250).
+    Every column is resampled alike: each resample draws as many groups of questions as there are,
+    with replacement. Where a column holds the difference of two methods on the same questions, this
+    is the paired bootstrap (Koehn 2004, aclanthology.org/W04-3250).
 
     Args:
         values: Shape ``(questions, columns)``, at least one question.
-        num_resamples: How often questions are drawn.
+        groups: The group of each question, from 0, shape ``(questions,)``; by default each is one.
+            Questions about one document are no independent draws.
+        num_resamples: How often groups are drawn.
         level: Share of resampled means within the interval.
-        seed: Of the draws.
+        seed: Seed of the draws.
     """
-    num_questions = len(values)
+    if groups is None:
+        groups = np.arange(len(values))
+    num_groups = int(groups.max()) + 1
+    sums = np.zeros((num_groups, values.shape[1]))
+    np.add.at(sums, groups, values)
+    sizes = np.bincount(groups, minlength=num_groups).astype(np.float64)
     random = np.random.default_rng(seed)
     means = np.empty((num_resamples, values.shape[1]))
-    rows = max(1, _CHUNK // num_questions)
+    rows = max(1, _CHUNK // num_groups)
     for start in range(0, num_resamples, rows):
         stop = min(start + rows, num_resamples)
-        # Means need only how often each question was drawn.
-        drawn = random.integers(num_questions, size=(stop - start, num_questions))
-        drawn += np.arange(stop - start)[:, None] * num_questions
+        # Means need only how often each group was drawn.
+        drawn = random.integers(num_groups, size=(stop - start, num_groups))
+        drawn += np.arange(stop - start)[:, None] * num_groups
         counts = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
-        means[start:stop] = counts.astype(np.float64) @ values / num_questions
+        weights = counts.astype(np.float64)
+        means[start:stop] = weights @ sums / (weights @ sizes)[:, None]
     tail = (1 - level) / 2
     low, high = np.quantile(means, [tail, 1 - tail], axis=0)
     mean = values.mean(axis=0)
     return [Interval(*map(float, triple)) for triple in zip(mean, low, high, strict=True)]
 
 
-def column_intervals(columns: Mapping[KeyT, Column]) -> dict[KeyT, Interval]:
-    """Return the interval of each column that holds a question; equal questions are drawn alike."""
-    groups: dict[tuple[str, ...], list[KeyT]] = {}
+def column_intervals(
+    columns: Mapping[KeyT, Column], group_of: Mapping[str, str] | None = None
+) -> dict[KeyT, Interval]:
+    """Return the interval of each column that holds a question; equal questions are drawn alike.
+
+    Args:
+        columns: Numbers of questions.
+        group_of: What each question is drawn together with; by default nothing.
+    """
+    alike: dict[tuple[str, ...], list[KeyT]] = {}
     for key, column in columns.items():
-        groups.setdefault(tuple(sorted(column)), []).append(key)
+        alike.setdefault(tuple(sorted(column)), []).append(key)
     found: dict[KeyT, Interval] = {}
-    for questions, keys in groups.items():
+    for questions, keys in alike.items():
         if questions:
             values = np.array([[columns[key][q] for key in keys] for q in questions], np.float64)
-            found.update(zip(keys, bootstrap_intervals(values), strict=True))
+            names = [(group_of or {}).get(question, question) for question in questions]
+            groups = np.unique(names, return_inverse=True)[1]
+            found.update(zip(keys, bootstrap_intervals(values, groups), strict=True))
     return {key: found[key] for key in columns if key in found}
 
 
 def difference(one: Column, other: Column) -> dict[str, float]:
-    """Return ``one - other`` for the questions that both have."""
+    """Return what one method scores above another on the questions of both.
+
+    Args:
+        one: Its numbers.
+        other: The other's.
+    """
     return {question: one[question] - other[question] for question in one if question in other}

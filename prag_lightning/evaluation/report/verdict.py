@@ -9,7 +9,7 @@ from prag_lightning.evaluation.report.statistics import Interval
 from prag_lightning.evaluation.scores import ALL_TYPES
 
 _CONTROLS = ("other", "random")
-# Of what documents in the prompt gain, for a plain yes.
+# How much of what documents in the prompt gain is enough for a plain yes.
 _ENOUGH = 0.5
 
 
@@ -18,7 +18,7 @@ class Verdict:
     """What the questions of one type say.
 
     Args:
-        type: Of the questions.
+        type: Type of the questions.
         num_questions: How many there are.
         method: The method that is judged.
         word: Whether it knows what only the documents say.
@@ -41,6 +41,10 @@ def judge(rows: Sequence[ScoreRow], differences: Sequence[DifferenceRow]) -> lis
 
     Yes: the judged method scores above the bare model and above the controls, every interval of
     the differences being above 0, and gains at least half of what documents in the prompt gain.
+
+    Args:
+        rows: The scores of every method.
+        differences: What the judged method scores above each other one.
     """
     subject = subject_of(row.score.method for row in rows)
     verdicts = []

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prag_lightning.cli.sweep.axes import Axis, combinations, read_axis, run_name, short_keys
+from prag_lightning.cli.sweep.axes import Axis, combinations, read_axis, run_name
+from prag_lightning.evaluation.setting_names import short_keys
 
 KNOWN = [
     "model.lora.rank",

@@ -6,6 +6,7 @@ import pytest
 
 from prag_lightning.adapters.store.recipe import Recipe
 from prag_lightning.cli.sweep.plan import PlannedRun, SweepPlanner
+from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.module import ParametricRAG
 
 # Two values of each setting; adapters depend on it, or not.
@@ -47,7 +48,11 @@ def planned(planner: SweepPlanner, over: str) -> tuple[PlannedRun, Recipe]:
     (run,) = planner.plan([over])
     assert isinstance(planner.model, ParametricRAG)
     planner.model.configure_model()
-    return run, planner.model.recipe(planner.datamodule)
+    assert isinstance(planner.datamodule, DocumentDataModule)
+    training = {**planner.model.training_settings(), **planner.datamodule.training_settings()}
+    # The planner's module has no Trainer of its own.
+    training["precision"] = str(planner.trainer.precision)
+    return run, planner.model.recipe(planner.datamodule.training_encoder, training)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -8,9 +9,22 @@ from prag_lightning.adapters.layout import LoraConfig
 from prag_lightning.adapters.store.opening import open_store
 from prag_lightning.adapters.store.recipe import Recipe
 from prag_lightning.evaluation.report.adapter_norms import adapter_norms, update_norms
+from prag_lightning.evaluation.report.adapter_similarity import (
+    adapter_similarity,
+    update_products,
+)
+from prag_lightning.evaluation.report.comparison import ScoreRow
 from prag_lightning.evaluation.report.curves import loss_curve
-from prag_lightning.evaluation.report.figures import loss_figure, norm_figure
+from prag_lightning.evaluation.report.drawing import Drawing
+from prag_lightning.evaluation.report.figures import (
+    loss_figure,
+    norm_figure,
+    score_figure,
+    similarity_figure,
+)
 from prag_lightning.evaluation.report.run_folder import Losses
+from prag_lightning.evaluation.scores import summarize
+from tests.evaluation.report.predictions import prediction
 
 RECIPE = Recipe(
     base_model="base",
@@ -58,7 +72,44 @@ def test_norms_are_sorted_by_module_and_layer_and_large_stores_are_sampled(
     assert norms.norms["down"][1][4].item() == pytest.approx(update_norms(rows[4], RECIPE)[3])
     assert sampled is not None
     assert sampled.num_documents == 3
-    assert ">up</text>" in norm_figure(norms, "n")
+    assert ">up</text>" in norm_figure(norms, "n").svg()
+
+
+def test_products_of_updates_are_those_of_the_whole_products() -> None:
+    generator = torch.Generator().manual_seed(1)
+    rows = torch.randn(3, RECIPE.layout.num_params, generator=generator)
+    updates = []
+    for row in rows:
+        parts = list(RECIPE.layout.split(row).values())
+        pairs = zip(parts[::2], parts[1::2], strict=True)
+        updates.append(torch.cat([(2.0 * B @ A).flatten() for A, B in pairs]).double())
+    whole = torch.stack(updates)
+    torch.testing.assert_close(update_products(rows, RECIPE), whole @ whole.T, rtol=1e-4, atol=1e-4)
+
+
+def test_adapters_are_as_alike_as_their_updates_point_one_way(tmp_path: Path) -> None:
+    row = torch.randn(RECIPE.layout.num_params, generator=torch.Generator().manual_seed(2))
+    # lora_B, and so the update, with the other sign.
+    matrices = RECIPE.layout.matrices
+    against, nothing = row.clone(), row.clone()
+    for second in matrices[1::2]:
+        against[second.start : second.stop] *= -2
+        nothing[second.start : second.stop] = 0
+    with open_store(tmp_path / "store", RECIPE, mode="write") as store:
+        store.put_many(["a", "b", "c"], torch.stack([row, against, nothing]), ["0", "0", "0"])
+        similarity = adapter_similarity(store)
+    assert similarity is not None
+    expected = torch.tensor([[1.0, -1, 0], [-1, 1, 0], [0, 0, 0]], dtype=torch.float64)
+    torch.testing.assert_close(similarity, expected, rtol=0, atol=1e-9)
+    figure = similarity_figure(similarity, "s")
+    assert "-0.333 on average" in figure.caption
+    assert "cosine of two documents</text>" in figure.svg()
+
+
+def test_a_store_of_one_adapter_has_nothing_to_compare(tmp_path: Path) -> None:
+    with open_store(tmp_path / "store", RECIPE, mode="write") as store:
+        store.put_many(["a"], torch.ones(1, RECIPE.layout.num_params), ["0"])
+        assert adapter_similarity(store) is None
 
 
 def test_a_curve_counts_every_document_from_its_own_first_step() -> None:
@@ -81,10 +132,15 @@ def test_without_a_loss_there_is_no_curve(losses: list[list[float | None]]) -> N
     assert loss_curve(losses, passes=1) is None
 
 
-def test_a_figure_is_svg_with_text_in_the_page_s_colours_and_ids_of_its_own() -> None:
+def drawing(name: str = "a") -> Drawing:
+    """A drawing of losses."""
     curve = loss_curve([[3.0, 2.0, 1.5, 1.0]], passes=2)
     assert curve is not None
-    one, other = loss_figure(curve, "a"), loss_figure(curve, "b")
+    return loss_figure(curve, "What it shows.", name)
+
+
+def test_a_figure_is_svg_with_text_in_the_page_s_colours_and_ids_of_its_own() -> None:
+    one, other = drawing("a").svg(), drawing("b").svg()
     assert one.startswith("<svg")
     assert "step within a document</text>" in one
     assert "var(--ink)" in one
@@ -95,3 +151,31 @@ def test_a_figure_is_svg_with_text_in_the_page_s_colours_and_ids_of_its_own() ->
     used = set(re.findall(r'href="#([^"]*)"|url\(#([^)]*)\)', one))
     assert {a or b for a, b in used} <= ids[0]
     assert "<script" not in one
+
+
+def test_a_figure_in_a_file_stands_by_itself_and_is_the_same_each_time(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        drawing().write(tmp_path / folder)
+    svg, pdf = (tmp_path / "one" / f"a.{kind}" for kind in ("svg", "pdf"))
+    assert "var(--" not in svg.read_text()
+    assert "#010203" not in svg.read_text()
+    assert ElementTree.fromstring(svg.read_text()).tag.endswith("svg")
+    assert pdf.read_bytes().startswith(b"%PDF")
+    for file in (svg, pdf):
+        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
+
+
+def test_texts_in_a_figure_are_neither_formulas_nor_orders(tmp_path: Path) -> None:
+    kinds = ["$x$_{", "\x1b[31m\x07red", "东京", "<b>&"]
+    rows = [ScoreRow(score, {}) for score in summarize(
+        [prediction("prag", number, 1.0, type=kind) for number, kind in enumerate(kinds)]
+    )]  # fmt: skip
+    figure = score_figure(rows, kinds, "scores")
+    shown = figure.svg()
+    assert "$x$_{, F1" in shown
+    assert "red, F1" in shown
+    assert "\x1b" not in shown
+    assert "东京, F1" in shown
+    assert "<b>" not in shown
+    figure.write(tmp_path)
+    assert ElementTree.fromstring((tmp_path / "scores.svg").read_text()) is not None

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import yaml
 
 from prag_lightning.cli.main import main
 from prag_lightning.demo.world import write_world
 from prag_lightning.documents.records import read_records, write_records
-from prag_lightning.evaluation.report.page import _cell
+from prag_lightning.evaluation.report.template import cell
 from prag_lightning.evaluation.scores import Prediction
 
 EVIL = "</style><script>throw new Error('evil ran')</script><img src=x onerror=alert(1)> | *x* `y`"
@@ -189,8 +190,8 @@ def test_after_fit_alone_there_is_a_report_of_encoding(run: Path, tmp_path: Path
 
 
 def test_a_cell_of_a_table_holds_any_text() -> None:
-    assert _cell("a|b\n*c* <b>") == r"a\|b \*c\* \<b\>"
-    assert _cell(0.5) == "0.5"
+    assert cell("a|b\n*c* <b>") == r"a\|b \*c\* \<b\>"
+    assert cell(0.5) == "0.5"
 
 
 def test_runs_are_compared_with_the_first(run: Path, tmp_path: Path) -> None:
@@ -201,13 +202,13 @@ def test_runs_are_compared_with_the_first(run: Path, tmp_path: Path) -> None:
     text = (run / "test.yaml").read_text()
     (other / "test.yaml").write_text(text.replace("merge: anchored", "merge: mean"))
     page, tables = report(run, other)
-    assert f"Against {run}" in page
+    assert f"Against {run}, question by question" in page
     assert re.search(r"test evaluation.merge</th><td>anchored</td><td>mean</td>", page)
     # The same answers: no difference, of no width.
     assert tables.count("| 0.000 (0.000 to 0.000) |") >= 24
     assert page.count("<article") == 3
     links = re.findall(r'<a href="#([^"]*)"', page)
-    assert links == ["run0", "run1", "comparison"]
+    assert links == ["comparison", "run0", "run1"]
     assert all(page.count(f'id="{link}"') == 1 for link in links)
 
 
@@ -236,5 +237,44 @@ def test_the_page_can_be_written_elsewhere_but_not_over_its_tables(
     assert main(["report", str(run), "--output", str(output)]) == 0
     assert output.is_file()
     assert output.with_suffix(".md").is_file()
-    assert main(["report", str(run), "--output", str(tmp_path / "page.md")]) == 2
-    assert "give the page a name in .html" in capfd.readouterr().err
+    figures = {file.name for file in (tmp_path / "new" / "page_figures").iterdir()}
+    assert {"run0-scores.svg", "run0-scores.pdf", "run0-losses.pdf"} <= figures
+    latex = output.with_suffix(".tex").read_text()
+    assert latex.count("\\begin{tabular}") == latex.count("\\toprule") == 1
+    for name in ("page.md", "page.tex"):
+        assert main(["report", str(run), "--output", str(tmp_path / name)]) == 2
+        assert "give the page a name in .html" in capfd.readouterr().err
+
+
+def test_a_password_in_a_setting_is_not_in_the_report(run: Path, tmp_path: Path) -> None:
+    for name in ("predictions.jsonl", "scores.json", "fit.yaml", "fit.jsonl"):
+        shutil.copy(run / name, tmp_path)
+    settings = yaml.safe_load((run / "test.yaml").read_text())
+    url = "https://me:s3cret@search.example:9200"
+    settings["data"]["retriever"] = {"class_path": "x.Server", "init_args": {"url": url}}
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump(settings))
+    page, tables = report(tmp_path)
+    assert "search.example:9200" in page
+    written = page + tables + (tmp_path / "report.tex").read_text()
+    assert "s3cret" not in written
+
+
+def test_a_warm_start_is_not_said_to_be_documents(run: Path, tmp_path: Path) -> None:
+    for name in ("fit.jsonl", "losses.jsonl"):
+        shutil.copy(run / name, tmp_path)
+    settings = yaml.safe_load((run / "fit.yaml").read_text())
+    settings["data"]["warm_up"] = "documents"
+    (tmp_path / "fit.yaml").write_text(yaml.safe_dump(settings))
+    page, _ = report(tmp_path)
+    assert "Loss of the warm start before each step" in page
+    assert "every document counted from its own first" not in page
+
+
+def test_what_the_bases_own_settings_changed_is_shown(run: Path, tmp_path: Path) -> None:
+    scores = json.loads((run / "scores.json").read_text())
+    content = {"generation": {"repetition_penalty": 1.1}, "scores": scores}
+    (tmp_path / "scores.json").write_text(json.dumps(content))
+    page, tables = report(tmp_path)
+    assert "repetition_penalty 1.1" in page
+    assert "repetition\\_penalty 1.1" in tables
+    assert f"{scores[0]['answer_nll']:.3f}" in page

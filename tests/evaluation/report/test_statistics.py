@@ -1,5 +1,6 @@
 import random
 import time
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -77,6 +78,28 @@ def test_a_pair_tells_more_than_two_methods_by_themselves() -> None:
 def test_questions_that_only_one_method_was_asked_do_not_count() -> None:
     assert difference({"a": 1.0, "b": 0.5}, {"b": 0.25, "c": 1.0}) == {"b": 0.25}
     assert column_intervals({"nothing": {}, "one": {"a": 2.0}}) == {"one": Interval(2, 2, 2)}
+
+
+def test_questions_about_one_document_tell_no_more_than_one_of_them() -> None:
+    once = coin(0.4, 100, seed=8)
+    tenfold, documents = np.repeat(once, 10)[:, None], np.repeat(np.arange(100), 10)
+    (of_documents,) = bootstrap_intervals(once[:, None])
+    assert bootstrap_intervals(tenfold, documents) == [pytest.approx(of_documents)]
+    (of_questions,) = bootstrap_intervals(tenfold)
+    assert of_questions.high - of_questions.low < 0.5 * (of_documents.high - of_documents.low)
+
+
+def test_documents_of_different_size_are_those_of_resampling_them_one_by_one() -> None:
+    documents = [[0.0, 0.0, 1.0], [1.0], [0.5, 0.5], [0.0], [1.0, 1.0, 1.0, 0.0], [0.25]]
+    draw = random.Random(0)
+    drawn = [[*chain(*draw.choices(documents, k=6))] for _ in range(40_000)]
+    means = sorted(sum(values) / len(values) for values in drawn)
+    columns = {f"{d}.{q}": v for d, vs in enumerate(documents) for q, v in enumerate(vs)}
+    groups = {question: question[0] for question in columns}
+    interval = column_intervals({"all": columns}, groups)["all"]
+    assert interval.mean == pytest.approx(sum(columns.values()) / len(columns))
+    assert interval.low == pytest.approx(means[1_000], abs=0.015)
+    assert interval.high == pytest.approx(means[-1_000], abs=0.015)
 
 
 def test_600_questions_of_8_methods_take_less_than_a_second() -> None:

@@ -1,0 +1,54 @@
+"""The reader of a format, by its short name or by where it is imported from."""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any, cast
+
+from prag_lightning.documents.formats import FORMATS, Reader
+
+
+def find_reader(name: str, settings: Mapping[str, object]) -> Reader:
+    """Return the reader of a format.
+
+    Args:
+        name: One of ``FORMATS``, or the import path of a reader: a function from a path to entries,
+            or a class that makes one. The working directory is looked into, too.
+        settings: Fields of a reader that is a dataclass, in place of their defaults.
+
+    Returns:
+        The reader.
+
+    Raises:
+        ValueError: If there is no such format, or it has no such setting.
+    """
+    reader = FORMATS.get(name) or _import_reader(name)
+    if not settings:
+        return reader
+    known: set[str] = {one.name for one in fields(reader)} if is_dataclass(reader) else set()
+    if unknown := sorted(settings.keys() - known):
+        raise ValueError(f"--{unknown[0]}: the format '{name}' has no such setting")
+    return cast(Reader, replace(cast(Any, reader), **settings))
+
+
+def _import_reader(name: str) -> Reader:
+    module_name, _, attribute = name.rpartition(".")
+    if not module_name:
+        near = get_close_matches(name, FORMATS, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(FORMATS)}"
+        raise ValueError(f"there is no format '{name}'; {hint}")
+    if os.getcwd() not in sys.path:
+        # Last, so that a file there does not come before a library of its name.
+        sys.path.append(os.getcwd())
+    try:
+        reader = getattr(import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"format '{name}' cannot be imported: {error}") from error
+    if isinstance(reader, type):
+        reader = reader()
+    if not callable(reader):
+        raise ValueError(f"format '{name}' is {reader!r}, and no function from a path to entries")
+    return cast(Reader, reader)

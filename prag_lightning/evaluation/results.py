@@ -1,0 +1,100 @@
+"""The files of an evaluation: nothing finished is overwritten by something smaller or different."""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from prag_lightning.answering.answers import Answer
+from prag_lightning.documents.records import read_records, write_records
+from prag_lightning.documents.writing import write_whole
+from prag_lightning.evaluation.scores import Prediction, Score
+
+PREDICTIONS_FILE, SCORES_FILE, ANSWERS_FILE = "predictions.jsonl", "scores.json", "answers.jsonl"
+_SETTINGS_FILES = {PREDICTIONS_FILE: "test.yaml", ANSWERS_FILE: "predict.yaml"}
+
+
+def write_results(
+    root: Path, predictions: Sequence[Prediction], scores: Sequence[Score], is_partial: bool
+) -> Path:
+    """Write predictions and scores.
+
+    Args:
+        root: Folder of the run.
+        predictions: What was answered.
+        scores: The means over questions.
+        is_partial: Whether not all questions were asked; such results are kept apart.
+
+    Returns:
+        The folder that they are in: ``root``, or ``partial`` in it.
+    """
+    folder = root / "partial" if is_partial else root
+    if not is_partial:
+        _set_aside(root, PREDICTIONS_FILE, predictions)
+    write_records(folder / PREDICTIONS_FILE, predictions)
+    rows = [score.model_dump(exclude_none=True) for score in scores]
+    text = json.dumps(rows, indent=1) + "\n"
+    write_whole(folder / SCORES_FILE, text)
+    return folder
+
+
+class ScoresFile(BaseModel):
+    """The content of ``scores.json``.
+
+    Args:
+        scores: The means over questions.
+        generation: What the base's own generation settings changed in its answers.
+    """
+
+    scores: list[Score]
+    generation: dict[str, Any] = {}
+
+
+def read_scores(file: Path) -> ScoresFile:
+    """Return what `write_results` left: the scores alone, or with what else there is to know.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return ScoresFile.model_validate(
+            {"scores": content} if isinstance(content, list) else content
+        )
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{file}: is damaged ({reason}); run `prag test` again") from error
+
+
+def write_answers(root: Path, answers: Sequence[Answer]) -> Path:
+    """Write answers to questions that cannot be scored, and return the file.
+
+    Args:
+        root: Folder of the run.
+        answers: What was answered.
+    """
+    _set_aside(root, ANSWERS_FILE, answers)
+    write_records(root / ANSWERS_FILE, answers)
+    return root / ANSWERS_FILE
+
+
+def _set_aside(root: Path, name: str, answers: Iterable[Answer]) -> None:
+    """Move earlier results that differ to ``earlier/TIME``, with their settings."""
+    file = root / name
+    if not file.exists() or _texts(read_records(file, Answer)) == _texts(answers):
+        return
+    time = datetime.fromtimestamp(file.stat().st_mtime).strftime("%Y-%m-%d_%H-%M-%S")
+    folder = root / "earlier" / time
+    folder.mkdir(parents=True, exist_ok=True)
+    for known in (_SETTINGS_FILES[name], SCORES_FILE, name):
+        if (root / known).exists():
+            (root / known).replace(folder / known)
+    print(f"the results before are in {folder}")
+
+
+def _texts(answers: Iterable[Answer]) -> dict[tuple[str, str], str]:
+    return {(answer.method, answer.question_id): answer.text for answer in answers}

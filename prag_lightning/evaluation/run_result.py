@@ -1,0 +1,57 @@
+"""What one run of a sweep came to: ``result.json`` in its folder."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, Field, ValidationError
+
+from prag_lightning.documents.writing import write_whole
+from prag_lightning.evaluation.scores import Score
+
+DONE_STATUS = "done"
+RESULT_FILE = "result.json"
+
+
+class RunResult(BaseModel):
+    """What one run came to.
+
+    Args:
+        digest: Digest of all settings of the run.
+        swept: The settings that differ from run to run, by key.
+        status: ``done``, or what went wrong.
+        fit_seconds: What encoding took; None where another run had encoded the same.
+        test_seconds: What answering took.
+        scores: The scores of every method, over all questions and over each type.
+    """
+
+    digest: str
+    swept: dict[str, str]
+    status: str
+    fit_seconds: float | None = None
+    test_seconds: float | None = None
+    scores: list[Score] = Field(default_factory=list)
+
+
+def read_result(folder: Path) -> RunResult | None:
+    """Return the result in a run's folder; None where there is none.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
+    file = folder / RESULT_FILE
+    if not file.is_file():
+        return None
+    try:
+        return RunResult.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{file}: is damaged ({reason}); delete it, and sweep again") from error
+
+
+def write_result(folder: Path, result: RunResult) -> None:
+    """Write the result of a run.
+
+    Args:
+        folder: Folder of the run.
+        result: What it came to.
+    """
+    write_whole(folder / RESULT_FILE, result.model_dump_json(indent=1) + "\n")

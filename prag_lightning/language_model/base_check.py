@@ -1,0 +1,213 @@
+"""What a base model can be trained on: packed prompts or rows, how long they may be, or nothing."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from prag_lightning.language_model.attention import SEGMENTED
+from prag_lightning.language_model.logits import last_hidden_states, logits_of
+from prag_lightning.language_model.positions import prompt_limit
+
+# Tokens of the two prompts that the check reads, and how wide windows are meanwhile: the second
+# prompt is longer than a window, however wide the model's own are.
+_LENGTHS = (7, 6)
+_WINDOW = 4
+_WINDOW_SETTINGS = ("sliding_window", "attention_chunk_size", "keep_window_size", "index_topk")
+
+
+@dataclass(frozen=True)
+class BaseAbilities:
+    """What a base model can do.
+
+    Args:
+        packs: Whether prompts may stand behind each other in one row; else each in its own row.
+        attention: The attention implementation to train with.
+        max_tokens: How many tokens a prompt and its answer may have together; None for any number.
+        remarks: What a user should know of it, a sentence each.
+    """
+
+    packs: bool
+    attention: str
+    max_tokens: int | None
+    remarks: tuple[str, ...] = ()
+
+
+class _UnfitError(ValueError):
+    """A base that nothing can be done with."""
+
+    def __init__(self, base: PreTrainedModel, reason: str) -> None:
+        super().__init__(f"{type(base).__name__} cannot be used: {reason}")
+
+
+@torch.no_grad()
+def check_base(base: PreTrainedModel) -> BaseAbilities:
+    """Return what a base can do, found by trying: no prompt may change when its neighbour does.
+
+    A few dozen tokens are read for it, with every sliding window made narrower than a prompt.
+
+    Args:
+        base: The language model, in the precision in which it will be used.
+
+    Raises:
+        ValueError: If its losses cannot be computed, or if even in rows of their own prompts
+            change each other.
+    """
+    name = type(base).__name__
+    own_attention = base.config._attn_implementation
+    try:
+        with _narrow_windows(base):
+            _check_head(base)
+            why_rows = _why_not_packed(base)
+            base.set_attn_implementation(own_attention)
+            if why_rows is not None:
+                _check_rows(base)
+        max_tokens, why_limited = prompt_limit(base)
+    except (torch.OutOfMemoryError, _UnfitError):
+        raise
+    # The code of several hundred architectures runs here, strangers' among them.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{name} cannot be used: it reads no tokens ({reason})") from error
+    finally:
+        base.set_attn_implementation(own_attention)
+    remarks = []
+    if why_rows is not None:
+        remarks.append(f"{name} reads every prompt in a row of its own, for {why_rows}.")
+    if max_tokens is not None:
+        remarks.append(f"{name} reads at most {max_tokens:,} tokens: {why_limited}.")
+    attention = SEGMENTED if why_rows is None else own_attention
+    return BaseAbilities(why_rows is None, attention, max_tokens, tuple(remarks))
+
+
+def _check_head(base: PreTrainedModel) -> None:
+    if base.get_output_embeddings() is None:
+        raise _UnfitError(base, "it has no language model head")
+    (ids,) = _prompts(base, _LENGTHS[:1])
+    # The same operations: what we leave out shows even where it is small.
+    error = _difference(base(input_ids=ids).logits, logits_of(base, last_hidden_states(base, ids)))
+    if not error < 1e-3:
+        reason = "its head does more than a linear layer, a factor and a cap (the logits differ by "
+        raise _UnfitError(base, f"{reason}{error:.2%})")
+
+
+def _why_not_packed(base: PreTrainedModel) -> str | None:
+    """Return why prompts cannot stand behind each other in one row; None if they can."""
+    first, second = _prompts(base, _LENGTHS)
+    (other,) = _prompts(base, _LENGTHS[:1], start=sum(_LENGTHS))
+    alone = last_hidden_states(base, second)
+    with suppress(ValueError):
+        base.set_attn_implementation(SEGMENTED)
+    if base.config._attn_implementation != SEGMENTED:
+        return "its attention cannot be replaced by PyTorch's"
+    try:
+        beside_first = _packed_behind(base, first, second)
+        beside_other = _packed_behind(base, other, second)
+        with _not_a_number(base, slice(0, 1), slice(0, _LENGTHS[0])):
+            beside_nan = _packed_behind(base, first, second)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:
+        return "its layers do not say where a prompt ends"
+    if not _same(beside_first, beside_other) or not beside_nan.isfinite().all():
+        return "its layers carry something over from one prompt to the next"
+    if not _difference(alone, beside_first) < _tolerance(base):
+        return "its layers attend in another way than PyTorch's attention"
+    return None
+
+
+def _check_rows(base: PreTrainedModel) -> None:
+    """Check that rows, and what stands before in a row, do not depend on the rest."""
+    length = sum(_LENGTHS)
+    rows = [_prompts(base, [length], start=start)[0] for start in (0, length, 2 * length)]
+    changed = rows[0].clone()
+    changed[:, _LENGTHS[0] :] = rows[2][:, _LENGTHS[0] :]
+    part = slice(0, 1), slice(0, _LENGTHS[0])
+    before = last_hidden_states(base, torch.cat([rows[0], rows[1]]))[part]
+    after = last_hidden_states(base, torch.cat([changed, rows[2]]))[part]
+    with _not_a_number(base, slice(1, 2), slice(None)):
+        beside_nan = last_hidden_states(base, torch.cat([rows[0], rows[1]]))[part]
+    if not _same(before, after) or not beside_nan.isfinite().all():
+        raise _UnfitError(base, "what it reads of a token depends on later tokens or on other rows")
+
+
+def _prompts(base: PreTrainedModel, lengths: Iterable[int], start: int = 0) -> list[Tensor]:
+    """Return prompts of these lengths, each of shape ``(1, length)``."""
+    vocabulary = base.config.get_text_config().vocab_size
+    ids = torch.arange(start, start + sum(lengths), device=base.device)
+    # Far from each other, for many models do not tell neighbours in the vocabulary apart.
+    return list((ids * 7919 % vocabulary)[None].split(list(lengths), dim=1))
+
+
+def _packed_behind(base: PreTrainedModel, first: Tensor, second: Tensor) -> Tensor:
+    """Return the last hidden states of ``second``, read in one row behind ``first``.
+
+    Args:
+        base: A model whose attention is ``segmented_sdpa``.
+        first: Shape ``(1, tokens)``.
+        second: Shape ``(1, tokens)``.
+
+    Returns:
+        Shape ``(1, tokens of second, hidden_size)``.
+    """
+    lengths = first.shape[1], second.shape[1]
+    positions = torch.cat([torch.arange(length, device=base.device) for length in lengths])
+    ids = torch.cat([first, second], dim=1)
+    return last_hidden_states(base, ids, positions[None], lengths)[:, lengths[0] :]
+
+
+@contextmanager
+def _not_a_number(base: PreTrainedModel, rows: slice, tokens: slice) -> Iterator[None]:
+    """Make the embeddings of some tokens NaN: whatever they reach, by however little, is NaN."""
+
+    def poison(module: object, args: object, output: Tensor) -> Tensor:
+        output = output.clone()
+        output[rows, tokens] = torch.nan
+        return output
+
+    hook = base.get_input_embeddings().register_forward_hook(poison)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+@contextmanager
+def _narrow_windows(base: PreTrainedModel) -> Iterator[None]:
+    """Let tokens see ``_WINDOW`` tokens where they see a limited number."""
+    owners = [base.config, base.config.get_text_config(), *base.modules()]
+    before = [
+        (owner, name, value)
+        for owner in owners
+        for name in _WINDOW_SETTINGS
+        if isinstance(value := vars(owner).get(name), int) and value > _WINDOW
+    ]
+    try:
+        for owner, name, _ in before:
+            setattr(owner, name, _WINDOW)
+        yield
+    finally:
+        for owner, name, value in before:
+            setattr(owner, name, value)
+
+
+def _tolerance(base: PreTrainedModel) -> float:
+    """Return how far the same states may be apart where PyTorch took sums in another order."""
+    coarse = base.dtype.itemsize < 4 or getattr(base, "is_quantized", False)
+    return 0.05 if coarse else 1e-3
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Say whether two tensors are equal to the bit, or, where experts take turns, nearly so.
+
+    An expert's products are rounded by how many tokens it is given, neighbours' among them.
+    """
+    return torch.equal(one, other) or _difference(one, other) < 1e-5
+
+
+def _difference(expected: Tensor, found: Tensor) -> float:
+    """Return by which share of its norm a tensor is off."""
+    return float((found.float() - expected.float()).norm() / expected.float().norm())

@@ -1,0 +1,160 @@
+"""Building an index by one process at a time, in a draft that then takes the index's place."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from prag_lightning.documents.records import Document
+from prag_lightning.retrieval.index_folder import (
+    CorpusStamp,
+    IndexKind,
+    IndexManifest,
+    foreign_files,
+    write_manifest,
+)
+from prag_lightning.retrieval.progress import still_running
+from prag_lightning.retrieval.unique import UniqueDocuments
+
+_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+class IndexDraft:
+    """An index that is being written.
+
+    Args:
+        folder: Where its files go until it is complete.
+        index_dir: Where they lie then.
+        documents: What it is made of.
+    """
+
+    def __init__(self, folder: Path, index_dir: Path, documents: Iterable[Document]) -> None:
+        self.folder = folder
+        self.documents = UniqueDocuments(documents)
+        self._index_dir = index_dir
+
+    @property
+    def num_documents(self) -> int:
+        """How many documents are in it so far."""
+        return self.documents.num_documents
+
+    def disk_error(self, error: Exception) -> OSError:
+        """Return the error that says what a library does not: that the disk failed, and where."""
+        reason = str(error).strip().splitlines()[0]
+        free = shutil.disk_usage(self.folder).free
+        return OSError(
+            f"{self._index_dir}: the index cannot be written, perhaps because the disk is full "
+            f"({free:,} bytes are free; {reason}); make room and start the same command again"
+        )
+
+
+@contextmanager
+def index_draft(
+    documents: Iterable[Document],
+    index_dir: Path,
+    kind: IndexKind,
+    corpus_file: str | os.PathLike[str] | None,
+    model: str | None = None,
+) -> Iterator[IndexDraft]:
+    """Yield a draft, which takes the place of ``index_dir`` when the block ends without an error.
+
+    A build that is killed at any moment leaves the former index, the new one, or none.
+
+    Args:
+        documents: The documents to be found.
+        index_dir: The index's folder.
+        kind: The kind of index.
+        corpus_file: The file that the documents come from.
+        model: The embedding model.
+
+    Raises:
+        ValueError: If ``index_dir`` holds something other than an index.
+        OSError: If the index cannot be written, or another process is building it.
+    """
+    # A link to a folder elsewhere stays a link.
+    index_dir = index_dir.resolve()
+    corpus = CorpusStamp.of(Path(corpus_file), index_dir) if corpus_file else None
+    with building_lock(index_dir, wait=False):
+        _require_replaceable(index_dir)
+        folder = index_dir.with_name(f".{index_dir.name}.draft")
+        draft = IndexDraft(folder, index_dir, documents)
+        _remove(draft.folder)
+        draft.folder.mkdir()
+        try:
+            with still_running(
+                lambda: f"building {index_dir}: {draft.num_documents:,} documents so far"
+            ):
+                yield draft
+            write_manifest(draft.folder, kind, draft.num_documents, corpus, model)
+        except BaseException:
+            _remove(draft.folder)
+            raise
+        _put_in_place(draft.folder, index_dir)
+
+
+@contextmanager
+def building_lock(index_dir: Path, wait: bool) -> Iterator[None]:
+    """Let only this process build an index; within it the lock can be taken again.
+
+    Args:
+        index_dir: The index's folder; the lock is a hidden file beside it.
+        wait: Whether to wait for another process that holds it.
+
+    Raises:
+        BlockingIOError: If another process holds it, and ``wait`` is false.
+        PermissionError: If nothing can be written beside the index.
+    """
+    index_dir = index_dir.resolve()
+    lock = FileLock(index_dir.with_name(f".{index_dir.name}.lock"), is_singleton=True)
+    try:
+        index_dir.parent.mkdir(parents=True, exist_ok=True)
+        with still_running(lambda: f"waiting for another process to build {index_dir}"):
+            lock.acquire(timeout=-1 if wait else 0)
+    except Timeout:
+        raise BlockingIOError(
+            f"{index_dir}: another process is building this index; start the same command again "
+            "when it is done"
+        ) from None
+    except OSError as error:
+        if error.errno not in _READ_ONLY:
+            raise
+        raise PermissionError(
+            f"{index_dir}: an index cannot be written here ({os.strerror(error.errno)}); "
+            "choose a folder that you may write into"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _require_replaceable(index_dir: Path) -> None:
+    if not index_dir.exists():
+        return
+    foreign = foreign_files(index_dir) if index_dir.is_dir() else [index_dir.name]
+    if foreign:
+        raise ValueError(
+            f"{index_dir} holds '{foreign[0]}', which is not of an index and would be lost; "
+            "choose another folder for the index"
+        )
+
+
+def _put_in_place(draft: Path, index_dir: Path) -> None:
+    for file in draft.iterdir():
+        # tantivy writes some files for its own user only.
+        shutil.copymode(IndexManifest.file_in(draft), file)
+    former = index_dir.with_name(f".{index_dir.name}.former")
+    _remove(former)
+    if index_dir.exists():
+        index_dir.rename(former)
+    draft.rename(index_dir)
+    _remove(former)
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
