@@ -57,7 +57,8 @@ class Summary:
             "not reached": self.num_missing,
         }
         shares = ", ".join(f"{count} {state}" for state, count in states.items() if count)
-        lines = [f"{self.num_documents} documents" + (f": {shares}" if shares else "")]
+        noun = "document" if self.num_documents == 1 else "documents"
+        lines = [f"{self.num_documents} {noun}" + (f": {shares}" if shares else "")]
         if not self.num_todo:
             lines[0] += "; there was nothing to do"
         if self.usage.num_requests:
