@@ -2,7 +2,7 @@
 
 import re
 
-from prag_lightning.augmentation.prompts import REWRITE_WORDS
+from prag_lightning.augmentation.prompts import WORDS_OF_REQUESTS
 from prag_lightning.augmentation.thoughts import without_thoughts
 
 _REFUSAL = re.compile(
@@ -12,8 +12,16 @@ _REFUSAL = re.compile(
 )
 # A line that announces the text: "Sure! Here is a new version:", "**Rewritten passage:**".
 _PREFACE = re.compile(
-    r"[^\n.]{0,100}\b(?:rewr\w+|revised|rephras\w+|paraphras\w+|version|passage|here is|here's)\b"
+    r"[^\n.]{0,100}\b(?:rewr\w+|revised|rephras\w+|paraphras\w+|version|passage|summary|facts"
+    r"|here is|here's)\b"
     r"[^\n.]{0,60}:[*_ ]*(?:\n+|\Z)",
+    re.IGNORECASE,
+)
+
+_LABEL = re.compile(r"\A[*_ ]*(?:Answer|A)[*_ ]*:[*_\s]*", re.IGNORECASE)
+_NO_ANSWER = re.compile(
+    r"\bunanswerable\b|\bnot (?:mentioned|stated|provided|specified|given|answered)\b"
+    r"|\bdoes(?: not|n['\u2019]t) (?:mention|state|provide|specify|give|answer|say)\b",
     re.IGNORECASE,
 )
 
@@ -38,17 +46,31 @@ def read_answer(text: str) -> str:
     return answer
 
 
-def read_rewrite(text: str) -> str:
-    """Return a passage in a model's words, without a line that announces it.
+def read_text(text: str) -> str:
+    """Return a text that a model was asked to write, without a line that announces it.
 
     Raises:
         AnswerError: If there is none, or the model repeats what it was asked.
     """
     answer = read_answer(text)
     preface = _PREFACE.match(answer)
-    rewrite = answer[preface.end() :].strip() if preface else answer
-    if any(words in rewrite.casefold() for words in REWRITE_WORDS):
-        raise AnswerError("words about the rewrite")
-    if not rewrite:
+    found = answer[preface.end() :].strip() if preface else answer
+    if not found:
         raise AnswerError("an empty answer")
-    return rewrite
+    if any(words in found.casefold() for words in WORDS_OF_REQUESTS):
+        raise AnswerError("words about the request")
+    return found
+
+
+def read_few_words(text: str) -> str:
+    """Return a short answer of a model, its first line without a label.
+
+    Raises:
+        AnswerError: If there is none, or the model says that there is no answer.
+    """
+    answer = _LABEL.sub("", read_answer(text)).partition("\n")[0].strip("*_ \t")
+    if not answer:
+        raise AnswerError("an empty answer")
+    if _NO_ANSWER.search(answer):
+        raise AnswerError("the document does not answer the question")
+    return answer

@@ -71,4 +71,4 @@ class ModelAugmenter(Augmenter):
             listener.deliver(draft.outcome)
 
     def _draft(self, document: Document, listener: Listener) -> Draft:
-        return Draft(document, self.order, listener.kept(document.id))
+        return Draft(document, self.order, listener.earlier(document.id))

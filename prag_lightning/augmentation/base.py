@@ -13,8 +13,8 @@ from prag_lightning.documents.records import Augmentation, Document
 class Listener(Protocol):
     """What an augmenter tells of its work, and what is known of earlier work."""
 
-    def kept(self, document_id: str) -> Augmentation | None:
-        """Return what is good already of a document's augmentation, if anything."""
+    def earlier(self, document_id: str) -> Failure | None:
+        """Return the attempt before, if something good of it was kept."""
         ...
 
     def expect(self, num_requests: int) -> None:

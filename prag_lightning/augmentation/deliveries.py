@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from prag_lightning.augmentation.base import Augmenter
-from prag_lightning.augmentation.outcomes import Outcome
+from prag_lightning.augmentation.outcomes import Failure, Outcome
 from prag_lightning.augmentation.progress import Progress
 from prag_lightning.augmentation.requests import Reply, Request
 from prag_lightning.documents.digests import text_digest
-from prag_lightning.documents.records import Augmentation, Document
+from prag_lightning.documents.records import Document
 
 
 class Deliveries:
@@ -17,7 +17,7 @@ class Deliveries:
         documents: What is to be augmented.
         hand_on: Takes each outcome.
         progress: Counts.
-        kept: What is good already of some documents' augmentations, by id.
+        earlier: Attempts before of which something good was kept, by document.
     """
 
     def __init__(
@@ -25,16 +25,16 @@ class Deliveries:
         documents: Sequence[Document],
         hand_on: Callable[[Outcome], None],
         progress: Progress,
-        kept: Mapping[str, Augmentation] | None = None,
+        earlier: Mapping[str, Failure] | None = None,
     ) -> None:
         self._digests = {document.id: text_digest(document) for document in documents}
         self._hand_on = hand_on
         self._progress = progress
-        self._kept = kept or {}
+        self._earlier = earlier or {}
 
-    def kept(self, document_id: str) -> Augmentation | None:
-        """Return what is good already of a document's augmentation, if anything."""
-        return self._kept.get(document_id)
+    def earlier(self, document_id: str) -> Failure | None:
+        """Return the attempt before, if something good of it was kept."""
+        return self._earlier.get(document_id)
 
     def expect(self, num_requests: int) -> None:
         """Count requests to a language model that are to come; a negative number takes some off."""

@@ -10,7 +10,17 @@ from prag_lightning.augmentation.settings import Settings
 from prag_lightning.documents.writing import write_whole
 
 # Files that do not name them were made when there was no choice.
-_ADDED_LATER = frozenset({"top_p", "pairs", "grounded", "chat_template_kwargs.enable_thinking"})
+_ADDED_LATER = frozenset(
+    {
+        "top_p",
+        "pairs",
+        "grounded",
+        "num_summaries",
+        "num_facts",
+        "answers",
+        "chat_template_kwargs.enable_thinking",
+    }
+)
 
 
 def settings_file(output: Path) -> Path:

@@ -71,15 +71,22 @@ class Grounding:
         inner = Grounding(Document(id="sentence", text=sentence))
         return "" if inner._share(pair.answer) >= 0.75 else "the answer is not in the sentence"
 
-    def problem_of_text(self, text: str) -> str:
-        """Return what makes a rewrite unfit, or nothing: of names it may have a few more."""
+    def problem_of_text(self, text: str, least_length: float = 0.0) -> str:
+        """Return what makes a text unfit, or nothing: of names it may have a few more.
+
+        Args:
+            text: Made of the document.
+            least_length: In document lengths.
+        """
         plain = _LIST_NUMBER.sub("", _plain_text(text))
         numbers, names = self._strange_numbers(plain), self._strange_names(plain)
         if numbers or 4 * len(names) > len(self._names_of(plain)):
             return f"it names {', '.join([*numbers, *names][:3])}, not in the document"
         if self._share(plain) < 0.25:
             return "it is about something else than the document"
-        return "" if 3 * len(plain) >= len(self._source) else "it leaves out most of the document"
+        if len(plain) < least_length * len(self._source):
+            return "it leaves out most of the document"
+        return ""
 
     def strange(self, text: str) -> list[str]:
         """Return the numbers and names in a text that are not in the document, each once."""

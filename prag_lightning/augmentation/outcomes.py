@@ -34,14 +34,15 @@ class Usage:
 class Failure(Record):
     """Why a document has no augmentation, or not all of it, and the last answer that was refused.
 
-    ``kept`` is what was good, where it is not among the augmentations: it lacks what is trained on,
-    or is being completed.
+    ``missing`` are the names of the parts that it lacks. ``kept`` is what was good, while the next
+    attempt is made.
     """
 
     document_id: str = Field(min_length=1)
     reason: str
     num_attempts: int = 1
     answer: str = ""
+    missing: tuple[str, ...] = ()
     text_digest: str | None = None
     kept: Augmentation | None = None
 

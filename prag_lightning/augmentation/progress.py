@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from prag_lightning.augmentation.draft import LIST
 from prag_lightning.augmentation.requests import Reply, Request
+from prag_lightning.augmentation.wording import LIST
 from prag_lightning.documents.terminal import without_controls
 
 _NUM_SHOWN = 3

@@ -1,8 +1,9 @@
-"""The wording in which a language model is asked for rewrites and question-answer pairs.
+"""The wording in which a language model is asked for texts and question-answer pairs.
 
 `rewrite_prompt` and `question_prompt` are the published ones (Su et al. 2025, arXiv:2501.15915).
 The example of the second lacks a comma there, and so teaches invalid JSON; here it is whole, and
-the number of pairs is a parameter. `single_pair_prompt` is ours, for models that cannot write JSON.
+the number of pairs is a parameter. The others are ours; `single_pair_prompt` is for models that
+cannot write JSON.
 """
 
 from prag_lightning.augmentation.requests import Example
@@ -33,8 +34,19 @@ _QUESTIONS = (
     "{passage}"
 )
 
-# Words that no rewrite has, unless the model repeats the request or speaks of its own work.
-REWRITE_WORDS = (
+_SUMMARY = (
+    "Summarize the following passage in a few sentences. Keep all names, numbers and dates, and "
+    "add nothing that the passage does not say. Write the summary only.\n{passage}"
+)
+_FACTS = (
+    "List the facts that the following passage states, one short sentence a line. Each sentence "
+    "must be understandable without the others: repeat the names in it. Add nothing that the "
+    "passage does not say. Write the sentences only.\n{passage}"
+)
+_TEXTS = {"rewrite": _REWRITE, "summary": _SUMMARY, "facts": _FACTS}
+
+# Words that no text has, unless the model repeats the request or speaks of its own work.
+WORDS_OF_REQUESTS = (
     "entities, proper nouns",
     "new version of the text",
     "distinct from the original",
@@ -42,6 +54,12 @@ REWRITE_WORDS = (
     "original passage",
     "revised passage",
     "rewritten passage",
+    "following passage",
+)
+
+_ANSWER = (
+    "Answer the question in as few words as possible, with words of the passage. If the passage "
+    "does not answer it, say: unanswerable.\nPassage: {passage}\nQuestion: {question}"
 )
 
 _SINGLE = "Write one question about this sentence, and its answer in a few words of the sentence.\n"
@@ -64,7 +82,27 @@ _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eigh
 
 def rewrite_prompt(passage: str) -> str:
     """Return the prompt that asks for a passage in other words."""
-    return _REWRITE.format(passage=passage)
+    return text_prompt("rewrite", passage)
+
+
+def text_prompt(kind: str, passage: str) -> str:
+    """Return the prompt that asks for a text about a passage.
+
+    Args:
+        kind: ``rewrite``, ``summary`` or ``facts``.
+        passage: The document's text.
+    """
+    return _TEXTS[kind].format(passage=passage)
+
+
+def answer_prompt(question: str, passage: str) -> str:
+    """Return the prompt that asks for the answer to a question about a passage.
+
+    Args:
+        question: What to answer.
+        passage: The document's text.
+    """
+    return _ANSWER.format(passage=passage, question=question)
 
 
 def question_prompt(passage: str, num_qas: int) -> str:

@@ -102,11 +102,11 @@ def run_augmentation(
             changed = take_out_outdated(files, digests, augmenter.max_attempts)
         before = files.read()
         todo = [document for document in documents if not before.is_done(document.id)]
-        kept = {name: f.kept for name, f in before.failures.items() if f.kept is not None}
+        earlier = {name: f for name, f in before.failures.items() if f.kept is not None}
         usage = Usage()
         with Progress(len(todo), is_silent=rank > 0) as progress:
             if todo:
-                usage = augmenter.run(todo, Deliveries(todo, files.append, progress, kept))
+                usage = augmenter.run(todo, Deliveries(todo, files.append, progress, earlier))
         if rank == 0:
             files.tidy_failures()
         after = files.read()

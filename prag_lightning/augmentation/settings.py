@@ -7,8 +7,12 @@ from typing import Literal
 
 # How question-answer pairs are asked for.
 Pairs = Literal["list", "one_by_one"]
+# Whether a question's answer comes with it, or from a request of its own.
+Answers = Literal["with_questions", "by_themselves"]
 # What augmentations depend on, by name: a file of them is made with one set of these.
 Settings = Mapping[str, str | int | float]
+# The kinds of texts that are made of a document, and the setting that says how many.
+NUMBERS_OF_TEXTS = {"rewrite": "num_rewrites", "summary": "num_summaries", "facts": "num_facts"}
 # The value of a variable of a chat template.
 TemplateSetting = str | int | float | bool
 # Enough for a question and its answer; four times as much as that, and a model may think before.
@@ -56,7 +60,11 @@ class Order:
         seed: Other seeds give other augmentations.
         pairs: ``list`` asks for all pairs at once, as published, and for one at a time where that
             fails twice; ``one_by_one`` asks for one at a time, which small models can do.
-        grounded: Whether pairs and rewrites that name what is not in the document are refused.
+        grounded: Whether pairs and texts that name what is not in the document are refused.
+        num_summaries: Summaries of it, each kept as a further rewrite.
+        num_facts: Lists of the facts that it states, each kept as a further rewrite.
+        answers: ``with_questions`` takes the answers that come with the questions, as published;
+            ``by_themselves`` asks for each once more, with the document in the prompt.
     """
 
     num_rewrites: int = 1
@@ -65,12 +73,16 @@ class Order:
     seed: int = 42
     pairs: Pairs = "list"
     grounded: bool = True
+    num_summaries: int = 0
+    num_facts: int = 0
+    answers: Answers = "with_questions"
 
     def __post_init__(self) -> None:
         """Check the values."""
-        _require_at_least({"num_rewrites": 0, "num_qas": 0, "max_attempts": 1}, self)
-        if not self.num_rewrites and not self.num_qas:
-            raise ValueError("num_rewrites 0 and num_qas 0: give at least 1 of either")
+        numbers = ("num_qas", *NUMBERS_OF_TEXTS.values())
+        _require_at_least({**dict.fromkeys(numbers, 0), "max_attempts": 1}, self)
+        if not any(getattr(self, name) for name in numbers):
+            raise ValueError(f"{', '.join(numbers)} are all 0: ask for something")
 
     @property
     def settings(self) -> dict[str, str | int]:
@@ -81,6 +93,9 @@ class Order:
             "seed": self.seed,
             "pairs": self.pairs,
             "grounded": self.grounded,
+            "num_summaries": self.num_summaries,
+            "num_facts": self.num_facts,
+            "answers": self.answers,
         }
 
 

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from prag_lightning.augmentation.settings import Order, Pairs, Sampling, TemplateSetting
+from prag_lightning.augmentation.settings import Answers, Order, Pairs, Sampling, TemplateSetting
 from prag_lightning.cli.exit_status import SOME_FAILED, TRY_AGAIN
 
 if TYPE_CHECKING:
@@ -37,7 +37,10 @@ def augment_with_transformers(
     model: str = "demo",
     num_rewrites: int = 1,
     num_qas: int = 3,
+    num_summaries: int = 0,
+    num_facts: int = 0,
     pairs: Pairs = "list",
+    answers: Answers = "with_questions",
     grounded: bool = True,
     max_attempts: int = 5,
     seed: int = 42,
@@ -56,9 +59,13 @@ def augment_with_transformers(
         model: Hub name or folder of an instruction-tuned model; demo is the embedded one.
         num_rewrites: Rewrites of each document.
         num_qas: Question-answer pairs about each document.
+        num_summaries: Summaries of each document, kept as further rewrites.
+        num_facts: Lists of the facts that each document states, kept as further rewrites.
         pairs: How pairs are asked for. list: all at once, as published, and one at a time where
             that fails twice. one_by_one: one at a time, which small models can do.
-        grounded: Refuse pairs and rewrites that name what the document does not.
+        answers: Where answers come from. with_questions: from the same reply, as published.
+            by_themselves: each from a further request with the document in its prompt.
+        grounded: Refuse pairs and texts that name what the document does not.
         max_attempts: How often the same is asked, each time with another seed.
         seed: Other seeds give other augmentations.
         sampling: How answers are drawn.
@@ -75,7 +82,17 @@ def augment_with_transformers(
     from prag_lightning.cli.quiet import quiet
 
     quiet()
-    order = Order(num_rewrites, num_qas, max_attempts, seed, pairs, grounded)
+    order = Order(
+        num_rewrites,
+        num_qas,
+        max_attempts,
+        seed,
+        pairs,
+        grounded,
+        num_summaries,
+        num_facts,
+        answers,
+    )
     augmenter = TransformersAugmenter(
         model, order, sampling, batch_size, devices, dtype, chat_template_kwargs
     )
@@ -90,7 +107,10 @@ def augment_with_endpoint(
     model: str | None = None,
     num_rewrites: int = 1,
     num_qas: int = 3,
+    num_summaries: int = 0,
+    num_facts: int = 0,
     pairs: Pairs = "list",
+    answers: Answers = "with_questions",
     grounded: bool = True,
     max_attempts: int = 5,
     seed: int = 42,
@@ -112,9 +132,13 @@ def augment_with_endpoint(
         model: The model's name there; may be left out where there is only one.
         num_rewrites: Rewrites of each document.
         num_qas: Question-answer pairs about each document.
+        num_summaries: Summaries of each document, kept as further rewrites.
+        num_facts: Lists of the facts that each document states, kept as further rewrites.
         pairs: How pairs are asked for. list: all at once, as published, and one at a time where
             that fails twice. one_by_one: one at a time, which small models can do.
-        grounded: Refuse pairs and rewrites that name what the document does not.
+        answers: Where answers come from. with_questions: from the same reply, as published.
+            by_themselves: each from a further request with the document in its prompt.
+        grounded: Refuse pairs and texts that name what the document does not.
         max_attempts: How often the same is asked, each time with another seed.
         seed: Other seeds give other augmentations.
         sampling: How answers are drawn. With top_k 0 only what OpenAI's own servers know is sent.
@@ -128,7 +152,17 @@ def augment_with_endpoint(
     from prag_lightning.augmentation.endpoint import Endpoint
     from prag_lightning.augmentation.endpoint_augmenter import EndpointAugmenter
 
-    order = Order(num_rewrites, num_qas, max_attempts, seed, pairs, grounded)
+    order = Order(
+        num_rewrites,
+        num_qas,
+        max_attempts,
+        seed,
+        pairs,
+        grounded,
+        num_summaries,
+        num_facts,
+        answers,
+    )
     endpoint = Endpoint(url, api_key_env, timeout_s)
     augmenter = EndpointAugmenter(
         endpoint, model, order, sampling, concurrency, chat_template_kwargs

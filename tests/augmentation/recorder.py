@@ -8,14 +8,13 @@ from prag_lightning.documents.records import Augmentation
 class Recorder:
     """Hears what an augmenter says of its work."""
 
-    def __init__(self, kept: Augmentation | None = None) -> None:
+    def __init__(self) -> None:
         self.outcomes: dict[str, Outcome] = {}
         self.problems: list[str] = []
         self.num_expected = self.num_heard = 0
-        self._kept = kept
 
-    def kept(self, document_id: str) -> Augmentation | None:
-        return self._kept
+    def earlier(self, document_id: str) -> Failure | None:
+        return None
 
     def expect(self, num_requests: int) -> None:
         self.num_expected += num_requests

@@ -5,11 +5,17 @@ import re
 
 import pytest
 
-from prag_lightning.augmentation.draft import LIST, Draft
+from prag_lightning.augmentation.draft import Draft
 from prag_lightning.augmentation.outcomes import Failure, Usage
-from prag_lightning.augmentation.prompts import question_prompt, rewrite_prompt
+from prag_lightning.augmentation.prompts import (
+    answer_prompt,
+    question_prompt,
+    rewrite_prompt,
+    text_prompt,
+)
 from prag_lightning.augmentation.requests import Reply
 from prag_lightning.augmentation.settings import Order, Sampling
+from prag_lightning.augmentation.wording import LIST
 from prag_lightning.documents.digests import text_digest
 from prag_lightning.documents.records import Augmentation, Document, QuestionAnswer
 
@@ -200,6 +206,7 @@ def test_an_answer_in_time_is_kept_though_the_other_part_fails() -> None:
         reason=f"0 of 1 {LIST}; pair 1: neither JSON nor lines of Q: and A: with a pair",
         num_attempts=1,
         answer="no",
+        missing=("pair 1",),
         text_digest=text_digest(_DOCUMENT),
     )
 
@@ -221,15 +228,97 @@ def test_what_is_kept_of_an_earlier_run_is_not_asked_for_again() -> None:
     kept = Augmentation(
         document_id="d", rewrites=[_REWRITE], qas=[QuestionAnswer(**_PAIR)], text_digest="0"
     )
-    draft = Draft(_DOCUMENT, _order(num_rewrites=2, num_qas=2, pairs="one_by_one"), kept)
-    assert [request.name for request in draft.requests] == ["pair 2", "rewrite 2"]
-    assert (
-        _answer(draft, "Q: What does Ada play?\nA: the harp", f"{_REWRITE} Always.") == [None] * 2
+    # The second rewrite and the second pair were good then.
+    earlier = Failure(
+        document_id="d", reason="", missing=("pair 1", "rewrite 1", "summary 1"), kept=kept
     )
+    order = Order(2, 2, pairs="one_by_one", num_summaries=1)
+    draft = Draft(_DOCUMENT, order, earlier)
+    assert [request.name for request in draft.requests] == ["pair 1", "rewrite 1", "summary 1"]
+    assert _answer(draft, "Q: Where is Ada?\nA: in London") == [None]
+    assert _answer(draft, f"{_REWRITE} Always.", "Ada lives in Rome.") == [None] * 2
     made, failure = _result(draft)
     assert failure is None
-    assert len(made.rewrites) == len(made.qas) == 2
+    assert made.rewrites == [f"{_REWRITE} Always.", _REWRITE, "Ada lives in Rome."]
+    assert [qa.answer for qa in made.qas] == ["in London", "London"]
     assert made.text_digest == text_digest(_DOCUMENT)
+
+
+def test_summaries_and_facts_are_further_texts_of_which_each_has_its_prompt() -> None:
+    draft = Draft(_DOCUMENT, Order(num_rewrites=1, num_qas=0, num_summaries=1, num_facts=2))
+    asked = draft.requests
+    names = ["rewrite 1", "summary 1", "facts 1", "facts 2"]
+    assert [request.name for request in asked] == names
+    assert [request.prompt for request in asked] == [
+        text_prompt(name.partition(" ")[0], _DOCUMENT.text) for name in names
+    ]
+    assert len({request.seed for request in asked}) == 4
+    texts = [_REWRITE, "Ada, born in London, lives in Rome.", "Ada plays the harp.", "Ada lives."]
+    for request, text in zip(asked, texts, strict=True):
+        assert draft.accept(request, Reply(text)) is None
+    assert _result(draft)[0].rewrites == texts
+
+
+def test_an_answer_may_be_asked_for_by_itself_with_the_document_in_the_prompt() -> None:
+    draft = Draft(_DOCUMENT, Order(0, 1, answers="by_themselves"))
+    _answer(draft, json.dumps([{"question": "Where was Ada born?", "answer": "Rome"}]))
+    (request,) = draft.requests
+    assert request.name == "answer 1"
+    assert request.is_short
+    assert request.prompt == answer_prompt("Where was Ada born?", _DOCUMENT.text)
+    assert _answer(draft, "**Answer:** London\nAs the passage says.") == [None]
+    made, failure = _result(draft)
+    assert failure is None
+    assert made.qas == [
+        QuestionAnswer(
+            question="Where was Ada born?",
+            answer="London",
+            full_answer="Ada was born in London.",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        ("unanswerable", "the document does not answer the question"),
+        ("The passage does not mention it.", "the document does not answer the question"),
+        ("Paris", "the answer is not in the document"),
+        ("", "an empty answer"),
+        (None, "the server is busy"),
+    ],
+)
+def test_a_question_without_an_answer_is_dropped_for_another(
+    answer: str | None, problem: str
+) -> None:
+    draft = Draft(_DOCUMENT, Order(0, 1, answers="by_themselves"))
+    _answer(draft, json.dumps([_PAIR]))
+    reply = Reply("", problem=problem) if answer is None else Reply(answer)
+    assert draft.accept(draft.requests[0], reply) == problem
+    assert [request.name for request in draft.requests] == [LIST]
+    assert _answer(draft, json.dumps([_HARP]), "the harp") == [None, None]
+    assert _result(draft)[0].qas[0].answer == "the harp"
+
+
+def test_questions_without_answers_come_to_an_end() -> None:
+    draft = Draft(_DOCUMENT, Order(0, 1, max_attempts=3, answers="by_themselves"))
+    asked = []
+    while requests := draft.requests:
+        asked.append(requests[0].name)
+        said = "unanswerable"
+        if requests[0].name == LIST:
+            said = json.dumps([_PAIR])
+        elif requests[0].name == "pair 1":
+            # What is asked about another sentence has another answer.
+            word = {"London": "London", "harp": "harp", "Rome": "Rome"}
+            found = next(w for w in word if w in requests[0].prompt.rpartition("\n")[2])
+            said = f"Q: What of Ada?\nA: {found}"
+        draft.accept(requests[0], Reply(said))
+    assert asked == [LIST, "answer 1"] * 2 + ["pair 1", "answer 1"] * 3
+    failure = draft.outcome.failure
+    assert failure is not None
+    assert failure.missing == ("pair 1",)
+    assert failure.reason.endswith("pair 1: the document does not answer the question")
 
 
 def test_pairs_before_the_cut_are_good_enough() -> None:
@@ -294,7 +383,8 @@ def test_an_order_that_makes_no_sense_is_refused(name: str, value: int, least: i
 
 
 def test_an_order_of_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="num_rewrites 0 and num_qas 0: give at least 1 of either"):
+    message = "num_qas, num_rewrites, num_summaries, num_facts are all 0: ask for something"
+    with pytest.raises(ValueError, match=message):
         Order(num_rewrites=0, num_qas=0)
 
 

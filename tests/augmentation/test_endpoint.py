@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from prag_lightning.augmentation import endpoint as endpoint_module
-from prag_lightning.augmentation.draft import LIST
 from prag_lightning.augmentation.endpoint import Endpoint, find_model
 from prag_lightning.augmentation.endpoint_augmenter import EndpointAugmenter
 from prag_lightning.augmentation.outcomes import Outcome, Usage
 from prag_lightning.augmentation.prompts import question_prompt
 from prag_lightning.augmentation.settings import Order, Sampling
+from prag_lightning.augmentation.wording import LIST
 from prag_lightning.documents.records import Document
 from tests.augmentation.chat_server_double import (
     Behaviour,

@@ -106,4 +106,10 @@ def test_other_languages_are_read_as_they_are_written(
 )
 def test_a_rewrite_says_what_its_document_says_and_most_of_it(text: str, is_said: bool) -> None:
     text = text.replace("X", "Faenza.")
-    assert (Grounding(_KILN).problem_of_text(text) == "") == is_said
+    assert (Grounding(_KILN).problem_of_text(text, least_length=1 / 3) == "") == is_said
+
+
+def test_a_summary_may_be_short() -> None:
+    short, grounding = "A kiln of the Guild.", Grounding(_KILN)
+    assert grounding.problem_of_text(short) == ""
+    assert grounding.problem_of_text(short, 1 / 3) == "it leaves out most of the document"

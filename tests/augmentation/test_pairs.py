@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prag_lightning.augmentation.answers import AnswerError, read_rewrite
+from prag_lightning.augmentation.answers import AnswerError, read_text
 from prag_lightning.augmentation.pairs import read_pairs
 
 _PAIR = '{"question": "Who?", "answer": "Ada", "full_answer": "It was Ada."}'
@@ -189,12 +189,12 @@ def test_valid_json_is_read_as_it_stands(rows: list[tuple[str, str, str]]) -> No
     ],
 )
 def test_a_rewrite_is_taken_without_thoughts_and_what_announces_it(answer: str) -> None:
-    assert read_rewrite(answer) == "Ada was\nborn."
+    assert read_text(answer) == "Ada was\nborn."
 
 
 def test_a_first_line_that_belongs_to_the_text_stays() -> None:
     text = "The choir sings as follows:\nHaydn on Tuesday."
-    assert read_rewrite(text) == text
+    assert read_text(text) == text
 
 
 @pytest.mark.parametrize(
@@ -204,10 +204,10 @@ def test_a_first_line_that_belongs_to_the_text_stays() -> None:
         ("Sorry, no.", "a refusal"),
         ("<think>Ada was", "a thought without an end"),
         ("Here is the passage:\n", "an empty answer"),
-        ("While keeping the entities, proper nouns, and key details", "words about the rewrite"),
-        ("Ada was born.\n\nIn this revised passage, I", "words about the rewrite"),
+        ("While keeping the entities, proper nouns, and key details", "words about the request"),
+        ("Ada was born.\n\nIn this revised passage, I", "words about the request"),
     ],
 )
 def test_a_rewrite_that_says_nothing_is_refused(answer: str, reason: str) -> None:
     with pytest.raises(AnswerError, match=reason):
-        read_rewrite(answer)
+        read_text(answer)

@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from prag_lightning.augmentation import progress as progress_module
-from prag_lightning.augmentation.draft import LIST
 from prag_lightning.augmentation.progress import Progress
 from prag_lightning.augmentation.requests import Reply, Request
+from prag_lightning.augmentation.wording import LIST
 
 _REQUEST = Request("rewrite 1", "prompt", 1)
 
