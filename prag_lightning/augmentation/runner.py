@@ -69,7 +69,7 @@ class Summary:
         counts = {
             "requests": self.usage.num_requests,
             "answers of no use": self.usage.num_refused,
-            "pairs or rewrites that their document does not say": self.usage.num_ungrounded,
+            "pairs or texts that their document does not say": self.usage.num_ungrounded,
             "tokens read": self.usage.num_prompt_tokens,
             "written": self.usage.num_new_tokens,
         }
