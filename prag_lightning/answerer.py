@@ -222,12 +222,12 @@ class Answerer:
         return retrieve_by_question(self._opened.retriever, questions, self.data.top_k)
 
     def _open(self) -> _Opened:
-        documents = self.data.read_corpus()
+        documents = self.data.source.read_corpus()
         store = self.module.open_store(self.data.training_encoder, self._store_dir)
         start = self.module.warm_start_row().to(self.module.device)
         layout = self.module.bank.layout
         merger = AdapterMerger(layout, store, start, self._rule, documents)
-        return _Opened(store, merger, self.data.open_retriever(), documents)
+        return _Opened(store, merger, self.data.source.open_retriever(), documents)
 
 
 def _numbered(questions: Sequence[str]) -> list[Question]:

@@ -168,7 +168,9 @@ def _encode_missing(answerer: "Answerer", question: str, run_dir: Path) -> None:
     documents = [answerer.documents[document_id] for document_id in missing]
     with TemporaryDirectory() as folder:
         write_records(Path(folder) / "documents.jsonl", documents)
-        augmentations = _augmentations(documents, answerer.data.folder / "augmentations.jsonl")
+        augmentations = _augmentations(
+            documents, answerer.data.source.folder / "augmentations.jsonl"
+        )
         write_records(Path(folder) / "augmentations.jsonl", augmentations)
         options = {
             "--config": str(run_dir / "fit.yaml"),
