@@ -26,6 +26,7 @@ from prag_lightning.language_model.exemplars import read_exemplars
 from prag_lightning.language_model.prompts import PromptEncoder
 from prag_lightning.language_model.templates import PromptTemplate, find_template
 from prag_lightning.retrieval.base import Retriever
+from prag_lightning.retrieval.document_source import DocumentSource
 
 # From Python these may be objects; the command line knows names and files only.
 if TYPE_CHECKING:
