@@ -80,7 +80,13 @@ class MergedEvaluation(Callback):
         is_partial = sum(trainer.num_test_batches) < sum(len(loader) for loader in loaders)
         scores = self._scores.compute()
         predictions = cast(list[Prediction], self._records)
-        where = write_results(self._root, predictions, scores, is_partial)
+        where = write_results(
+            self._root,
+            predictions,
+            scores,
+            is_partial=is_partial,
+            generation=self._generation,
+        )
         console = Console()
         console.print(score_table(scores))
         self._print_missing(console)
@@ -118,9 +124,12 @@ class MergedEvaluation(Callback):
         self._merger = AdapterMerger(
             module.bank.layout, self._store, start, self.merge, asked.documents
         )
-        if module.decoding == "greedy" and module.steering_settings:
-            settings = ", ".join(f"{name} {v}" for name, v in module.steering_settings.items())
-            print(f"greedy answers, without the base's own {settings}; see --model.decoding")
+        steering = module.steering_settings
+        self._generation = steering if module.decoding == "base" else {}
+        if steering:
+            settings = ", ".join(f"{name} {value}" for name, value in steering.items())
+            how = "with" if self._generation else "greedy, without"
+            print(f"answers are {how} the base's own {settings} (--model.decoding)")
         self._records: list[Answer] = []
         self._scores = EvaluationScores()
         self._num_missing: Counter[str] = Counter()
