@@ -143,9 +143,10 @@ class QuestionBatches(Dataset[QuestionBatch]):
 
     def _answered(self, question: Question, texts: list[str]) -> tuple[list[int], int]:
         if question.answers:
-            return self.encoder.encode_answered(
+            prompt, answer = self.encoder.encode_answered(
                 question.question, texts, question.answers[0], self.max_tokens
             )
+            return prompt + answer, len(prompt)
         ids = self.encoder.encode_generation(question.question, texts, self.max_tokens)
         return ids, len(ids)
 
