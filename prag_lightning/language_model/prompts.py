@@ -175,6 +175,13 @@ class PromptEncoder:
             head = begin_ids(self.tokenizer)
         return head, tail
 
+    @property
+    def fixed_ids(self) -> list[int]:
+        """The token ids that a prompt holds whatever is asked."""
+        head, tail = self.frame
+        end = self.tokenizer.eos_token_id
+        return [*begin_ids(self.tokenizer), *head, *tail, *([] if end is None else [end])]
+
     @cached_property
     def _chat(self) -> ChatFrame:
         return chat_frame(self.tokenizer)
