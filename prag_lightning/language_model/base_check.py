@@ -6,10 +6,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 from prag_lightning.language_model.attention import SEGMENTED
-from prag_lightning.language_model.logits import last_hidden_states, logits_of
+from prag_lightning.language_model.logits import (
+    CACHE,
+    decoder_of,
+    last_hidden_states,
+    logits_of,
+)
 from prag_lightning.language_model.positions import prompt_limit
 
 # Tokens of the two prompts that the check reads, and how wide windows are meanwhile: the second
@@ -27,12 +32,15 @@ class BaseAbilities:
         packs: Whether prompts may stand behind each other in one row; else each in its own row.
         attention: The attention implementation to train with.
         max_tokens: How many tokens a prompt and its answer may have together; None for any number.
+        continues: Whether it can read on behind a cache, several tokens at once, as if it had read
+            all at once.
         remarks: What a user should know of it, a sentence each.
     """
 
     packs: bool
     attention: str
     max_tokens: int | None
+    continues: bool = True
     remarks: tuple[str, ...] = ()
 
 
@@ -65,6 +73,7 @@ def check_base(base: PreTrainedModel) -> BaseAbilities:
             base.set_attn_implementation(own_attention)
             if why_rows is not None:
                 _check_rows(base)
+            continues = _continues(base)
         max_tokens, why_limited = prompt_limit(base)
     except (torch.OutOfMemoryError, _UnfitError):
         raise
@@ -80,7 +89,7 @@ def check_base(base: PreTrainedModel) -> BaseAbilities:
     if max_tokens is not None:
         remarks.append(f"{name} reads at most {max_tokens:,} tokens: {why_limited}.")
     attention = SEGMENTED if why_rows is None else own_attention
-    return BaseAbilities(why_rows is None, attention, max_tokens, tuple(remarks))
+    return BaseAbilities(why_rows is None, attention, max_tokens, continues, tuple(remarks))
 
 
 def _check_head(base: PreTrainedModel) -> None:
@@ -132,6 +141,34 @@ def _check_rows(base: PreTrainedModel) -> None:
         beside_nan = last_hidden_states(base, torch.cat([rows[0], rows[1]]))[part]
     if not _same(before, after) or not beside_nan.isfinite().all():
         raise _UnfitError(base, "what it reads of a token depends on later tokens or on other rows")
+
+
+def _continues(base: PreTrainedModel) -> bool:
+    """Say whether a row padded at the left, and read in two parts, is read as a whole."""
+    (row,) = _prompts(base, [sum(_LENGTHS)])
+    padding = row.new_zeros(1, 2)
+    ids = torch.cat([padding, row], dim=1)
+    mask = (torch.arange(ids.shape[1], device=ids.device) >= padding.shape[1]).long()[None]
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    cache = DynamicCache(config=base.config)
+    first = padding.shape[1] + _LENGTHS[0]
+    try:
+        for part in (slice(0, first), slice(first, None)):
+            end = part.stop or ids.shape[1]
+            states = decoder_of(base)(
+                input_ids=ids[:, part],
+                attention_mask=mask[:, :end],
+                position_ids=positions[:, part],
+                use_cache=True,
+                **{CACHE: cache},
+            ).last_hidden_state
+    except torch.OutOfMemoryError:
+        raise
+    # Models without attention keep other things than keys and values.
+    except Exception:
+        return False
+    whole = last_hidden_states(base, row)[:, _LENGTHS[0] :]
+    return _difference(whole, states) < _tolerance(base)
 
 
 def _prompts(base: PreTrainedModel, lengths: Iterable[int], start: int = 0) -> list[Tensor]:
