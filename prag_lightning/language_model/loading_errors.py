@@ -6,10 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers.utils import logging
 
 ADVICE = "give a folder that save_pretrained wrote, or a hub name that this machine can reach"
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE, errno.ENOMEM}
+# The hub answered before, and did not while a file was asked for.
+_SERVER_ERRORS = (LocalEntryNotFoundError, ConnectionError, TimeoutError)
 # What libraries say, and what it means.
 _MEANINGS = {
     "custom code": "it needs Python code of its own; if you trust it, set trust_remote_code",
@@ -31,7 +34,7 @@ def errors_in_one_line(base: str) -> Iterator[None]:
 
     Raises:
         FileNotFoundError: If a file is not there.
-        OSError: If a disk fails.
+        OSError: If a disk or a server fails.
         ValueError: If files are broken, or need something that is not there.
     """
     verbosity = logging.get_verbosity()
@@ -56,6 +59,8 @@ def _in_one_line(base: str, error: Exception) -> Exception:
         return ValueError(f"{message}; {ADVICE}")
     if error.errno in _DISK_ERRORS:
         return OSError(message)
+    if isinstance(error.__cause__ or error.__context__, _SERVER_ERRORS):
+        return ConnectionError(f"{message}; try again")
     return FileNotFoundError(f"{message}; {ADVICE}")
 
 

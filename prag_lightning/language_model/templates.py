@@ -112,7 +112,12 @@ class PromptTemplate:
 
 
 def _fields(text: str) -> set[str]:
-    return {name for _, name, _, _ in Formatter().parse(text) if name is not None}
+    return {
+        # With a width, which could fill the memory, a field is another one.
+        name + (f"!{conversion}" if conversion else "") + (f":{width}" if width else "")
+        for _, name, width, conversion in Formatter().parse(text)
+        if name is not None
+    }
 
 
 def _check_fields(
@@ -166,16 +171,19 @@ def find_template(template: str | Mapping[str, str] | PromptTemplate) -> PromptT
         )
     try:
         fields = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file}: is no YAML: {error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{file}: is no YAML: {' '.join(str(error).split())}") from error
     return _make_template(fields, str(file))
 
 
 def _make_template(fields: object, source: str) -> PromptTemplate:
     known = [field.name for field in dataclass_fields(PromptTemplate)]
-    if not isinstance(fields, Mapping) or not {*fields} <= {*known}:
-        wrong = sorted({*fields} - {*known}) if isinstance(fields, Mapping) else type(fields)
-        raise ValueError(f"{source}: the fields of a template are {', '.join(known)}, not {wrong}")
+    expected = f"{source}: the fields of a template are {', '.join(known)}"
+    if not isinstance(fields, Mapping):
+        raise ValueError(f"{expected}, not {type(fields)}")
+    if not {*fields} <= {*known}:
+        # In a file they may be of any type.
+        raise ValueError(f"{expected}, not {sorted(map(str, {*fields} - {*known}))}")
     if other := [name for name, text in fields.items() if not isinstance(text, str)]:
         raise ValueError(f"{source}: '{other[0]}' is no text; put it in quotes")
     return PromptTemplate(**fields)

@@ -136,6 +136,8 @@ def test_a_chain_of_thought_stands_between_exemplars_documents_and_the_answer() 
         ({"exemplar": "{question}"}, "'exemplar' is .* mind {answer}"),
         ({"assistant": "The answer is"}, "'assistant' is .* mind none of them"),
         ({"assistant_start": "The answer is "}, "must end without a space"),
+        ({"user": "{passages}{question:9999999999}"}, "mind {question}, {question:9999999999}"),
+        ({"passage": "{text!r}"}, "mind {text}, {text!r}"),
         ({"answer_mark": " "}, "'answer_mark' is empty"),
         ({"assistant": "{{{answer}", "assistant_start": "{{"}, "hold no braces"),
         ({"assistant_start": "So"}, r"'assistant' \('The answer is {answer}'\) begin with it"),
@@ -163,6 +165,9 @@ def test_a_template_comes_by_its_name_from_a_file_or_from_its_fields(tmp_path: P
         ("- x", "mine.yaml: the fields of a template are .*, not <class 'list'>"),
         ("user: 3", "mine.yaml: 'user' is no text; put it in quotes"),
         ("user: [", "mine.yaml: is no YAML"),
+        ("[" * 9999, "mine.yaml: is no YAML"),
+        ("1: x\nusr: y", r"mine.yaml: the fields of a template are .*, not \['1', 'usr'\]"),
+        ("? [a, b]\n: x", "mine.yaml: is no YAML"),
     ],
 )
 def test_a_file_that_is_no_template_is_refused_with_its_name(
