@@ -18,7 +18,7 @@ PADDING = 0
 
 
 def _room(max_tokens: int | None, turn: Sequence[int]) -> int | None:
-    """Return how many tokens are left before ``turn``."""
+    """Return how many tokens the user's turn may have, with ``turn`` behind it."""
     return None if max_tokens is None else max(0, max_tokens - len(turn))
 
 
@@ -66,7 +66,7 @@ class PromptEncoder:
     def wording(self) -> tuple[str, ...]:
         """All that a prompt holds besides its question, passages and answer.
 
-        That the chat template adds is in tokens.
+        What the chat template adds is written as token ids.
         """
         exemplars = self.template.exemplar_text(self.exemplars)
         return (*self.template.wording, exemplars, str(self.frame))
@@ -149,7 +149,8 @@ class PromptEncoder:
             ids = self.encode_user_text(self.template.user_text(question, passages, self.exemplars))
             if max_tokens is None or len(ids) <= max_tokens or not any(passages):
                 return ids, passages is not whole
-            # All passages by the same share; a little more than needed, for words break unevenly.
+            # Every passage loses the same share, and a little more than needed: tokens differ in
+            # length.
             keep = 0.98 * max_tokens / len(ids)
             passages = [text[: int(len(text) * keep)] for text in passages]
 
