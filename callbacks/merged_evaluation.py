@@ -13,10 +13,9 @@ from prag_lightning.adapters.store.lock import current_run_id
 from prag_lightning.adapters.store.opening import AdapterStore
 from prag_lightning.answering.answers import Answer, answers_with_evidence
 from prag_lightning.answering.batches import QuestionBatch
-from prag_lightning.answering.extraction import ANSWER_MARK
 from prag_lightning.answering.generate import Answers
 from prag_lightning.answering.merging import AdapterMerger, Merge
-from prag_lightning.answering.questions import METHODS
+from prag_lightning.answering.questions import METHODS, QuestionBatches
 from prag_lightning.answering.scoring import make_scoring
 from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.documents.records import read_records, write_records
@@ -124,6 +123,7 @@ class MergedEvaluation(Callback):
         self._merger = AdapterMerger(
             module.bank.layout, self._store, start, self.merge, asked.documents
         )
+        self._check_lengths(module)
         steering = module.steering_settings
         self._generation = steering if module.decoding == "base" else {}
         if steering:
@@ -135,6 +135,23 @@ class MergedEvaluation(Callback):
         self._num_missing: Counter[str] = Counter()
         self._start = time.monotonic()
         self._part(trainer.global_rank).unlink(missing_ok=True)
+
+    def _check_lengths(self, module: ParametricRAG) -> None:
+        """Refuse prompts that leave no room for an answer, before any is answered."""
+        limit = module.abilities.max_tokens
+        if limit is None:
+            return
+        most = limit - module.max_new_tokens
+        for loader in self._data.question_loaders(self._stage):
+            batches = cast(QuestionBatches, loader.dataset)
+            # The longest are in the last batch.
+            longest = batches[len(batches) - 1].input_ids.shape[1]
+            if longest > most:
+                raise ValueError(
+                    f"a prompt of '{batches.name}' has {longest} tokens, and its answer may have "
+                    f"{module.max_new_tokens}, but '{module.base_name}' reads at most {limit}; "
+                    f"give --data.max_tokens {most}"
+                )
 
     def _close(self) -> None:
         if self._store is not None:
@@ -227,7 +244,7 @@ class MergedEvaluation(Callback):
     def _answers(self, batch: QuestionBatch, outputs: Any) -> list[Answer]:
         template = self._data.encoder.template
         texts = cast(Answers, outputs).texts
-        mark = ANSWER_MARK if template.reasons else None
+        mark = template.answer_mark if template.reasons else None
         return answers_with_evidence(batch, self._merges, texts, self.scoring, mark)
 
     def _score(self, trainer: Trainer, batch: QuestionBatch, outputs: Any) -> list[Prediction]:

@@ -10,7 +10,6 @@ import torch
 from prag_lightning.adapters.merge import make_merge_rule
 from prag_lightning.adapters.store.opening import AdapterStore
 from prag_lightning.answering.answers import Answer, answers_with_evidence
-from prag_lightning.answering.extraction import ANSWER_MARK
 from prag_lightning.answering.from_run import read_run
 from prag_lightning.answering.merging import AdapterMerger
 from prag_lightning.answering.questions import QuestionBatches
@@ -205,7 +204,9 @@ class Answerer:
         )
         answers: dict[str, Answer] = {}
         merger = self._opened.merger
-        mark = ANSWER_MARK if self.data.encoder.template.reasons else None
+        mark = (
+            self.data.encoder.template.answer_mark if self.data.encoder.template.reasons else None
+        )
         for number in range(len(batches)):
             batch = batches[number].to(self.module.device)
             merges = [merger.choose(documents) for documents in batch.adapters]

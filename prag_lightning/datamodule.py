@@ -326,17 +326,18 @@ class DocumentDataModule(LightningDataModule):
             # Lightning takes no loader at all for a mistake.
             warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")
             return []
-        return self._question_loaders("validate")
+        return self.question_loaders("validate")
 
     def test_dataloader(self) -> list[DataLoader[QuestionBatch]]:
         """Return one loader for each method."""
-        return self._question_loaders("test")
+        return self.question_loaders("test")
 
     def predict_dataloader(self) -> list[DataLoader[QuestionBatch]]:
         """Return one loader for each method, over questions that need no answers."""
-        return self._question_loaders("predict")
+        return self.question_loaders("predict")
 
-    def _question_loaders(self, stage: str) -> list[DataLoader[QuestionBatch]]:
+    def question_loaders(self, stage: str) -> list[DataLoader[QuestionBatch]]:
+        """Return one loader for each method that answers in ``validate``, ``test``, ``predict``."""
         asked, settings = self.question_set(stage), (self.question_batch_size, self.max_tokens)
         return [
             self._loader(asked.batches(name, self.encoder, *settings)) for name in asked.methods

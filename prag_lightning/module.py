@@ -1,6 +1,7 @@
 """The LightningModule: a frozen base model, and a bank of adapters over it."""
 
 from collections.abc import Collection
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -20,7 +21,7 @@ from prag_lightning.adapters.store.opening import AdapterStore, open_store
 from prag_lightning.adapters.store.recipe import Recipe, Scalar, digest_tensors, digest_text
 from prag_lightning.adapters.warm_start import WarmStartSource
 from prag_lightning.answering.batches import QuestionBatch
-from prag_lightning.answering.generate import Answers, Decoding, answer_questions
+from prag_lightning.answering.generate import Answers, Decoding, answer_alone, answer_questions
 from prag_lightning.encoding.batches import EncodingBatch
 from prag_lightning.encoding.slot_trainer import FinishedAdapters, SlotTrainer
 from prag_lightning.encoding.trainer_check import check_trainer
@@ -38,6 +39,7 @@ from prag_lightning.language_model.target_modules import (
     check_target_modules,
     default_target_modules,
 )
+from prag_lightning.language_model.vocabulary import check_vocabulary
 
 # From Python the base may be a loaded model; the command line knows names and folders only.
 if TYPE_CHECKING:
@@ -246,6 +248,7 @@ class ParametricRAG(LightningModule):
                 f"the data module makes prompts for another base than '{self.base_name}'; give "
                 "DocumentDataModule the same 'base'"
             )
+        check_vocabulary(self.base, encoder)
         return Recipe(
             base_model=self.base_name,
             base_digest=weights_digest(self.base),
@@ -378,13 +381,26 @@ class ParametricRAG(LightningModule):
             route: The adapters of each row; None for none.
         """
         assert self.base is not None
-        _ = self.abilities
+        abilities = self.abilities
         self._use_attention(self._own_attention)
+        if not abilities.continues:
+            return self._answer_row_by_row(batch, route)
         arguments = self.base, self.tokenizer, batch, self.max_new_tokens, self.decoding
-        if route is None:
+        with self.bank.routed(route) if route else nullcontext():
             return answer_questions(*arguments)
-        with torch.no_grad(), self.bank.routed(route):
-            return answer_questions(*arguments)
+
+    def _answer_row_by_row(self, batch: QuestionBatch, route: Route | None) -> Answers:
+        """Answer one question after another, as bases need it that cannot read on."""
+        assert self.base is not None
+        texts, likelihoods = list[str](), list[Tensor]()
+        for row in range(len(batch.questions)):
+            with self.bank.routed(route.of_row(row)) if route else nullcontext():
+                answers = answer_alone(
+                    self.base, self.tokenizer, batch, row, self.max_new_tokens, self.decoding
+                )
+            texts += answers.texts
+            likelihoods.append(answers.nll)
+        return Answers(texts, torch.cat(likelihoods))
 
     def use_route(self, route: Route | None) -> None:
         """Answer the next batch with the adapters of ``route``, or with none."""
