@@ -22,7 +22,6 @@ from prag_lightning.callbacks import (
     UnitProgressBar,
     WarmStart,
 )
-from prag_lightning.cli.configs import with_config_files
 from prag_lightning.cli.exit_status import DONE, INTERRUPTED, SOME_FAILED, TERMINATED, TRY_AGAIN
 from prag_lightning.cli.one_line_parser import OneLineErrors
 from prag_lightning.cli.quiet import quiet
@@ -207,7 +206,7 @@ def run_trainer_command(args: Sequence[str]) -> int:
     interruption = Interruption()
     interruption.listen()
     try:
-        cli = PragCLI(with_config_files(args), interruption)
+        cli = PragCLI(args, interruption)
     except SIGTERMException:
         return TERMINATED
     except MisconfigurationException as error:
@@ -218,7 +217,11 @@ def run_trainer_command(args: Sequence[str]) -> int:
         return TRY_AGAIN
     except SystemExit as stop:
         # Lightning ends an interrupted run with status 1.
-        return INTERRUPTED if interruption.happened else int(stop.code or 0)
+        if interruption.happened:
+            return INTERRUPTED
+        if isinstance(stop.__context__, BrokenPipeError):
+            raise
+        return int(stop.code or 0)
     callbacks = cast(Any, cli.trainer).callbacks
     writer = next(c for c in callbacks if isinstance(c, AdapterWriter))
     strategy = cli.trainer.strategy
