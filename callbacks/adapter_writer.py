@@ -37,7 +37,7 @@ class AdapterWriter(Callback):
         store: Folder of the adapters; by default that of the module, ``adapters`` under the
             Trainer's root folder.
         layout: Many documents in few files, or a folder for each as PEFT and vLLM read it.
-        dtype: Of the stored numbers.
+        dtype: Number format of the stored adapters.
         check_free_space: Refuse to begin where the disk has no room for all adapters.
     """
 
