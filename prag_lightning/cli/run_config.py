@@ -1,5 +1,6 @@
 """The settings of a run, written into its folder."""
 
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,10 @@ from lightning.pytorch.cli import SaveConfigCallback
 from prag_lightning.documents.writing import write_whole
 from prag_lightning.retrieval.address import without_passwords
 
+# Defaults of Lightning's own callbacks, such as Timer's interval.
+yaml.add_multi_representer(
+    Enum, lambda dumper, member: dumper.represent_data(member.value), Dumper=yaml.SafeDumper
+)
 # Settings that may be paths; a run's settings hold them from the root, so that it can be asked from
 # any folder.
 _PATHS = (

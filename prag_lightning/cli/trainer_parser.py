@@ -4,6 +4,7 @@ from argparse import Action, HelpFormatter, _ArgumentGroup
 from collections.abc import Sequence
 from typing import Any
 
+from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
 from prag_lightning.callbacks import AdapterWriter
@@ -67,6 +68,14 @@ class TrainerParser(OneLineErrors, LightningArgumentParser):
     def validate(self, namespace: Any, skip_unset: bool = False, **kwargs: Any) -> None:
         """Check settings, those of a file that are ``null`` included."""
         super().validate(namespace, skip_unset=False, **kwargs)
+
+    def _load_config_parser_mode(self, *args: Any, **kwargs: Any) -> Namespace:
+        # A section without settings, as `model:` with none below it, is YAML for null.
+        loaded = super()._load_config_parser_mode(*args, **kwargs)
+        for section in _CLASSES:
+            if section in loaded and loaded[section] is None:
+                del loaded[section]
+        return loaded
 
     def format_help(self, formatter: HelpFormatter | None = None) -> str:
         """Return the help, grouped by what one wants to do."""
