@@ -20,6 +20,7 @@ from prag_lightning.answering.questions import METHODS
 from prag_lightning.answering.scoring import make_scoring
 from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.documents.records import read_records, write_records
+from prag_lightning.documents.terminal import open_console
 from prag_lightning.encoding.per_document import PATIENCE, PerDocumentStrategy, wait_for_file
 from prag_lightning.evaluation.results import write_answers, write_results
 from prag_lightning.evaluation.scores import (
@@ -81,7 +82,7 @@ class MergedEvaluation(Callback):
         scores = self._scores.compute()
         predictions = cast(list[Prediction], self._records)
         where = write_results(self._root, predictions, scores, is_partial)
-        console = Console()
+        console = open_console()
         console.print(score_table(scores))
         self._print_missing(console)
         console.print(f"predictions and scores are in {where}")
@@ -96,7 +97,7 @@ class MergedEvaluation(Callback):
         self._gather(trainer, Answer)
         if trainer.is_global_zero:
             where = write_answers(self._root, self._records)
-            console = Console()
+            console = open_console()
             self._print_missing(console)
             console.print(f"{len(self._records)} answers are in {where}")
 

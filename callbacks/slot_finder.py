@@ -41,7 +41,8 @@ class SlotFinder(Callback):
 
     At the start of ``fit`` it tries 1, 2, 4, ... slots where the module's ``num_slots`` is
     ``auto``, as many as a fiftieth of the run allows, and gives module and data module the fastest
-    number; any other number it hands to the data module. List it behind `AdapterWriter`, which knows what is encoded already.
+    number; any other number it hands to the data module. List it behind `AdapterWriter`, which
+    knows what is encoded already.
     """
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
