@@ -22,6 +22,7 @@ from prag_lightning.adapters.peft_format import (
 from prag_lightning.adapters.store.export import export_adapter, export_store, merge_rows
 from prag_lightning.adapters.store.opening import AdapterStore, open_store, verify_store
 from prag_lightning.adapters.store.recipe import Recipe
+from tests.adapters.store.store_world import put
 from tests.conftest import tiny_base
 
 LORA = LoraConfig(rank=2, alpha=32.0)
@@ -83,7 +84,7 @@ def test_peft_loads_the_folder_of_a_document_of_a_store_as_it_is(
     tmp_path: Path, store: AdapterStore, layout: AdapterLayout, rows: Tensor
 ) -> None:
     with open_store(tmp_path / "folders", store.recipe, layout="peft", mode="write") as writing:
-        writing.put("a/../b", rows[0], "text")
+        put(writing, "a/../b", rows[0], "text")
     (weights,) = (tmp_path / "folders").rglob(WEIGHTS_FILE)
     loaded = peft.PeftModel.from_pretrained(tiny_base(), str(weights.parent))
     expected = peft_merge(tmp_path / "apart", rows[:1], [1.0], layout)

@@ -16,7 +16,7 @@ import torch
 
 from prag_lightning.adapters.store.lock import RunLock, current_run_id
 from prag_lightning.adapters.store.opening import open_store, repair_store, verify_store
-from tests.adapters.store.store_world import RECIPE, adapters, fill, names
+from tests.adapters.store.store_world import RECIPE, adapters, fill, names, put
 
 
 def test_a_second_run_is_refused_with_the_first_ones_process_and_host(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_the_ranks_of_one_run_write_into_one_store(tmp_path: Path) -> None:
     ]
     for document in range(4):
         for rank, store in enumerate(stores):
-            store.put(ids[rank][document], rows[rank][document], "text")
+            put(store, ids[rank][document], rows[rank][document], "text")
     for store in stores:
         store.close()
     with open_store(tmp_path, mode="read") as store:

@@ -12,8 +12,7 @@ import torch
 
 from prag_lightning.adapters.store import packed_writer
 from prag_lightning.adapters.store.opening import open_store, repair_store, verify_store
-from prag_lightning.adapters.store.recipe import StoreLayout
-from tests.adapters.store.store_world import LAYOUTS, RECIPE, adapters, fill, names
+from tests.adapters.store.store_world import LAYOUTS, RECIPE, adapters, fill, names, put
 
 # The long one is the whole figure of docs/store.md.
 AMOUNTS = [100, pytest.param(1000, marks=pytest.mark.slow)]
@@ -52,7 +51,7 @@ def read_what_can_be_read(folder: Path, rows: torch.Tensor) -> int:
 @pytest.mark.parametrize("num_flips", AMOUNTS)
 @pytest.mark.usefixtures("small_shards")
 def test_every_flipped_byte_is_found_and_no_damaged_adapter_is_given_out(
-    tmp_path: Path, layout: StoreLayout, num_flips: int
+    tmp_path: Path, layout: str, num_flips: int
 ) -> None:
     rows = fill(tmp_path, 7, layout)
     files = files_of(tmp_path)
@@ -75,7 +74,7 @@ def test_every_flipped_byte_is_found_and_no_damaged_adapter_is_given_out(
 @pytest.mark.parametrize("num_files", AMOUNTS)
 @pytest.mark.usefixtures("small_shards")
 def test_every_truncated_file_is_found_and_no_damaged_adapter_is_given_out(
-    tmp_path: Path, layout: StoreLayout, num_files: int
+    tmp_path: Path, layout: str, num_files: int
 ) -> None:
     rows = fill(tmp_path, 7, layout)
     files = files_of(tmp_path)
@@ -92,9 +91,7 @@ def test_every_truncated_file_is_found_and_no_damaged_adapter_is_given_out(
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_damage_is_named_and_the_other_adapters_are_read(
-    tmp_path: Path, layout: StoreLayout
-) -> None:
+def test_damage_is_named_and_the_other_adapters_are_read(tmp_path: Path, layout: str) -> None:
     rows = fill(tmp_path, 5, layout)
     with open_store(tmp_path, mode="read") as store:
         bytes_of_3 = store.get_many(["doc 3"]).numpy().tobytes()
@@ -172,7 +169,7 @@ SHARD, JOURNAL, INDEX = (f"writer-00000/{name}" for name in ("*.safetensors", "*
     ],
 )
 def test_repair_takes_out_what_is_damaged_and_the_next_run_puts_it_back(
-    tmp_path: Path, layout: StoreLayout, damage: Callable[[Path], None], lost: int
+    tmp_path: Path, layout: str, damage: Callable[[Path], None], lost: int
 ) -> None:
     rows, ids = fill(tmp_path, 5, layout), names(5)
     damage(tmp_path)
@@ -282,7 +279,7 @@ class _Bomb:
 @pytest.mark.parametrize("suffix", [".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_pickle_in_a_store_is_refused_and_never_read(
-    tmp_path: Path, layout: StoreLayout, suffix: str
+    tmp_path: Path, layout: str, suffix: str
 ) -> None:
     store_dir, mark = tmp_path / "store", tmp_path / "mark"
     fill(store_dir, 1, layout)
@@ -312,5 +309,5 @@ def test_what_was_repaired_does_not_come_back(tmp_path: Path) -> None:
     with open_store(tmp_path, RECIPE, mode="write") as store:
         assert sorted(store.ids()) == ["doc 1", "doc 2"]
         assert "doc 0" not in store
-        store.put("doc 0", adapters(1)[0], "another text")
+        put(store, "doc 0", adapters(1)[0], "another text")
         assert torch.equal(store.get_many(["doc 0"])[0], rows[0])
