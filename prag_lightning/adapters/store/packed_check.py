@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from prag_lightning.adapters.files import StoreFiles
 from prag_lightning.adapters.store.journal import Line, is_intact, read_line, read_lines
-from prag_lightning.adapters.store.packed_index import Covered, Index
+from prag_lightning.adapters.store.packed_index import Covered, Index, IndexDamagedError
 from prag_lightning.adapters.store.packed_shards import (
     HEADER_BYTES,
     journal_name,
@@ -90,7 +90,8 @@ class ShardCheck:
 
     def _read_journal(self) -> Iterator[Damage]:
         size = self._files.size(self._journal)
-        num_bytes, rows = 0, []
+        num_bytes, num_taken_out = 0, 0
+        rows: list[int] = []
         for content in read_lines(self._files, self._journal):
             num_bytes += len(content) + 1
             place = Covered(self._shard, 0, num_bytes)
@@ -104,10 +105,14 @@ class ShardCheck:
                 self.found.append(FoundLine(line, True, known))
             else:
                 rows.append(line.row)
+                num_taken_out += line.document_id is None
                 self._by_row.setdefault(line.row, []).append((line, known))
         if size > num_bytes:
             what = f"ends in {size - num_bytes} bytes of a line that was being written"
             yield Damage(None, self._journal, what, harmless=True)
+        if num_taken_out:
+            what = f"adapters that a repair took out: {num_taken_out}"
+            yield Damage(None, self._name, what, harmless=True)
         if rows != sorted(rows):
             yield Damage(
                 None, self._journal, "its lines are not in the order of its rows", harmless=True
@@ -168,9 +173,12 @@ class ShardCheck:
 
     def _lines_in_index(self) -> dict[int, tuple[str, Line]]:
         """Return the lines that the index has of this shard, with their documents, by row."""
-        if self._index is None:
+        try:
+            found = self._index.in_shard(self._shard) if self._index else {}
+        except IndexDamagedError:
+            # Which is reported when the whole index is compared.
             return {}
         return {
             row: (name, Line(row, name, e.text_digest, e.checksum, e.version, e.stored))
-            for row, (name, e) in self._index.in_shard(self._shard).items()
+            for row, (name, e) in found.items()
         }

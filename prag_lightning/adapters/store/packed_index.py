@@ -63,8 +63,8 @@ class IndexDamagedError(ValueError):
 
     def __init__(self, file: Path, problem: object) -> None:
         super().__init__(
-            f"{file}: this index is damaged ({problem}); `prag store verify STORE --repair true` "
-            "makes it anew, and no adapter is lost by that"
+            f"{file}: this index is damaged ({problem}), which costs no adapter; "
+            "`prag store verify STORE --repair true` makes it anew"
         )
 
 

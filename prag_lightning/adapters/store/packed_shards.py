@@ -179,7 +179,7 @@ class WriterFiles:
                     try:
                         found.append(open_index(self.files, self.folder, name))
                     except IndexDamagedError as error:
-                        warnings.warn(f"{error}; its journals are read instead", stacklevel=2)
+                        warnings.warn(f"{error}; the journals are read meanwhile", stacklevel=2)
             except FileNotFoundError:
                 # Its writer has put a newer one in its place.
                 if attempt == _ATTEMPTS - 1:

@@ -62,12 +62,7 @@ def survey(files: StoreFiles, codec: RowCodec, ledger: Ledger) -> Iterator[Damag
                     ledger.note(writer, shard, line, whole=whole, covered=covered)
         ledger.rank()
         for writer, index in indexes.items():
-            if differing := _differing(index, ledger, writer):
-                what = (
-                    f"does not say of {len(differing)} documents what the journals say, "
-                    f"{differing[0]!r} first; the journals count"
-                )
-                yield Damage(differing[0], f"{folders[writer]}/{index.file.name}", what)
+            yield from _differences(index, ledger, writer, folders[writer])
     yield from _dead_rows(folders, ledger)
 
 
@@ -103,16 +98,20 @@ def _open_indexes(files: StoreFiles, folder: str) -> tuple[list[Index], list[Dam
     return [], []
 
 
-def _differing(index: Index, ledger: Ledger, writer: int) -> list[str]:
-    """Return the documents of which an index says something else than the journals."""
-    ours, theirs = index.entries(), ledger.index_entries(writer)
-    merged = heapq.merge(ours, theirs, key=lambda item: item[0])
+def _differences(index: Index, ledger: Ledger, writer: int, folder: str) -> Iterator[Damage]:
+    """Report whether an index says something else than the journals."""
+    merged = heapq.merge(index.entries(), ledger.index_entries(writer), key=lambda item: item[0])
     differing: list[str] = []
-    for document_id, group in groupby(merged, key=lambda item: item[0]):
-        said = [entry for _, entry in group]
-        if len(said) != 2 or said[0] != said[1]:
-            differing.append(document_id)
-    return differing
+    try:
+        for document_id, group in groupby(merged, key=lambda item: item[0]):
+            said = [entry for _, entry in group]
+            if len(said) != 2 or said[0] != said[1]:
+                differing.append(document_id)
+    except IndexDamagedError:
+        yield Damage(None, f"{folder}/{index.file.name}", "is damaged; its adapters are not")
+    if differing:
+        what = f"says of {len(differing)} documents something else than the journals, which count"
+        yield Damage(differing[0], f"{folder}/{index.file.name}", what)
 
 
 def _dead_rows(folders: list[str], ledger: Ledger) -> Iterator[Damage]:

@@ -47,6 +47,7 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("small_shards")
 # A process that dies closes nothing.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("no_waiting")
 def test_a_death_at_any_write_leaves_whole_adapters_and_all_that_put_returned_for(
     tmp_path: Path, layout: str, power_cut: bool
 ) -> None:
