@@ -167,7 +167,7 @@ def store_export(
             print(f"the adapters of {count} documents are in {to}, each as a PEFT folder")
             return
         if document_ids is None:
-            print(f"{export_store(opened.files, to)} files of {store} are in {to}")
+            print(f"{export_store(opened, to)} files of {store} are in {to}")
             return
         weights = merge_weights(merge, [0.0] * len(document_ids))
         start: tuple[Tensor, float] | None = None

@@ -70,7 +70,7 @@ def test_stats_say_documents_bytes_and_recipe(
     assert printed["bytes"] == f"{num_bytes:,}"
     assert printed["bytes a document"] == f"{num_bytes / 3:,.0f}"
     assert printed["numbers an adapter"] == f"{layout.num_params:,} in float32"
-    assert printed["base model"] == "tiny/llama (weights 0123)"
+    assert printed["base model"] == "tiny/llama (digest 0123)"
     assert printed["LoRA"] == "rank 2, alpha 32, down_proj, gate_proj, up_proj"
     assert printed["training: lr"] == "0.0003"
 

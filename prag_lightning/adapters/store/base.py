@@ -1,72 +1,32 @@
 """What every store of finished adapters offers, whatever its files look like."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from types import TracebackType
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from prag_lightning.adapters.files import StoreFiles
-from prag_lightning.adapters.layout import AdapterLayout
-from prag_lightning.adapters.store.manifest import Manifest
-from prag_lightning.adapters.store.recipe import Recipe, StoreDtype
-from prag_lightning.adapters.store.records import (
-    Damage,
-    StoredDocument,
-    StoreStats,
-    WriteLock,
-)
-from prag_lightning.adapters.store.rows import RowCodec
+from prag_lightning.adapters.store.contract import LayoutContract
+from prag_lightning.adapters.store.records import StoredDocument, StoreStats, WriteLock
+
+__all__ = ["AdapterStore", "StoredDocument"]
 
 
-class AdapterStore(ABC):
+class AdapterStore(LayoutContract):
     """Finished adapters by document id; made by `open_store`.
 
     A store shows what it held when it was opened, and what it was given since. A layout of one's
     own is a subclass with a ``name``; docs/extending/store_layout.md has one.
-
-    Args:
-        files: Its files.
-        manifest: Its manifest.
-        lock: The right to write, in ``write`` mode.
-        rank: This process's number among those that write.
-
-    Attributes:
-        name: What the layout is called in manifests and settings.
     """
 
-    name: ClassVar[str]
     layouts: ClassVar[dict[str, type["AdapterStore"]]] = {}
 
     def __init_subclass__(cls) -> None:
         """Let the layout be found by its name."""
         if "name" in vars(cls):
             AdapterStore.layouts[cls.name] = cls
-
-    def __init__(
-        self, files: StoreFiles, manifest: Manifest, lock: WriteLock | None = None, rank: int = 0
-    ) -> None:
-        self.files = files
-        self.manifest = manifest
-        self.rank = rank
-        self.layout: AdapterLayout = manifest.recipe.layout
-        self._lock = lock
-        self._closed = False
-
-    @property
-    def recipe(self) -> Recipe:
-        """What made the adapters."""
-        return self.manifest.recipe
-
-    @property
-    def folder(self) -> Path:
-        """The folder on this machine, which a store that is written to always has."""
-        assert self.files.local is not None
-        return self.files.local
 
     def put_many(
         self, document_ids: Sequence[str], rows: Tensor, text_digests: Sequence[str]
@@ -150,80 +110,6 @@ class AdapterStore(ABC):
         """Return the number of documents."""
         return sum(1 for _ in self.documents())
 
-    def find(self, document_ids: Sequence[str]) -> Mapping[str, StoredDocument]:
-        """Return those of the documents that are stored.
-
-        Raises:
-            ValueError: If one is not found, but something that may be it is damaged.
-        """
-        wanted = set(document_ids)
-        return {document.id: document for document in self.documents() if document.id in wanted}
-
-    @abstractmethod
-    def documents(self) -> Iterator[StoredDocument]:
-        """Yield all documents, each once."""
-
-    @abstractmethod
-    def _add(self, document_ids: Sequence[str], rows: Tensor, text_digests: Sequence[str]) -> None:
-        """Store adapters, shape ``(n, num_params)``, in the place of those that are there."""
-
-    @abstractmethod
-    def _delete(self, documents: Sequence[StoredDocument]) -> None:
-        """Delete adapters."""
-
-    @abstractmethod
-    def _read(self, documents: Sequence[StoredDocument]) -> Tensor:
-        """Return the adapters of documents that are stored, shape ``(n, num_params)``, float32.
-
-        Raises:
-            ValueError: If one is damaged; names it.
-        """
-
-    def _finish(self) -> None:  # noqa: B027 - there may be nothing to do
-        """Bring the files into their final state, and close them."""
-
-    def _abandon(self) -> None:  # noqa: B027
-        """Close the files as they are."""
-
-    @classmethod
-    def check(cls, files: StoreFiles, manifest: Manifest) -> Iterator[Damage]:
-        """Yield what is wrong besides the manifest; here, what reading every adapter shows."""
-        store = cls(files, manifest)
-        for document in store.documents():
-            try:
-                store._read([document])
-            except (ValueError, FileNotFoundError) as error:
-                yield Damage(document.id, files.url, str(error))
-
-    @classmethod
-    def repair(cls, files: StoreFiles, manifest: Manifest, lock: WriteLock) -> None:
-        """Take out what `check` finds, so that the next run encodes it again.
-
-        Args:
-            files: The store, which is on this machine.
-            manifest: Its manifest.
-            lock: The right to write.
-        """
-        bad = {damage.document_id for damage in cls.check(files, manifest)}
-        store = cls(files, manifest, lock)
-        store._delete([document for document in store.documents() if document.id in bad])
-        store._finish()
-
-    @classmethod
-    def require_dtype(cls, dtype: StoreDtype) -> None:
-        """Raise ``ValueError`` if the layout does not store numbers in this form."""
-
-    @classmethod
-    def forecast(cls, recipe: Recipe, dtype: StoreDtype, num_documents: int) -> int:
-        """Return the bytes that so many adapters will take on a disk, to a few per cent.
-
-        Args:
-            recipe: What makes them.
-            dtype: In which form their numbers are stored.
-            num_documents: How many.
-        """
-        return num_documents * RowCodec(recipe.layout, dtype).num_bytes
-
     def stats(self) -> StoreStats:
         """Return how much the store holds."""
         return StoreStats(len(self), self.files.total_size(), self.manifest)
@@ -263,10 +149,6 @@ class AdapterStore(ABC):
     ) -> None:
         """Close the store."""
         self.close()
-
-    def _require_open(self) -> None:
-        if self._closed:
-            raise ValueError(f"{self.files.url}: this store is closed; open it again")
 
     def _require_lock(self) -> WriteLock:
         self._require_open()

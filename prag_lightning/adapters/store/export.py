@@ -137,44 +137,34 @@ def _adds_something(row: Tensor, layout: AdapterLayout) -> bool:
     return any(m.any() for key, m in layout.split(row).items() if key.endswith("lora_B.weight"))
 
 
-def export_store(files: StoreFiles, path_or_url: str | os.PathLike[str]) -> int:
+def export_store(store: AdapterStore, path_or_url: str | os.PathLike[str]) -> int:
     """Copy all files of a store, its manifest last, and return how many there were.
 
     A run may be writing into it meanwhile: what it adds is in the copy or not, but whole.
 
     Args:
-        files: The store.
+        store: The store.
         path_or_url: The copy, a folder or any fsspec URL of one.
 
     Raises:
         ValueError: If the target holds files already, or a link lies in the store.
     """
     fs, root = _empty_target(path_or_url)
-    # The index first, for it must know nothing that the journals do not; and no line of a journal
-    # without its adapter.
-    names = [name for name in files.all_names() if not name.endswith(".lock")]
-    copied = 0
-    for name in sorted(names, key=lambda name: (_turn(name), name)):
+    num_copied = 0
+    for name, head in [*store.copy_plan(), (MANIFEST, b"")]:
         try:
-            source = files.open(name)
+            source = store.files.open(name)
         except FileNotFoundError:
-            # An index that a run has replaced since: the journals say the same.
+            # What a run has taken away since is elsewhere in the copy, or was deleted.
             continue
         path = PurePosixPath(root) / name
         fs.makedirs(str(path.parent), exist_ok=True)
         with source, fs.open(str(path), "wb") as target:
+            target.write(head)
+            source.seek(len(head))
             shutil.copyfileobj(source, target, length=2**24)
-        copied += 1
-    return copied
-
-
-def _turn(name: str) -> int:
-    """Return when a file of a store is copied."""
-    if name.endswith(".sqlite"):
-        return 0
-    if name == MANIFEST:
-        return 3
-    return 2 if name.endswith(".safetensors") else 1
+        num_copied += 1
+    return num_copied
 
 
 def _empty_target(path_or_url: str | os.PathLike[str]) -> tuple[fsspec.AbstractFileSystem, str]:

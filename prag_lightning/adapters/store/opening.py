@@ -71,7 +71,11 @@ def open_store(
     lock = _lock(folder, rank, run_id)
     try:
         if form and not files.exists(MANIFEST):
-            asked.require_dtype(dtype)
+            if dtype not in asked.dtypes:
+                raise ValueError(
+                    f"the layout '{asked.name}' stores no {dtype}; choose dtype "
+                    f"{', '.join(asked.dtypes)}, or layout 'packed'"
+                )
             _create(files, folder, form)
         manifest = load_manifest(files)
         _check(files, manifest, recipe, form)

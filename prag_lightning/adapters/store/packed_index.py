@@ -94,7 +94,11 @@ class Index:
             raise IndexDamagedError(file, "its bytes are not those that its name says")
         # Immutable: no locks, no journal; so it also works on network and read-only disks.
         uri = f"{file.absolute().as_uri()}?mode=ro&immutable=1"
-        self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+        try:
+            self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+        except sqlite3.OperationalError as error:
+            # Its writer has put a newer one in its place since.
+            raise FileNotFoundError(errno.ENOENT, str(error), str(file)) from error
         self.file = file
         # The file may come from anywhere: nothing in it is run, and damage is looked for.
         self._query("PRAGMA trusted_schema = OFF")

@@ -56,6 +56,8 @@ class PeftFolderStore(AdapterStore):
     """
 
     name = "peft"
+    # PEFT reads no int8.
+    dtypes = ("float32", "bfloat16", "float16")
 
     def __init__(
         self, files: StoreFiles, manifest: Manifest, lock: WriteLock | None = None, rank: int = 0
@@ -68,6 +70,7 @@ class PeftFolderStore(AdapterStore):
 
     def documents(self) -> Iterator[StoredDocument]:
         """Yield all documents."""
+        self._require_open()
         for folder in document_folders(self.files):
             if (document := read_document(self.files, folder)) is not None:
                 yield _stored(document, folder)
@@ -82,6 +85,7 @@ class PeftFolderStore(AdapterStore):
         Raises:
             ValueError: If the folder of one is damaged.
         """
+        self._require_open()
         found: dict[str, StoredDocument] = {}
         for document_id in document_ids:
             folder = folder_of(document_id)
@@ -91,14 +95,6 @@ class PeftFolderStore(AdapterStore):
                     found[document_id] = _stored(document, name)
                     break
         return found
-
-    @classmethod
-    def require_dtype(cls, dtype: StoreDtype) -> None:
-        """Refuse a form of numbers that PEFT does not read."""
-        if dtype == "int8":
-            raise ValueError(
-                "PEFT reads no int8: choose dtype float32, bfloat16 or float16, or layout 'packed'"
-            )
 
     @classmethod
     def check(cls, files: StoreFiles, manifest: Manifest) -> Iterator[Damage]:

@@ -165,14 +165,14 @@ def test_a_whole_store_is_copied_to_any_url_and_read_there(
     tmp_path: Path, store: AdapterStore, rows: Tensor, scheme: str
 ) -> None:
     url = f"{scheme}://{tmp_path}/copy"
-    export_store(store.files, url)
+    export_store(store, url)
     with open_store(url, store.recipe, mode="read") as copy:
         assert torch.equal(copy.get_many(["c", "a"]), rows[[2, 0]])
     assert verify_store(url) == []
     fs, root = fsspec.url_to_fs(url)
     assert not [path for path in fs.find(root) if path.endswith(".lock")]
     with pytest.raises(ValueError, match=r"holds 'manifest\.json' already; give an empty"):
-        export_store(store.files, url)
+        export_store(store, url)
 
 
 def test_a_folder_is_exported_to_any_url(
@@ -197,7 +197,7 @@ def test_a_copy_that_is_not_finished_is_no_store(
         return real(name)
 
     monkeypatch.setattr(store.files, "open", noting)
-    export_store(store.files, tmp_path / "copy")
+    export_store(store, tmp_path / "copy")
     assert copied[-1] == "manifest.json"
     assert copied.index("writer-00000/000000.jsonl") < copied.index(
         "writer-00000/000000.safetensors"
