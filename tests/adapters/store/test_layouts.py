@@ -40,8 +40,8 @@ def forget() -> None:
 
 
 def test_a_layout_of_15_lines_keeps_what_a_store_promises(my_layouts: str, tmp_path: Path) -> None:
-    body = my_layouts[my_layouts.index("class") :].strip()
-    assert len(body.splitlines()) <= 15
+    body = my_layouts[my_layouts.index("class") :]
+    assert len([line for line in body.splitlines() if line]) <= 15
     rows, root = adapters(4), tmp_path / "store"
     with open_store(root, RECIPE, layout=CLASS_PATH, mode="write") as store:
         store.put_many(["a/../b", "ä", "c"], rows[:3], ["1", "2", "3"])
