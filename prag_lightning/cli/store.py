@@ -1,9 +1,11 @@
 """The commands ``prag store``: look into a store, check it, and carry adapters in and out."""
 
+import json
 import sys
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,6 +17,19 @@ if TYPE_CHECKING:
 
 # Exit status: done, but some documents are damaged.
 _SOME_DAMAGED = 3
+
+
+def run_store(args: Sequence[str]) -> int:
+    """Run one of the commands, and return its exit status."""
+    from jsonargparse import auto_cli
+
+    from prag_lightning.cli.one_line_parser import OneLineParser
+
+    words = _ids_in_one_word(list(args))
+    auto_cli(
+        dict[str, Any](STORE_COMMANDS), args=words, prog="prag store", parser_class=OneLineParser
+    )
+    return 0
 
 
 def store_stats(store: str, layout: str | None = None) -> None:
@@ -64,7 +79,7 @@ def store_delete(store: Path, document_ids: list[str], layout: str | None = None
 
     Args:
         store: Folder of the store.
-        document_ids: The documents.
+        document_ids: Their ids, a word each; behind `--` where one begins with a dash.
         layout: Class path of the store's layout, if it is none of ours.
     """
     from prag_lightning.adapters.store.opening import open_store
@@ -177,6 +192,24 @@ def store_export(
             opened, document_ids, weights.documents, to, warm_start=start, base_model=base
         )
     print(f"the adapters of {len(document_ids)} documents are in {to}, as one in PEFT's form")
+
+
+def _ids_in_one_word(args: list[str]) -> list[str]:
+    """Return the words of a command line with the ids to delete as one, as the parser has lists."""
+    if args[:1] != ["delete"] or not {"-h", "--help"}.isdisjoint(args):
+        return args
+    options: list[str] = []
+    words: list[str] = []
+    rest = iter(args[1:])
+    for word in rest:
+        if word == "--":
+            words += rest
+        elif word.startswith("-"):
+            options += [word] if "=" in word else [word, next(rest, "")]
+        else:
+            words.append(word)
+    ids = [json.dumps(words[1:])] if len(words) > 1 else []
+    return ["delete", *options, *words[:1], *ids]
 
 
 def _opened(store: str, layout: str | None) -> "AdapterStore":
