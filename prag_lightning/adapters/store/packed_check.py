@@ -1,11 +1,11 @@
 """Checking one packed shard and its journal to the last byte."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from prag_lightning.adapters.files import StoreFiles
 from prag_lightning.adapters.store.journal import Line, is_intact, read_line, read_lines
-from prag_lightning.adapters.store.packed_index import Covered, Index, IndexDamagedError
+from prag_lightning.adapters.store.packed_index import Covered, Index
+from prag_lightning.adapters.store.packed_ledger import FoundLine
 from prag_lightning.adapters.store.packed_shards import (
     HEADER_BYTES,
     journal_name,
@@ -17,14 +17,6 @@ from prag_lightning.adapters.store.rows import RowCodec
 
 # Bytes of a shard that are read at once.
 _READ_BYTES = 2**26
-
-
-class FoundLine(NamedTuple):
-    """A line about a document, whether its adapter is whole, and whether the index knows it."""
-
-    line: Line
-    whole: bool
-    covered: bool
 
 
 class ShardCheck:
@@ -173,11 +165,7 @@ class ShardCheck:
 
     def _lines_in_index(self) -> dict[int, tuple[str, Line]]:
         """Return the lines that the index has of this shard, with their documents, by row."""
-        try:
-            found = self._index.in_shard(self._shard) if self._index else {}
-        except IndexDamagedError:
-            # Which is reported when the whole index is compared.
-            return {}
+        found = self._index.in_shard(self._shard) if self._index else {}
         return {
             row: (name, Line(row, name, e.text_digest, e.checksum, e.version, e.stored))
             for row, (name, e) in found.items()

@@ -5,7 +5,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from prag_lightning.adapters.store.durable import digest_file, needs_room, sync_file
 from prag_lightning.documents.writing import sync_folder
@@ -21,7 +21,7 @@ CREATE TABLE IF NOT EXISTS covered (
 # Indexes of the first version lack these columns of `adapters`.
 _LATER = ("version", "stored")
 _AT_ONCE, _MANY = 500, 10_000
-_SqlRow = tuple[str | int | None, ...]
+_SqlRow = tuple[Any, ...]
 
 
 class Entry(NamedTuple):
@@ -104,8 +104,12 @@ class Index:
         self._query("PRAGMA trusted_schema = OFF")
         self._query("PRAGMA cell_size_check = ON")
         names = {row[1] for row in self._query("PRAGMA table_info(adapters)")}
-        later = ", ".join(name if name in names else "0" for name in _LATER)
-        self._columns = f"id, shard, row, text_digest, checksum, {later}"
+        later = ", ".join(f"CAST({name} AS INTEGER)" if name in names else "0" for name in _LATER)
+        # Whatever lies there: what is no number points to a place that is not the adapter's.
+        self._columns = (
+            "id, CAST(shard AS INTEGER), CAST(row AS INTEGER), CAST(text_digest AS TEXT), "
+            f"CAST(checksum AS TEXT), {later}"
+        )
         rows = self._query("SELECT shard, rows, num_bytes, num_entries FROM covered")
         numbers = [number for row in rows for number in row if isinstance(number, int)]
         if len(numbers) != 4:
@@ -132,7 +136,7 @@ class Index:
             limit: How many at most.
         """
         where, values = ("", []) if document_id is None else ("WHERE id > ? ", [document_id])
-        return list(self._entries(f"{where}ORDER BY id LIMIT {limit}", values))
+        return self._entries(f"{where}ORDER BY id LIMIT {limit}", values)
 
     def entries(self) -> Iterator[tuple[str, Entry]]:
         """Yield all entries in the order of their documents' ids."""
@@ -150,13 +154,9 @@ class Index:
         """Close the file."""
         self._connection.close()
 
-    def _entries(self, where: str, values: Sequence[str | int]) -> Iterator[tuple[str, Entry]]:
-        for name, *fields in self._query(f"SELECT {self._columns} FROM adapters {where}", values):
-            entry = Entry(*fields)  # type: ignore[arg-type]
-            numbers = (entry.shard, entry.row or 0, entry.version, entry.stored)
-            if not all(isinstance(number, int) for number in numbers):
-                raise IndexDamagedError(self.file, f"no place for {name!r}")
-            yield str(name), entry
+    def _entries(self, where: str, values: Sequence[str | int]) -> list[tuple[str, Entry]]:
+        rows = self._query(f"SELECT {self._columns} FROM adapters {where}", values)
+        return [(str(row[0]), Entry._make(row[1:])) for row in rows]
 
     def _query(self, sql: str, values: Sequence[str | int] = ()) -> list[_SqlRow]:
         try:

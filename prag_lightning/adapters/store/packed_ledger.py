@@ -1,7 +1,7 @@
-"""All lines of all journals of a packed store, in one temporary database."""
+"""All lines of all journals of a packed store, in one temporary database, to be compared."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from prag_lightning.adapters.store.journal import Line
@@ -9,110 +9,96 @@ from prag_lightning.adapters.store.packed_index import Entry
 
 _SCHEMA = """
 CREATE TABLE line (
-    id TEXT, version INTEGER, writer INTEGER, shard INTEGER, row INTEGER, text_digest TEXT,
-    checksum TEXT, stored INTEGER, whole INTEGER, covered INTEGER
+    number INTEGER PRIMARY KEY, id TEXT, writer INTEGER, whole INTEGER, covered INTEGER,
+    shard INTEGER, row INTEGER, text_digest TEXT, checksum TEXT, version INTEGER, stored INTEGER
 );
 """
-# Of several lines about a document this one counts; a copy that is whole before one that is not.
-_ORDER = "version DESC, whole DESC, writer, shard, row"
-_RANKED = f"""
-CREATE TABLE ranked AS SELECT *,
-    row_number() OVER (PARTITION BY id ORDER BY {_ORDER}) AS place,
-    max(version) OVER (PARTITION BY id) AS newest,
-    row_number() OVER (PARTITION BY id, writer, covered ORDER BY version DESC, shard, row)
-        AS place_in_index,
-    count(*) OVER (PARTITION BY id) AS num_lines
-FROM line;
-CREATE INDEX by_shard ON ranked (writer, shard, row);
-CREATE INDEX by_id ON ranked (writer, id);
-"""
 
 
-class DeadRow(NamedTuple):
-    """An adapter that does not count, for another of its document does.
+class FoundLine(NamedTuple):
+    """A line about a document that can be read.
 
     Args:
-        writer: Number of the writer.
-        shard: Number of the shard.
-        document_id: Whose it was.
-        is_copy: Whether it is as new as the one that counts: the document was stored twice.
+        line: The line.
+        whole: Whether its adapter is as it was written; of a deletion, always.
+        covered: Whether the writer's index should know it.
     """
 
+    line: Line
+    whole: bool
+    covered: bool
+
+
+class Note(NamedTuple):
+    """A line in the ledger.
+
+    Args:
+        number: Its number there, in the order of writers, shards and lines.
+        writer: Number of the writer.
+        whole: Whether its adapter is as it was written.
+        covered: Whether the writer's index should know it.
+        entry: What it says.
+    """
+
+    number: int
     writer: int
-    shard: int
-    document_id: str
-    is_copy: bool
+    whole: bool
+    covered: bool
+    entry: Entry
 
 
 class Ledger:
-    """Every line that can be read, with whether its adapter is whole; in a file if there are many.
+    """Every line that can be read; in a file if there are many.
 
-    Lines are noted first, then ranked once, and only then asked for.
+    Lines are noted, then compared with each other, and those that do not count are struck out.
     """
 
     def __init__(self) -> None:
         # A temporary database without a name: in memory while it is small.
         self._database = sqlite3.connect("")
         self._database.executescript("PRAGMA journal_mode = OFF;" + _SCHEMA)
+        self._struck_out: set[int] = set()
 
-    def note(self, writer: int, shard: int, line: Line, *, whole: bool, covered: bool) -> None:
-        """Take in one line about a document.
+    def note(self, writer: int, shard: int, lines: Iterable[FoundLine]) -> None:
+        """Take in the lines of a shard.
+
+        Args:
+            writer: Number of the writer; writers and shards come in order.
+            shard: Number of the shard.
+            lines: What was found in its journal.
+        """
+        self._database.executemany(
+            "INSERT INTO line VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                (line.document_id, writer, whole, covered, shard, line.row, *line[2:])
+                for line, whole, covered in lines
+            ),
+        )
+
+    def sorted_notes(self) -> Iterator[tuple[str, Note]]:
+        """Yield all lines with their documents' ids, sorted by these."""
+        for number, name, writer, whole, covered, *entry in self._database.execute(
+            "SELECT * FROM line ORDER BY id, number"
+        ):
+            yield name, Note(number, writer, whole, covered, Entry._make(entry))
+
+    def strike_out(self, note: Note) -> None:
+        """Say that a line does not count."""
+        self._struck_out.add(note.number)
+
+    def kept_lines(self, writer: int, shard: int) -> list[Line]:
+        """Return the lines of a shard that count, those with whole adapters, by row.
 
         Args:
             writer: Number of the writer.
             shard: Number of the shard.
-            line: The line.
-            whole: Whether its adapter is as it was written.
-            covered: Whether the writer's index should know it.
         """
-        self._database.execute(
-            "INSERT INTO line VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                line.document_id,
-                line.version,
-                writer,
-                shard,
-                line.row,
-                line.text_digest,
-                line.checksum,
-                line.stored,
-                whole,
-                covered,
-            ),
-        )
-
-    def rank(self) -> None:
-        """Find out, after the last line, which one of each document counts."""
-        self._database.executescript(_RANKED)
-
-    def index_entries(self, writer: int) -> Iterator[tuple[str, Entry]]:
-        """Yield what a writer's index should hold, sorted by id."""
         rows = self._database.execute(
-            "SELECT id, shard, row, text_digest, checksum, version, stored FROM ranked "
-            "WHERE writer = ? AND covered AND place_in_index = 1 ORDER BY id",
-            (writer,),
-        )
-        for document_id, *fields in rows:
-            yield document_id, Entry(*fields)
-
-    def dead_rows(self) -> Iterator[DeadRow]:
-        """Yield the whole adapters that do not count, though their lines say nothing of it."""
-        rows = self._database.execute(
-            "SELECT writer, shard, id, version = newest FROM ranked "
-            "WHERE place > 1 AND whole AND row IS NOT NULL ORDER BY writer, shard, row"
-        )
-        for writer, shard, document_id, is_copy in rows:
-            yield DeadRow(writer, shard, document_id, bool(is_copy))
-
-    def kept_lines(self, writer: int, shard: int) -> list[Line]:
-        """Return the lines of a shard that count: whole adapters, and deletions of some."""
-        rows = self._database.execute(
-            "SELECT row, id, text_digest, checksum, version, stored FROM ranked "
-            "WHERE writer = ? AND shard = ? AND place = 1 AND whole "
-            "AND (row IS NOT NULL OR num_lines > 1) ORDER BY row",
+            "SELECT number, row, id, text_digest, checksum, version, stored FROM line "
+            "WHERE writer = ? AND shard = ? AND whole ORDER BY row",
             (writer, shard),
         )
-        return [Line(*fields) for fields in rows]
+        return [Line(*fields) for number, *fields in rows if number not in self._struck_out]
 
     def close(self) -> None:
         """Delete the database."""

@@ -2,14 +2,15 @@
 
 import heapq
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
-from itertools import groupby
+from itertools import groupby, starmap
+from operator import itemgetter
 
 from prag_lightning.adapters.files import StoreFiles
 from prag_lightning.adapters.store.packed_check import ShardCheck
-from prag_lightning.adapters.store.packed_index import Index, IndexDamagedError
-from prag_lightning.adapters.store.packed_ledger import Ledger
+from prag_lightning.adapters.store.packed_index import Entry, Index, IndexDamagedError, keep_newest
+from prag_lightning.adapters.store.packed_ledger import Ledger, Note
 from prag_lightning.adapters.store.packed_shards import (
     index_names,
     open_index,
@@ -40,7 +41,7 @@ def survey(files: StoreFiles, codec: RowCodec, ledger: Ledger) -> Iterator[Damag
     Args:
         files: The store.
         codec: Form of its adapters.
-        ledger: Empty before; ranked afterwards.
+        ledger: Empty before.
     """
     folders = writer_folders(files)
     indexes: dict[int, Index] = {}
@@ -58,12 +59,8 @@ def survey(files: StoreFiles, codec: RowCodec, ledger: Ledger) -> Iterator[Damag
             for shard in _shards(files, folder, indexes.get(writer)):
                 check = ShardCheck(files, codec, folder, shard, indexes.get(writer))
                 yield from check.damages()
-                for line, whole, covered in check.found:
-                    ledger.note(writer, shard, line, whole=whole, covered=covered)
-        ledger.rank()
-        for writer, index in indexes.items():
-            yield from _differences(index, ledger, writer, folders[writer])
-    yield from _dead_rows(folders, ledger)
+                ledger.note(writer, shard, check.found)
+        yield from _Comparison(folders, indexes, ledger).damages()
 
 
 def _shards(files: StoreFiles, folder: str, index: Index | None) -> list[int]:
@@ -98,32 +95,71 @@ def _open_indexes(files: StoreFiles, folder: str) -> tuple[list[Index], list[Dam
     return [], []
 
 
-def _differences(index: Index, ledger: Ledger, writer: int, folder: str) -> Iterator[Damage]:
-    """Report whether an index says something else than the journals."""
-    merged = heapq.merge(index.entries(), ledger.index_entries(writer), key=lambda item: item[0])
-    differing: list[str] = []
-    try:
-        for document_id, group in groupby(merged, key=lambda item: item[0]):
-            said = [entry for _, entry in group]
-            if len(said) != 2 or said[0] != said[1]:
-                differing.append(document_id)
-    except IndexDamagedError:
-        yield Damage(None, f"{folder}/{index.file.name}", "is damaged; its adapters are not")
-    if differing:
-        what = f"says of {len(differing)} documents something else than the journals, which count"
-        yield Damage(differing[0], f"{folder}/{index.file.name}", what)
+class _Comparison:
+    """What the lines about each document say, beside each other and beside the indexes."""
+
+    def __init__(self, folders: Sequence[str], indexes: dict[int, Index], ledger: Ledger) -> None:
+        self._folders, self._indexes, self._ledger = folders, indexes, ledger
+        # Documents of which an index says something else than the journals.
+        self._differing: dict[int, list[str]] = {writer: [] for writer in indexes}
+        # Adapters that a newer one, or a deletion, has taken the place of, by file.
+        self._replaced: Counter[str] = Counter()
+
+    def damages(self) -> Iterator[Damage]:
+        """Yield where they disagree, and strike out in the ledger what does not count."""
+        streams: list[Iterator[tuple[str, Note | tuple[int, Entry]]]]
+        streams = [self._ledger.sorted_notes(), *starmap(_said, self._indexes.items())]
+        merged = heapq.merge(*streams, key=itemgetter(0))
+        for document_id, group in groupby(merged, key=itemgetter(0)):
+            found: list[Note] = []
+            entries: dict[int, Entry] = {}
+            for _, item in group:
+                if isinstance(item, Note):
+                    found.append(item)
+                else:
+                    writer, entry = item
+                    entries[writer] = entry
+            self._compare_indexes(document_id, found, entries)
+            yield from self._strike_out(document_id, found)
+        for file, count in self._replaced.items():
+            what = f"adapters that were replaced or deleted: {count}"
+            yield Damage(None, file, what, harmless=True)
+        for writer, ids in self._differing.items():
+            if ids:
+                file = f"{self._folders[writer]}/{self._indexes[writer].file.name}"
+                what = f"says of {len(ids)} documents something else than the journals, which count"
+                yield Damage(ids[0], file, what)
+
+    def _compare_indexes(
+        self, document_id: str, notes: list[Note], entries: dict[int, Entry]
+    ) -> None:
+        expected: dict[int, dict[str, Entry]] = {}
+        for note in notes:
+            if note.covered:
+                keep_newest(expected.setdefault(note.writer, {}), document_id, note.entry)
+        for writer in expected.keys() | entries.keys():
+            if expected.get(writer, {}).get(document_id) != entries.get(writer):
+                self._differing[writer].append(document_id)
+
+    def _strike_out(self, document_id: str, notes: list[Note]) -> Iterator[Damage]:
+        """Strike out all lines but the one that counts, and deletions of nothing."""
+        # The newest; of copies one that is whole, and the first.
+        notes.sort(key=lambda note: (-note.entry.version, not note.whole, note.number))
+        if len(notes) == 1 and notes[0].entry.row is None:
+            self._ledger.strike_out(notes[0])
+        for note in notes[1:]:
+            self._ledger.strike_out(note)
+            if not note.whole or note.entry.row is None:
+                continue
+            file = shard_name(self._folders[note.writer], note.entry.shard)
+            if note.entry.version == notes[0].entry.version:
+                what = "is stored twice; this copy does not count"
+                yield Damage(document_id, file, what, harmless=True)
+            else:
+                self._replaced[file] += 1
 
 
-def _dead_rows(folders: list[str], ledger: Ledger) -> Iterator[Damage]:
-    """Report adapters that take room and do not count."""
-    replaced: Counter[str] = Counter()
-    for dead in ledger.dead_rows():
-        file = shard_name(folders[dead.writer], dead.shard)
-        if dead.is_copy:
-            yield Damage(
-                dead.document_id, file, "is stored twice; this copy does not count", harmless=True
-            )
-        else:
-            replaced[file] += 1
-    for file, count in replaced.items():
-        yield Damage(None, file, f"adapters that were replaced or deleted: {count}", harmless=True)
+def _said(writer: int, index: Index) -> Iterator[tuple[str, tuple[int, Entry]]]:
+    """Yield what an index says of each document, sorted by their ids, with whose index it is."""
+    for document_id, entry in index.entries():
+        yield document_id, (writer, entry)

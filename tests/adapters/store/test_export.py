@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import fsspec  # type: ignore[import-untyped]
 import peft
@@ -279,7 +280,8 @@ def test_the_code_on_a_model_card_asks_as_in_training_and_gets_the_adapter_s_ans
     text = f"<user>{user}<assistant>The answer is" if chat_template else f"{user}\nThe answer is"
     ids = tokenizer(text, add_special_tokens=not chat_template, return_tensors="pt").input_ids
     answers: list[str] = []
-    for model in (peft.PeftModel.from_pretrained(tiny_base(), str(tmp_path / "one")), tiny_base()):
+    models: list[Any] = [peft.PeftModel.from_pretrained(tiny_base(), str(tmp_path / "one"))]
+    for model in [*models, tiny_base()]:
         output = model.generate(input_ids=ids, max_new_tokens=20, do_sample=False)
         answers.append(str(tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True)))
     assert printed == answers[0] + "\n"

@@ -274,7 +274,7 @@ def edit_index(folder: Path, sql: str) -> Path:
     [
         "UPDATE adapters SET row = 1 WHERE id = 'doc 0'",
         "UPDATE adapters SET row = 10000000 WHERE id = 'doc 0'",
-        "UPDATE adapters SET row = 'x' WHERE id = 'doc 0'",
+        "UPDATE adapters SET row = 'x', checksum = NULL WHERE id = 'doc 0'",
         "DELETE FROM adapters WHERE id = 'doc 0'; UPDATE adapters SET id = 'doc 0' WHERE row = 3",
         "UPDATE adapters SET text_digest = 'other' WHERE id = 'doc 0'",
         "UPDATE adapters SET checksum = 'other' WHERE id = 'doc 0'",
