@@ -22,7 +22,7 @@ from prag_lightning.adapters.store.packed_shards import (
     writer_folders,
 )
 from prag_lightning.adapters.store.packed_verify import verify_packed
-from prag_lightning.adapters.store.packed_writer import ShardWriter
+from prag_lightning.adapters.store.packed_writer import ShardWriter, lost_lines
 from prag_lightning.adapters.store.recipe import Recipe, StoreDtype
 from prag_lightning.adapters.store.records import Damage, StoredDocument, WriteLock
 from prag_lightning.adapters.store.rows import RowCodec
@@ -43,6 +43,10 @@ class PackedStore(AdapterStore):
         manifest: Its manifest.
         lock: The right to write, in ``write`` mode.
         rank: Which writer this process is.
+
+    Raises:
+        ValueError: If a line of a journal is lost: it may be of any document, or of a newer adapter
+            of any, so that nothing can be said for sure.
     """
 
     name = "packed"
@@ -61,6 +65,9 @@ class PackedStore(AdapterStore):
             else WriterFiles(files, name, self._codec)
             for name in writer_folders(files)
         ]
+        if lost := [reason for writer in self._writers for reason in writer.lost]:
+            self._abandon()
+            raise lost_lines(lost[0])
 
     def documents(self) -> Iterator[StoredDocument]:
         """Yield all documents, sorted by their ids."""
@@ -82,11 +89,7 @@ class PackedStore(AdapterStore):
         return super().__len__()
 
     def find(self, document_ids: Sequence[str]) -> Mapping[str, StoredDocument]:
-        """Return those of the documents that are stored.
-
-        Raises:
-            ValueError: If one is not found, and a line of a journal cannot be read.
-        """
+        """Return those of the documents that are stored."""
         self._require_open()
         newest: dict[str, _Place] = {}
         for writer in self._writers:
@@ -94,13 +97,6 @@ class PackedStore(AdapterStore):
                 known = newest.get(document_id)
                 if known is None or entry.version > known[1].version:
                     newest[document_id] = (writer, entry)
-        lost = [reason for writer in self._writers for reason in writer.lost]
-        absent = next((i for i in document_ids if i not in newest), None) if lost else None
-        if absent is not None:
-            raise ValueError(
-                f"{lost[0]}, so it cannot be said whether document {absent!r} is stored; run "
-                "`prag store verify STORE --repair true`"
-            )
         return {
             document_id: _document(document_id, place)
             for document_id, place in newest.items()

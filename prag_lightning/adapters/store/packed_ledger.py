@@ -58,6 +58,7 @@ class Ledger:
         self._database = sqlite3.connect("")
         self._database.executescript("PRAGMA journal_mode = OFF;" + _SCHEMA)
         self._struck_out: set[int] = set()
+        self._restored: dict[tuple[int, int], list[Line]] = {}
 
     def note(self, writer: int, shard: int, lines: Iterable[FoundLine]) -> None:
         """Take in the lines of a shard.
@@ -74,6 +75,18 @@ class Ledger:
                 for line, whole, covered in lines
             ),
         )
+
+    def restore(self, writer: int, document_id: str, entry: Entry) -> Note:
+        """Note a deletion that only an index knows.
+
+        Args:
+            writer: Number of the writer.
+            document_id: The document.
+            entry: What the index says.
+        """
+        line = Line(None, document_id, version=entry.version, stored=entry.stored)
+        self._restored.setdefault((writer, entry.shard), []).append(line)
+        return Note(-len(self._restored), writer, True, True, entry)
 
     def sorted_notes(self) -> Iterator[tuple[str, Note]]:
         """Yield all lines with their documents' ids, sorted by these."""
@@ -98,7 +111,8 @@ class Ledger:
             "WHERE writer = ? AND shard = ? AND whole ORDER BY row",
             (writer, shard),
         )
-        return [Line(*fields) for number, *fields in rows if number not in self._struck_out]
+        kept = [Line(*fields) for number, *fields in rows if number not in self._struck_out]
+        return kept + self._restored.get((writer, shard), [])
 
     def close(self) -> None:
         """Delete the database."""

@@ -124,7 +124,7 @@ class WriterFiles:
             from the journals.
 
     Attributes:
-        lost: Why it cannot be said that a document is not here: what was found unreadable.
+        lost: Which lines are missing or cannot be read, and no index has them.
     """
 
     def __init__(
@@ -212,9 +212,6 @@ class WriterFiles:
         lines = [(content, _line_or_none(content)) for content in contents or ()]
         rows = max((line.row + 1 for _, line in lines if line and line.row is not None), default=0)
         rows = max(rows, known.rows)
-        # The end of what a process was writing when the power failed.
-        while lines and lines[-1][1] is None and rows >= sealed_rows:
-            lines.pop()
         for _, line in lines:
             if line is None:
                 self.lost.append(f"{journal}: a line behind byte {known.num_bytes} cannot be read")

@@ -13,6 +13,7 @@ from prag_lightning.adapters.store.packed_index import Entry, Index, IndexDamage
 from prag_lightning.adapters.store.packed_ledger import Ledger, Note
 from prag_lightning.adapters.store.packed_shards import (
     index_names,
+    journal_name,
     open_index,
     shard_name,
     shard_numbers,
@@ -119,6 +120,7 @@ class _Comparison:
                 else:
                     writer, entry = item
                     entries[writer] = entry
+            yield from self._restore_deletions(document_id, found, entries)
             self._compare_indexes(document_id, found, entries)
             yield from self._strike_out(document_id, found)
         for file, count in self._replaced.items():
@@ -129,6 +131,18 @@ class _Comparison:
                 file = f"{self._folders[writer]}/{self._indexes[writer].file.name}"
                 what = f"says of {len(ids)} documents something else than the journals, which count"
                 yield Damage(ids[0], file, what)
+
+    def _restore_deletions(
+        self, document_id: str, notes: list[Note], entries: dict[int, Entry]
+    ) -> Iterator[Damage]:
+        """Note deletions that an index knows and no journal: else the document would come back."""
+        for writer, entry in entries.items():
+            newest = max((note.entry.version for note in notes), default=-1)
+            if entry.row is None and entry.version > newest:
+                journal = journal_name(self._folders[writer], entry.shard)
+                what = "holds no line of its deletion that can be read, but the index does"
+                yield Damage(document_id, journal, what)
+                notes.append(self._ledger.restore(writer, document_id, entry))
 
     def _compare_indexes(
         self, document_id: str, notes: list[Note], entries: dict[int, Entry]

@@ -117,7 +117,7 @@ class ShardWriter(WriterFiles):
             except (IndexDamagedError, FileNotFoundError):
                 whole = WriterFiles(self.files, self.folder, self.codec, indexed=False)
                 if whole.lost:
-                    raise _lost(whole.lost[0]) from None
+                    raise lost_lines(whole.lost[0]) from None
                 file = write_index(folder, None, whole.recent, whole.end)
             with self._swapping:
                 if self.index:
@@ -223,11 +223,11 @@ class ShardWriter(WriterFiles):
     def _refuse_losses(self) -> None:
         """Refuse to write where that would hide something that is missing or damaged."""
         if self.lost:
-            raise _lost(self.lost[0])
+            raise lost_lines(self.lost[0])
         journal = journal_name(self.folder, self.end.shard)
         held = self.files.size(journal) if self.files.exists(journal) else 0
         if held < self.end.num_bytes:
-            raise _lost(
+            raise lost_lines(
                 f"{self.files.path(journal)}: has {held:,} bytes, but the index knows "
                 f"{self.end.num_bytes:,}"
             )
@@ -237,7 +237,8 @@ class ShardWriter(WriterFiles):
         overwrite_start(path, shard_header(self.codec, self.end.rows), self._row_offset())
 
 
-def _lost(what: str) -> ValueError:
+def lost_lines(what: str) -> ValueError:
+    """Return the error that says what is lost, and how to go on."""
     return ValueError(
         f"{what}; run `prag store verify STORE --repair true`, and encode the lost documents again"
     )

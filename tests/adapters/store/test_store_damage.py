@@ -324,8 +324,8 @@ def test_where_something_is_damaged_no_document_is_called_absent(
     fill(tmp_path, 1, layout)
     damage(tmp_path)
     with (
-        open_store(tmp_path, mode="read") as store,
         pytest.raises(ValueError, match=r"run `prag store verify STORE --repair true`"),
+        open_store(tmp_path, mode="read") as store,
     ):
         assert "doc 0" in store
     repair_store(tmp_path)
