@@ -4,7 +4,8 @@ import os
 from typing import Any, NamedTuple
 
 from lightning import Trainer
-from lightning.fabric.plugins.environments import ClusterEnvironment, SLURMEnvironment
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 from prag_lightning.encoding.per_document import PER_DOCUMENT
 

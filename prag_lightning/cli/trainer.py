@@ -93,7 +93,7 @@ class PragCLI(LightningCLI):
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """Make a parser, whose help is about the Trainer where that was asked for."""
         parser = super().init_parser(**kwargs)
-        parser.helps_with_trainer = self._helps_with_trainer
+        cast(TrainerParser, parser).helps_with_trainer = self._helps_with_trainer
         return parser
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """The parser of the commands that run a Trainer, and their help: our settings by what they do."""
 
 from argparse import Action, HelpFormatter, _ArgumentGroup
-from collections.abc import Sequence
 from typing import Any
 
 from jsonargparse import Namespace
@@ -80,13 +79,13 @@ class TrainerParser(OneLineErrors, LightningArgumentParser):
     def format_help(self, formatter: HelpFormatter | None = None) -> str:
         """Return the help, grouped by what one wants to do."""
         groups = self._action_groups
-        self._action_groups = [*self._sections()]
+        self._action_groups = self._sections()
         try:
             return super().format_help(formatter)
         finally:
             self._action_groups = groups
 
-    def _sections(self) -> Sequence[_ArgumentGroup]:
+    def _sections(self) -> list[Any]:
         shown = [title for title in _SECTIONS if (title == _TRAINER) == self.helps_with_trainer]
         # Without those that follow from others, and those that take a file for a whole class, as
         # --config does for all of them.
