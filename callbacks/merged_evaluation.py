@@ -19,6 +19,7 @@ from prag_lightning.answering.questions import METHODS, QuestionBatches
 from prag_lightning.answering.scoring import make_scoring
 from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.documents.records import read_records, write_records
+from prag_lightning.documents.terminal import open_console
 from prag_lightning.encoding.per_document import PATIENCE, PerDocumentStrategy, wait_for_file
 from prag_lightning.evaluation.results import write_answers, write_results
 from prag_lightning.evaluation.scores import (
@@ -86,7 +87,7 @@ class MergedEvaluation(Callback):
             is_partial=is_partial,
             generation=self._generation,
         )
-        console = Console()
+        console = open_console()
         console.print(score_table(scores))
         self._print_missing(console)
         console.print(f"predictions and scores are in {where}")
@@ -101,7 +102,7 @@ class MergedEvaluation(Callback):
         self._gather(trainer, Answer)
         if trainer.is_global_zero:
             where = write_answers(self._root, self._records)
-            console = Console()
+            console = open_console()
             self._print_missing(console)
             console.print(f"{len(self._records)} answers are in {where}")
 
