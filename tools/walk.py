@@ -52,7 +52,7 @@ class _Watch(L.Callback):
         threading.setprofile(self._note)
         sys.setprofile(self._note)
 
-    def pause(self, *_: Any) -> None:
+    def pause(self) -> None:
         """Look away."""
         threading.setprofile(None)
         sys.setprofile(None)
@@ -65,8 +65,11 @@ class _Watch(L.Callback):
         """Look on: the first step comes."""
         self.watch()
 
-    on_test_start = on_train_start
-    on_train_end = on_test_end = pause
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look away: all is written."""
+        self.pause()
+
+    on_test_start, on_test_end = on_train_start, on_train_end
 
     def _note(self, frame: FrameType, event: str, argument: Any) -> None:
         code = frame.f_code
