@@ -232,10 +232,10 @@ class DocumentDataModule(LightningDataModule):
             known = list(source)
         found = {augmentation.document_id: augmentation for augmentation in known}
         if self.augmenter is not None:
-            from prag_lightning.augmentation.in_memory import augment
+            from prag_lightning.augmentation.in_memory import augment_all
 
             missing = [document for document in documents if document.id not in found]
-            found |= {made.document_id: made for made in augment(missing, self.augmenter)}
+            found |= {made.document_id: made for made in augment_all(missing, self.augmenter)}
         return found
 
     def leave_out(self, document_ids: Container[str]) -> None:

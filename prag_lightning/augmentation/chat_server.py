@@ -1,17 +1,17 @@
-"""Chat completions over plain HTTP, patient with a server that is busy or stumbles."""
+"""Chat completions over plain HTTP."""
 
-import asyncio
-import random
+from collections.abc import Mapping
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from prag_lightning.augmentation.draft import Reply, Request, Usage
-from prag_lightning.augmentation.endpoint import PASSING_STATUSES, Endpoint, describe
-from prag_lightning.augmentation.settings import Sampling
-from prag_lightning.retrieval.retry_after import seconds_of
+from prag_lightning.augmentation.endpoint import BROKEN, PASSING_STATUSES, Endpoint, describe
+from prag_lightning.augmentation.outcomes import Usage
+from prag_lightning.augmentation.requests import Reply, Request
+from prag_lightning.augmentation.settings import Sampling, TemplateSetting
 
-_LONGEST_WAIT_S = 300.0
+# Where nothing is sent, servers such as vLLM apply the model's own generation config.
+_NEUTRAL = {"repetition_penalty": 1.0, "min_p": 0.0}
 
 
 class _Message(BaseModel):
@@ -39,18 +39,25 @@ class ChatServer:
     Args:
         endpoint: Where it is.
         model: The model's name there.
-        sampling: How its answers are drawn. What is not said there, as ``top_p``, is left to the
-            server, which takes it from the model's own generation config.
+        sampling: How its answers are drawn.
+        template_settings: Variables of the model's chat template; none are sent where there are
+            none, for OpenAI's own servers refuse the field.
         concurrency: Connections at most.
     """
 
     def __init__(
-        self, endpoint: Endpoint, model: str, sampling: Sampling, concurrency: int
+        self,
+        endpoint: Endpoint,
+        model: str,
+        sampling: Sampling,
+        template_settings: Mapping[str, TemplateSetting],
+        concurrency: int,
     ) -> None:
         self._endpoint = endpoint
         self._model = model
         self._sampling = sampling
-        self._client = endpoint.open(concurrency)
+        self._template_settings = dict(template_settings)
+        self._client = endpoint.open(concurrency, _require_completion)
 
     async def __aenter__(self) -> "ChatServer":
         """Begin."""
@@ -67,37 +74,37 @@ class ChatServer:
             ConnectionError: If the server is gone.
             ValueError: If it refuses the API key.
         """
-        problem = ""
-        for number in range(1, self._endpoint.max_tries + 1):
-            retry_after = None
-            try:
-                answer = await self._client.post("chat/completions", json=self._body(request))
-                if answer.status_code == httpx.codes.OK:
-                    return _read_completion(answer.content)
-                problem = self._explain(answer)
-                if answer.status_code not in PASSING_STATUSES:
-                    return Reply(text="", problem=problem)
-                retry_after = answer.headers.get("Retry-After")
-            except httpx.TransportError as error:
-                problem = describe(error)
-            except ValidationError:
-                problem = "an answer that is no chat completion"
-            if number < self._endpoint.max_tries:
-                await asyncio.sleep(self._wait(number, retry_after))
+        try:
+            answer = await self._client.post("chat/completions", json=self._body(request))
+            if answer.status_code == httpx.codes.OK:
+                return _read_completion(answer.content)
+            problem = self._explain(answer)
+            if answer.status_code not in PASSING_STATUSES:
+                return Reply(text="", problem=problem)
+        except BROKEN as error:
+            problem = describe(error)
         # One document may be more than the server can bear, or the server may be gone.
         await self._endpoint.fetch_models(self._client)
         return Reply(text="", problem=f"{problem}, {self._endpoint.max_tries} times")
 
     def _body(self, request: Request) -> dict[str, object]:
+        turns = [("user", request.prompt)]
+        for example in reversed(request.examples):
+            turns = [("user", example.user), ("assistant", example.assistant), *turns]
         body: dict[str, object] = {
             "model": self._model,
-            "messages": [{"role": "user", "content": request.prompt}],
+            "messages": [{"role": role, "content": text} for role, text in turns],
             "temperature": self._sampling.temperature,
-            "max_tokens": self._sampling.max_new_tokens,
+            "top_p": self._sampling.top_p,
+            "max_tokens": self._sampling.most_tokens(request.is_short),
             "seed": request.seed,
         }
         # Not in OpenAI's own interface, whose servers refuse what they do not know.
-        return body | {"top_k": self._sampling.top_k} if self._sampling.top_k else body
+        if self._sampling.top_k:
+            body |= {"top_k": self._sampling.top_k, **_NEUTRAL}
+        if self._template_settings:
+            body["chat_template_kwargs"] = self._template_settings
+        return body
 
     def _explain(self, answer: httpx.Response) -> str:
         self._endpoint.check_key(answer)
@@ -106,11 +113,16 @@ class ChatServer:
             words = words.replace(self._endpoint.api_key, "***")
         return f"status {answer.status_code} from {self._endpoint.address}: {words}"
 
-    def _wait(self, number: int, retry_after: str | None) -> float:
-        asked = seconds_of(retry_after)
-        if asked is None:
-            asked = self._endpoint.backoff_s * 2 ** (number - 1) * random.uniform(0.5, 1.0)
-        return min(asked, _LONGEST_WAIT_S)
+
+async def _require_completion(answer: httpx.Response) -> None:
+    """Read an answer to its end, so that a broken one is noticed while it can be asked again.
+
+    Raises:
+        ValidationError: If it is no chat completion.
+    """
+    content = await answer.aread()
+    if answer.status_code == httpx.codes.OK:
+        _Completion.model_validate_json(content)
 
 
 def _read_completion(content: bytes) -> Reply:

@@ -1,76 +1,22 @@
 """One document on its way to its augmentation: what to ask next, what came of the answers."""
 
-import hashlib
-from dataclasses import dataclass
+import re
+from collections import Counter
 
-from pydantic import Field
+from prag_lightning.augmentation.answers import AnswerError, read_few_words, read_text
+from prag_lightning.augmentation.grounding import Grounding
+from prag_lightning.augmentation.outcomes import Failure, Outcome, Usage
+from prag_lightning.augmentation.pairs import FoundPair, read_pairs
+from prag_lightning.augmentation.requests import Reply, Request
+from prag_lightning.augmentation.settings import NUMBERS_OF_TEXTS, Order
+from prag_lightning.augmentation.wording import LIST, Wording
+from prag_lightning.documents.digests import text_digest
+from prag_lightning.documents.records import Augmentation, Document, QuestionAnswer
 
-from prag_lightning.augmentation.parsing import AnswerError, parse_qas, parse_rewrite
-from prag_lightning.augmentation.prompts import question_prompt, rewrite_prompt
-from prag_lightning.augmentation.settings import Order
-from prag_lightning.documents.records import Augmentation, Document, QuestionAnswer, Record
-
-_PAIRS = "question-answer pairs"
-
-
-@dataclass(frozen=True)
-class Request:
-    """One prompt for a language model, with the seed of its answer's sampling, below 2 ** 31."""
-
-    name: str
-    prompt: str
-    seed: int
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What was asked of a language model: how many requests, tokens read and tokens written."""
-
-    num_requests: int = 0
-    num_prompt_tokens: int = 0
-    num_new_tokens: int = 0
-
-    def __add__(self, other: "Usage") -> "Usage":
-        """Return both together."""
-        return Usage(
-            self.num_requests + other.num_requests,
-            self.num_prompt_tokens + other.num_prompt_tokens,
-            self.num_new_tokens + other.num_new_tokens,
-        )
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What came of a request.
-
-    Args:
-        text: The answer.
-        usage: What it took.
-        is_cut: Whether the answer was stopped at its greatest length.
-        problem: Why there is no answer, where the same request would have none again.
-    """
-
-    text: str
-    usage: Usage = Usage(num_requests=1)
-    is_cut: bool = False
-    problem: str | None = None
-
-
-class Failure(Record):
-    """A document that could not be augmented: why, after how many attempts, and the last answer."""
-
-    document_id: str = Field(min_length=1)
-    reason: str
-    num_attempts: int
-    answer: str
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one document, and what it took."""
-
-    result: Augmentation | Failure
-    usage: Usage = Usage()
+# A model that twice writes no list is asked for one pair at a time.
+_LIST_ATTEMPTS = 2
+# Rewrites that are shorter, in lengths of the document, are summaries.
+_LEAST_LENGTH = 1 / 3
 
 
 class Draft:
@@ -79,92 +25,212 @@ class Draft:
     Args:
         document: What to augment.
         order: What is wanted of it.
+        earlier: The attempt before, of which something good was kept.
     """
 
-    def __init__(self, document: Document, order: Order) -> None:
+    def __init__(self, document: Document, order: Order, earlier: Failure | None = None) -> None:
+        self.document_id = document.id
         self._document = document
         self._order = order
-        self._attempts = dict.fromkeys(self._names(), 0)
-        self._rewrites: dict[str, str] = {}
-        self._qas: list[QuestionAnswer] = []
-        self._failure: Failure | None = None
+        self._grounding = Grounding(document)
+        self._wording = Wording(document, order)
+        self._texts: dict[str, str | None] = {}
+        for kind, number in NUMBERS_OF_TEXTS.items():
+            self._texts.update(dict.fromkeys(_names(kind, getattr(order, number))))
+        self._pairs: dict[str, QuestionAnswer | None] = dict.fromkeys(_names("pair", order.num_qas))
+        if earlier is not None and earlier.kept is not None:
+            texts = (name for name in self._texts if name not in earlier.missing)
+            pairs = (name for name in self._pairs if name not in earlier.missing)
+            self._texts.update(zip(texts, earlier.kept.rewrites, strict=False))
+            self._pairs.update(zip(pairs, earlier.kept.qas, strict=False))
+        # Whose answers were asked for by themselves, or need not be.
+        self._answered = {name for name, pair in self._pairs.items() if pair}
+        self._attempts: Counter[str] = Counter()
+        self._unanswerable: set[str] = set()
+        # The last problem of what was asked for, and the answer that had it.
+        self._problems: dict[str, tuple[str, str]] = {}
         self._usage = Usage()
-        if not document.text.strip():
-            self._fail("the document has no text", num_attempts=0, answer="")
 
     @property
     def requests(self) -> list[Request]:
-        """What to ask now; nothing once the document is done or has failed."""
-        if self._failure is not None:
-            return []
-        done = {*self._rewrites, *([_PAIRS] if self._qas else [])}
-        return [self._request(name) for name in self._names() if name not in done]
+        """What to ask now; nothing once all is there or has been asked for often enough."""
+        return [self._request(name) for name in self._open_names()]
 
-    def accept(self, request: Request, reply: Reply) -> None:
-        """Take an answer in, or see to it that the request is made again."""
+    @property
+    def num_open(self) -> int:
+        """How many requests there are now."""
+        return len(self._open_names())
+
+    def accept(self, request: Request, reply: Reply) -> str | None:
+        """Take an answer in, or see to it that the request is made again.
+
+        Args:
+            request: One of `requests`.
+            reply: What came of it.
+
+        Returns:
+            Why the answer is of no use, or not enough; None if it is good.
+        """
+        name = request.name
         self._usage += reply.usage
-        self._attempts[request.name] += 1
-        if self._failure is not None:
-            return
-        try:
-            self._take(request.name, reply)
-        except AnswerError as error:
-            attempts = self._attempts[request.name]
-            if attempts >= self._order.max_attempts or reply.problem is not None:
-                self._fail(f"{request.name}: {error}", attempts, reply.text)
+        problem = self._take(name, reply)
+        self._attempts[name] += 1
+        if problem is None:
+            return None
+        self._usage += Usage(num_refused=1)
+        if reply.is_cut:
+            problem += f" (cut after {reply.usage.num_new_tokens} tokens)"
+        self._problems[name.replace("answer", "pair")] = problem, reply.text
+        if reply.problem is not None:
+            self._unanswerable.add(name)
+        return problem
 
     @property
     def outcome(self) -> Outcome:
         """What became of the document, once there are no more requests."""
-        assert not self.requests
-        return Outcome(self._failure or self._augmentation(), self._usage)
+        assert not self.num_open
+        digest = text_digest(self._document)
+        rewrites = [text for text in self._texts.values() if text]
+        qas = [pair for pair in self._pairs.values() if pair]
+        made = Augmentation(
+            document_id=self._document.id, rewrites=rewrites, qas=qas, text_digest=digest
+        )
+        failure = None
+        if missing := [*self._missing_pairs(), *self._missing_texts()]:
+            failure = self._failure(missing, digest)
+        return Outcome(self._document.id, made if rewrites or qas else None, failure, self._usage)
 
-    def _augmentation(self) -> Augmentation:
-        rewrites = [self._rewrites[name] for name in self._names() if name != _PAIRS]
-        return Augmentation(document_id=self._document.id, rewrites=rewrites, qas=self._qas)
+    def _failure(self, missing: list[str], digest: str) -> Failure:
+        asked = [name for name in missing if name in self._problems]
+        reason, answer = "the document has no text", ""
+        if asked:
+            problem, answer = self._problems[asked[0]]
+            reason = f"{asked[0]}: {problem}"
+            if num_missing := len(self._missing_pairs()):
+                num_found = len(self._pairs) - num_missing
+                reason = f"{num_found} of {len(self._pairs)} {LIST}; {reason}"
+        return Failure(
+            document_id=self._document.id,
+            reason=reason,
+            num_attempts=max(self._attempts[name] for name in missing),
+            answer=answer,
+            missing=tuple(missing),
+            text_digest=digest,
+        )
 
-    def _names(self) -> list[str]:
-        # Pairs fail more often than rewrites, which are then not asked for.
-        return [_PAIRS, *(f"rewrite {number + 1}" for number in range(self._order.num_rewrites))]
+    def _open_names(self) -> list[str]:
+        if not self._document.text.strip():
+            return []
+        pairs = self._missing_pairs()
+        if pairs and self._order.pairs == "list" and self._is_open(LIST):
+            pairs = [LIST]
+        unanswered = (n for n, pair in self._pairs.items() if pair and n not in self._answered)
+        answers = [name.replace("pair", "answer") for name in unanswered]
+        return [*answers, *filter(self._is_open, [*pairs, *self._missing_texts()])]
+
+    def _is_open(self, name: str) -> bool:
+        most = self._order.max_attempts
+        if name == LIST:
+            most = min(_LIST_ATTEMPTS, most)
+        return name not in self._unanswerable and self._attempts[name] < most
+
+    def _missing_pairs(self) -> list[str]:
+        return [name for name, pair in self._pairs.items() if pair is None]
+
+    def _missing_texts(self) -> list[str]:
+        return [name for name, text in self._texts.items() if text is None]
 
     def _request(self, name: str) -> Request:
-        text = self._document.text
-        return Request(
-            name=name,
-            prompt=(
-                question_prompt(text, self._order.num_qas)
-                if name == _PAIRS
-                else rewrite_prompt(text)
-            ),
-            seed=_derive_seed(self._order.seed, self._document.id, name, self._attempts[name]),
-        )
+        pair = self._pairs.get(name.replace("answer", "pair"))
+        return self._wording.request(name, self._attempts[name], pair.question if pair else "")
 
-    def _take(self, name: str, reply: Reply) -> None:
-        if reply.problem is not None:
-            raise AnswerError(reply.problem)
+    def _take(self, name: str, reply: Reply) -> str | None:
+        """Keep what is good of an answer; return what is wrong with it, or None."""
         try:
-            if name == _PAIRS:
-                self._qas = parse_qas(reply.text, self._order.num_qas)
-            else:
-                self._rewrites[name] = _whole_rewrite(reply)
+            if name.startswith("answer"):
+                return self._take_answer(name.replace("answer", "pair"), reply)
+            if reply.problem is not None:
+                return reply.problem
+            if name in self._texts:
+                self._texts[name] = self._good_text(name, reply)
+                return None
+            return self._take_pairs(name, reply)
         except AnswerError as error:
-            end = f" (cut after {reply.usage.num_new_tokens} tokens)" if reply.is_cut else ""
-            raise AnswerError(f"{error}{end}") from error
+            return str(error)
 
-    def _fail(self, reason: str, num_attempts: int, answer: str) -> None:
-        self._failure = Failure(
-            document_id=self._document.id, reason=reason, num_attempts=num_attempts, answer=answer
-        )
+    def _take_pairs(self, name: str, reply: Reply) -> str | None:
+        found, problem = read_pairs(reply.text, reply.is_cut)
+        open_names, sentence = self._missing_pairs(), None
+        if name != LIST:
+            open_names, sentence = [name], self._wording.sentence(name, self._attempts[name])
+        for pair in found:
+            if open_names:
+                refusal = self._keep_pair(open_names[0], pair, sentence)
+                problem = problem or refusal or ""
+                open_names = open_names if refusal else open_names[1:]
+        if not open_names:
+            return None
+        if name == LIST:
+            num_found = len(self._pairs) - len(open_names)
+            return f"{num_found} of {len(self._pairs)} {LIST}" + (f"; {problem}" if problem else "")
+        return problem
+
+    def _keep_pair(self, name: str, found: FoundPair, sentence: str | None) -> str | None:
+        """Keep a pair about a sentence or about the whole, or return why it is of no use."""
+        full_answer = found.full_answer or sentence or self._wording.sentence_with(found.answer)
+        pair = QuestionAnswer(question=found.question, answer=found.answer, full_answer=full_answer)
+        known = [kept for kept in self._pairs.values() if kept]
+        if any(_plain(kept.question) == _plain(pair.question) for kept in known):
+            return "a question that was asked before"
+        if sentence and any(_plain(kept.answer) == _plain(pair.answer) for kept in known):
+            return "an answer that was given before"
+        if problem := self._problem_of(pair, sentence):
+            return problem
+        self._pairs[name] = pair
+        if self._order.answers == "with_questions":
+            self._answered.add(name)
+        return None
+
+    def _take_answer(self, name: str, reply: Reply) -> str | None:
+        """Give a question the answer that was asked for by itself, or drop the question."""
+        pair = self._pairs[name]
+        assert pair is not None
+        self._pairs[name] = None
+        if reply.problem is not None:
+            return reply.problem
+        answer = read_few_words(reply.text)
+        full_answer = self._wording.sentence_with(answer)
+        made = QuestionAnswer(question=pair.question, answer=answer, full_answer=full_answer)
+        if problem := self._problem_of(made):
+            return problem
+        self._pairs[name] = made
+        self._answered.add(name)
+        return None
+
+    def _problem_of(self, pair: QuestionAnswer, sentence: str | None = None) -> str:
+        if not self._order.grounded:
+            return ""
+        problem = self._grounding.problem_of_pair(pair)
+        if sentence is not None and not problem:
+            problem = self._grounding.problem_of_answer(pair, sentence)
+        self._usage += Usage(num_ungrounded=bool(problem))
+        return problem
+
+    def _good_text(self, name: str, reply: Reply) -> str:
+        text = read_text(reply.text)
+        if reply.is_cut:
+            raise AnswerError("an unfinished text")
+        if self._order.grounded:
+            least_length = _LEAST_LENGTH if name.startswith("rewrite") else 0.0
+            if problem := self._grounding.problem_of_text(text, least_length):
+                self._usage += Usage(num_ungrounded=1)
+                raise AnswerError(problem)
+        return text
 
 
-def _whole_rewrite(reply: Reply) -> str:
-    rewrite = parse_rewrite(reply.text)
-    if reply.is_cut:
-        raise AnswerError("an unfinished text")
-    return rewrite
+def _names(kind: str, number: int) -> list[str]:
+    return [f"{kind} {n}" for n in range(1, number + 1)]
 
 
-def _derive_seed(*origin: object) -> int:
-    """Return a seed that is always the same for one origin, and another for every other."""
-    digest = hashlib.sha256("\0".join(map(str, origin)).encode()).digest()
-    return int.from_bytes(digest[:4], "big") >> 1
+def _plain(text: str) -> str:
+    return re.sub(r"['\u2019]s\b", " is", text.casefold()).strip(" .?!")

@@ -1,16 +1,30 @@
 """A server with OpenAI's interface: where it is, whether it is there, and which models it has."""
 
 import asyncio
+import logging
 import os
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
+from httpx_retries import Retry, RetryTransport
 from pydantic import BaseModel, ValidationError
+
+T = TypeVar("T")
 
 # The server says: not now, or: something went wrong here.
 PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+# The connection broke, or what came is no answer.
+BROKEN = (httpx.TransportError, httpx.DecodingError, ValidationError)
 _REFUSED_KEY = frozenset({401, 403})
+_LONGEST_WAIT_S = 300.0
 _CHECK_TIMEOUT_S = 5.0
+
+# It warns of every Retry-After that it cannot read, and then waits as without one.
+logging.getLogger("httpx_retries").setLevel(logging.ERROR)
 
 
 class _Model(BaseModel):
@@ -32,10 +46,11 @@ class Endpoint:
         timeout_s: Seconds to wait for an answer.
         max_tries: How often a request is sent before the answer counts as not to be had.
         backoff_s: Seconds before the second try, doubled before each further one, all shortened at
-            random by up to half. A ``Retry-After`` of the server's comes first.
+            random by up to half. A ``Retry-After`` of the server's comes first. Neither is more
+            than five minutes.
     """
 
-    url: str
+    url: str = "http://localhost:8000/v1"
     api_key_env: str = "OPENAI_API_KEY"
     timeout_s: float = 120.0
     max_tries: int = 6
@@ -60,15 +75,38 @@ class Endpoint:
         """The key, or nothing."""
         return os.environ.get(self.api_key_env, "")
 
-    def open(self, num_connections: int) -> httpx.AsyncClient:
-        """Return a client for it; a context that closes the connections at its end."""
+    def open(
+        self, num_connections: int, check: Callable[[httpx.Response], Awaitable[None]] | None = None
+    ) -> httpx.AsyncClient:
+        """Return a client, a context that closes the connections at its end.
+
+        What it posts is sent again as long as the server is busy or stumbles.
+
+        Args:
+            num_connections: Open at a time, at most.
+            check: Reads an answer to something posted, and raises httpx's or pydantic's errors if
+                it is broken, so that the same is sent again.
+        """
+        retry = Retry(
+            total=self.max_tries - 1,
+            allowed_methods=["POST"],
+            status_forcelist=PASSING_STATUSES,
+            retry_on_exceptions=BROKEN,
+            # Doubled once before the second try.
+            backoff_factor=self.backoff_s / 2,
+            backoff_jitter=0.5,
+            max_backoff_wait=_LONGEST_WAIT_S,
+            validate_response=check,
+        )
+        limits = httpx.Limits(
+            max_connections=num_connections, max_keepalive_connections=num_connections
+        )
+        transport = httpx.AsyncHTTPTransport(limits=limits, proxy=_proxy(httpx.URL(self.url)))
         return httpx.AsyncClient(
             base_url=self.url,
             headers={"Authorization": f"Bearer {self.api_key}"} if self.api_key else {},
             timeout=self.timeout_s,
-            limits=httpx.Limits(
-                max_connections=num_connections, max_keepalive_connections=num_connections
-            ),
+            transport=RetryTransport(transport, retry),
         )
 
     async def fetch_models(self, client: httpx.AsyncClient) -> list[str]:
@@ -125,7 +163,7 @@ def find_model(endpoint: Endpoint, model: str | None) -> str:
         async with endpoint.open(num_connections=1) as client:
             return await endpoint.fetch_models(client)
 
-    served = asyncio.run(fetch())
+    served = run_blocking(fetch())
     names = ", ".join(served) or "not listed"
     if model is None:
         if len(served) != 1:
@@ -136,8 +174,31 @@ def find_model(endpoint: Endpoint, model: str | None) -> str:
     return model
 
 
+def run_blocking(work: Coroutine[Any, Any, T]) -> T:
+    """Return what a coroutine returns, also where an event loop runs already, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(asyncio.run, work).result()
+
+
 def describe(error: BaseException) -> str:
     """Return in a few words what went wrong with a request."""
     if isinstance(error, httpx.TimeoutException | asyncio.TimeoutError):
         return "no answer in time"
+    if isinstance(error, ValidationError):
+        return "an answer that is no chat completion"
     return str(error) or type(error).__name__
+
+
+def _proxy(url: httpx.URL) -> str | None:
+    """Return the proxy that the environment names for an address.
+
+    httpx looks for it only where it makes the transport itself.
+    """
+    if proxy_bypass(url.host):
+        return None
+    proxies = getproxies()
+    return proxies.get(url.scheme) or proxies.get("all")

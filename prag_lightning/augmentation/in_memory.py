@@ -1,18 +1,43 @@
-"""Augmentation of documents that are objects, without files."""
+"""Augmentations in memory, without files."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from prag_lightning.augmentation.template import TemplateGenerator
+from prag_lightning.augmentation.base import Augmenter
+from prag_lightning.augmentation.by_name import make_augmenter
+from prag_lightning.augmentation.deliveries import collect_outcomes
 from prag_lightning.documents.records import Augmentation, Document
 
 
-def augment(documents: Sequence[Document], augmenter: str) -> list[Augmentation]:
-    """Return augmentations of documents; those that fail are left out."""
-    made: list[Augmentation] = []
-    TemplateGenerator().augment(
-        documents,
-        lambda outcome: (
-            made.append(outcome.result) if isinstance(outcome.result, Augmentation) else None
-        ),
-    )
-    return made
+def augment_all(
+    documents: Sequence[Document], augmenter: Augmenter | str | Mapping[str, Any] = "template"
+) -> list[Augmentation]:
+    """Return what an augmenter makes of documents.
+
+    A document of which nothing could be made is left out, and said on standard error.
+
+    Args:
+        documents: Each with an id of its own.
+        augmenter: An augmenter, or what `make_augmenter` makes one of.
+
+    Returns:
+        The augmentations, in the order of the documents.
+
+    Raises:
+        ValueError: If there is no such augmenter, or two documents have one id.
+
+    >>> heron = Document(id="heron", title="Heron", text="Heron was built in Turku.")
+    >>> augment_all([heron])[0].qas[0].question
+    'Where was Heron built?'
+    """
+    outcomes = collect_outcomes(documents, make_augmenter(augmenter))
+    failed = [outcome.failure for outcome in outcomes if outcome.augmentation is None]
+    if failed and failed[0] is not None:
+        print(
+            f"{len(failed)} of {len(documents)} documents could not be augmented: "
+            f"'{failed[0].document_id}' ({failed[0].reason})"
+            + (f" and {len(failed) - 1} more" if len(failed) > 1 else ""),
+            file=sys.stderr,
+        )
+    return [outcome.augmentation for outcome in outcomes if outcome.augmentation is not None]

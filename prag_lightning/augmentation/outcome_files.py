@@ -1,43 +1,60 @@
 """The files of an augmentation run: appended to by whole lines, and what it resumes from."""
 
-import fcntl
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
-from prag_lightning.augmentation.draft import Failure
+from prag_lightning.augmentation.file_settings import claim, write_settings
+from prag_lightning.augmentation.outcomes import Failure, Outcome
+from prag_lightning.augmentation.settings import Settings
 from prag_lightning.documents.appending import append_lines, locked
-from prag_lightning.documents.records import Augmentation, read_records, write_records
+from prag_lightning.documents.records import Augmentation, Record, read_records, write_records
 
-# What made the augmentations: a run with other settings does not go on in the same file.
-Settings = Mapping[str, str | int | float]
+
+@dataclass(frozen=True)
+class State:
+    """What the files hold.
+
+    Args:
+        with_pairs: Documents that have an augmentation, and whether it has question-answer pairs.
+        failures: Why others have none, or not all of it, by document.
+    """
+
+    with_pairs: dict[str, bool]
+    failures: dict[str, Failure]
+
+    def is_done(self, document_id: str) -> bool:
+        """Return whether there is nothing more to do for a document."""
+        failure = self.failures.get(document_id)
+        return document_id in self.with_pairs or (failure is not None and failure.kept is None)
+
+    def is_usable(self, document_id: str) -> bool:
+        """Return whether a document can be trained on: it has pairs, or all that was wanted."""
+        has_pairs = self.with_pairs.get(document_id)
+        return bool(has_pairs) or (has_pairs is not None and document_id not in self.failures)
 
 
 class OutcomeFiles:
     """``NAME.jsonl`` with the augmentations, and beside it the failures and the settings.
 
-    A context in which no other run can write to them. A line that a kill tore is cut off.
-    Documents that have failed stay so, unless more attempts are allowed than they had. The ranks of
-    one run may write at once.
+    A context in which no other run can write to them. A line that a kill tore is cut off. The ranks
+    of one run may write at once.
 
     Args:
         output: Where the augmentations are, or are to be.
         settings: What they are made with.
-        max_attempts: Failures after fewer attempts are forgotten.
         rank: This process's number within its run; 0 prepares the files.
 
     Raises:
-        ValueError: If the file was begun with other settings or by other means, or another run is
-            writing to it.
+        ValueError: If the file was begun by other means, or another run is writing to it.
     """
 
-    def __init__(self, output: Path, settings: Settings, max_attempts: int, rank: int = 0) -> None:
+    def __init__(self, output: Path, settings: Settings, rank: int = 0) -> None:
         self.augmentations = output
         self.failures = failures_file(output)
-        self._settings_file = output.with_name(f"{output.stem}.settings.json")
         self._settings = settings
-        self._max_attempts = max_attempts
         self._rank = rank
 
     def __enter__(self) -> "OutcomeFiles":
@@ -45,73 +62,56 @@ class OutcomeFiles:
         self._lifetime = ExitStack()
         if self._rank == 0:
             self.augmentations.parent.mkdir(parents=True, exist_ok=True)
-            self._check_settings()
-            self._claim()
+            self._lifetime.enter_context(claim(self.augmentations, self._settings))
             for file in (self.augmentations, self.failures):
                 append_lines(file, b"")
-            kept = [f for f in self._read_failures() if f.num_attempts >= self._max_attempts]
-            write_records(self.failures, kept)
         return self
 
     def __exit__(self, *error: object) -> None:
         """Let another run write."""
         self._lifetime.close()
 
-    def done_ids(self) -> set[str]:
-        """Return the documents that have an augmentation."""
+    def begin_anew(self) -> None:
+        """Forget what is there, and take the settings of this run for the file's."""
+        for file in (self.augmentations, self.failures):
+            write_records(file, [])
+        write_settings(self.augmentations, self._settings)
+        # Of the new file of settings: the claim on the one before counts no more.
+        self._lifetime.enter_context(claim(self.augmentations, self._settings))
+
+    def read(self) -> State:
+        """Return what the files hold now."""
         with locked(self.augmentations):
-            records = read_records(self.augmentations, Augmentation)
-            return {record.document_id for record in records}
+            made = read_records(self.augmentations, Augmentation)
+            with_pairs = {record.document_id: bool(record.qas) for record in made}
+        # A later line about a document counts instead of an earlier one.
+        failures = {failure.document_id: failure for failure in self._read_failures()}
+        for document_id in with_pairs.keys() & failures.keys():
+            if failures[document_id].kept is not None:
+                # It was completed since.
+                del failures[document_id]
+        return State(with_pairs, failures)
 
-    def failed_ids(self) -> set[str]:
-        """Return the documents that have failed."""
-        with locked(self.failures):
-            return {failure.document_id for failure in self._read_failures()}
+    def append(self, outcome: Outcome) -> None:
+        """Write what became of a document, and hand it to the operating system."""
+        if outcome.augmentation is not None:
+            append_lines(self.augmentations, _line(outcome.augmentation))
+        if outcome.failure is not None:
+            append_lines(self.failures, _line(outcome.failure))
 
-    def append(self, result: Augmentation | Failure) -> None:
-        """Write one line, and hand it to the operating system before returning."""
-        file = self.failures if isinstance(result, Failure) else self.augmentations
-        line = json.dumps(result.model_dump(), ensure_ascii=False) + "\n"
-        append_lines(file, line.encode())
+    def tidy_failures(self) -> None:
+        """Leave one line for each document that has failed."""
+        write_records(self.failures, self.read().failures.values())
 
     def _read_failures(self) -> Iterator[Failure]:
-        return read_records(self.failures, Failure)
-
-    def _check_settings(self) -> None:
-        if not self._settings_file.exists():
-            if self.augmentations.exists():
-                raise ValueError(
-                    f"{self.augmentations}: was not made by `prag augment`, which therefore does "
-                    "not write to it; give another --output"
-                )
-            content = json.dumps(dict(self._settings), indent=2, ensure_ascii=False) + "\n"
-            temporary = self._settings_file.with_suffix(".tmp")
-            temporary.write_text(content, encoding="utf-8")
-            temporary.replace(self._settings_file)
-        before = json.loads(self._settings_file.read_text(encoding="utf-8"))
-        differing = [
-            f"{name} was {before.get(name)!r} and is {self._settings.get(name)!r}"
-            for name in {**before, **self._settings}
-            if before.get(name) != self._settings.get(name)
-        ]
-        if differing:
-            raise ValueError(
-                f"{self.augmentations}: was begun with other settings ({'; '.join(differing)}); "
-                "go on with those, or give another --output"
-            )
-
-    def _claim(self) -> None:
-        claim = self._lifetime.enter_context(self._settings_file.open("rb"))
-        try:
-            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            claim.close()
-            raise ValueError(
-                f"{self.augmentations}: another run is writing to it; wait for its end, or give "
-                "another --output"
-            ) from None
+        with locked(self.failures):
+            yield from read_records(self.failures, Failure)
 
 
 def failures_file(output: Path) -> Path:
     """Return the file of the failures that belongs to a file of augmentations."""
     return output.with_name(f"{output.stem}.failed.jsonl")
+
+
+def _line(record: Record) -> bytes:
+    return (json.dumps(record.model_dump(exclude_none=True), ensure_ascii=False) + "\n").encode()

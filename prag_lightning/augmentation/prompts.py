@@ -1,8 +1,12 @@
-"""The published wording in which a language model is asked for rewrites and question-answer pairs.
+"""The wording in which a language model is asked for texts and question-answer pairs.
 
-Su et al. 2025, arXiv:2501.15915. The example of the second prompt lacks a comma there, and so
-teaches invalid JSON; here it is whole, and the number of pairs is a parameter.
+`rewrite_prompt` and `question_prompt` are the published ones (Su et al. 2025, arXiv:2501.15915).
+The example of the second lacks a comma there, and so teaches invalid JSON; here it is whole, and
+the number of pairs is a parameter. The others are ours; `single_pair_prompt` is for models that
+cannot write JSON.
 """
+
+from prag_lightning.augmentation.requests import Example
 
 _REWRITE = (
     "Rewrite the following passage. While keeping the entities, proper nouns, and key details such "
@@ -30,12 +34,75 @@ _QUESTIONS = (
     "{passage}"
 )
 
+_SUMMARY = (
+    "Summarize the following passage in a few sentences. Keep all names, numbers and dates, and "
+    "add nothing that the passage does not say. Write the summary only.\n{passage}"
+)
+_FACTS = (
+    "List the facts that the following passage states, one short sentence a line. Each sentence "
+    "must be understandable without the others: repeat the names in it. Add nothing that the "
+    "passage does not say. Write the sentences only.\n{passage}"
+)
+_TEXTS = {"rewrite": _REWRITE, "summary": _SUMMARY, "facts": _FACTS}
+
+# Words that no text has, unless the model repeats the request or speaks of its own work.
+WORDS_OF_REQUESTS = (
+    "entities, proper nouns",
+    "new version of the text",
+    "distinct from the original",
+    "core meaning",
+    "original passage",
+    "revised passage",
+    "rewritten passage",
+    "following passage",
+)
+
+_ANSWER = (
+    "Answer the question in as few words as possible, with words of the passage. If the passage "
+    "does not answer it, say: unanswerable.\nPassage: {passage}\nQuestion: {question}"
+)
+
+_SINGLE = "Write one question about this sentence, and its answer in a few words of the sentence.\n"
+# Small models follow examples rather than words; each kind of question is there once.
+_SINGLE_EXAMPLES = (
+    ("Bakery: Anna Berg opened it in Lund in 1987.", "When did Anna Berg open the bakery?", "1987"),
+    ("The town clock was made by Jan Willems.", "Who made the town clock?", "Jan Willems"),
+    (
+        "Harbour tour: Tickets cost 12 euros.",
+        "How much is a ticket for the harbour tour?",
+        "12 euros",
+    ),
+    ("Rosa Lima: She moved from Malta to Oslo.", "Where did Rosa Lima come from?", "Malta"),
+    ("The ferry is called Povl Anker.", "What is the ferry called?", "Povl Anker"),
+)
+_NUM_EXAMPLES = 3
+
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
 def rewrite_prompt(passage: str) -> str:
     """Return the prompt that asks for a passage in other words."""
-    return _REWRITE.format(passage=passage)
+    return text_prompt("rewrite", passage)
+
+
+def text_prompt(kind: str, passage: str) -> str:
+    """Return the prompt that asks for a text about a passage.
+
+    Args:
+        kind: ``rewrite``, ``summary`` or ``facts``.
+        passage: The document's text.
+    """
+    return _TEXTS[kind].format(passage=passage)
+
+
+def answer_prompt(question: str, passage: str) -> str:
+    """Return the prompt that asks for the answer to a question about a passage.
+
+    Args:
+        question: What to answer.
+        passage: The document's text.
+    """
+    return _ANSWER.format(passage=passage, question=question)
 
 
 def question_prompt(passage: str, num_qas: int) -> str:
@@ -45,3 +112,21 @@ def question_prompt(passage: str, num_qas: int) -> str:
     """
     number = _NUMBERS[num_qas] if num_qas < len(_NUMBERS) else str(num_qas)
     return _QUESTIONS.format(number=number, passage=passage)
+
+
+def single_pair_prompt(sentence: str, title: str, turn: int) -> tuple[str, tuple[Example, ...]]:
+    """Return the prompt that asks for one question-answer pair about a sentence, and its examples.
+
+    Args:
+        sentence: What to ask about.
+        title: Of the document. It stands before a sentence that does not name it.
+        turn: How often the document was asked about before: other turns show other examples.
+    """
+    shown = [
+        _SINGLE_EXAMPLES[(turn + number) % len(_SINGLE_EXAMPLES)] for number in range(_NUM_EXAMPLES)
+    ]
+    examples = tuple(
+        Example(_SINGLE + text, f"Q: {question}\nA: {answer}") for text, question, answer in shown
+    )
+    subject = "" if title.casefold() in sentence.casefold() else f"{title}: "
+    return f"{_SINGLE}{subject}{sentence}", examples

@@ -1,32 +1,18 @@
-"""Augments documents with any generator, going on where an earlier run stopped."""
+"""Augments documents with any augmenter, going on where an earlier run stopped."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-from prag_lightning.augmentation.draft import Outcome, Usage
-from prag_lightning.augmentation.outcome_files import OutcomeFiles, Settings
+from prag_lightning.augmentation.base import Augmenter
+from prag_lightning.augmentation.deliveries import Deliveries
+from prag_lightning.augmentation.outcome_files import OutcomeFiles
+from prag_lightning.augmentation.outcomes import Usage
+from prag_lightning.augmentation.progress import Progress
+from prag_lightning.augmentation.review import require_settings, take_out_outdated
+from prag_lightning.documents.digests import text_digest
 from prag_lightning.documents.records import Document
-
-
-class Generator(Protocol):
-    """What makes augmentations."""
-
-    max_attempts: int
-
-    @property
-    def settings(self) -> Settings:
-        """Everything on which the augmentations depend."""
-        ...
-
-    def augment(self, documents: Sequence[Document], deliver: Callable[[Outcome], None]) -> Usage:
-        """Call ``deliver`` with the outcome of each document once it is known; return the cost."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -35,8 +21,11 @@ class Summary:
 
     Args:
         num_documents: How many there are.
-        num_augmented: How many of them have an augmentation.
-        num_before: How many of these had one before the run.
+        num_augmented: How many of them have an augmentation that can be trained on.
+        num_todo: How many were to be augmented in the run.
+        num_before: How many of the augmented ones were so before.
+        num_anew: How many were made anew, for their text has changed.
+        num_in_part: How many lack some of the pairs and rewrites that were wanted.
         num_failed: How many have failed, in this run or before it.
         usage: What was asked of a language model in the run.
         seconds: How long it took.
@@ -44,7 +33,10 @@ class Summary:
 
     num_documents: int
     num_augmented: int
+    num_todo: int
     num_before: int
+    num_anew: int
+    num_in_part: int
     num_failed: int
     usage: Usage
     seconds: float
@@ -59,62 +51,75 @@ class Summary:
         states = {
             "augmented": self.num_augmented,
             "of them before": self.num_before,
+            f"anew, for {'its' if self.num_anew == 1 else 'their'} text has changed": self.num_anew,
+            "in part": self.num_in_part,
             "failed": self.num_failed,
             "not reached": self.num_missing,
         }
         shares = ", ".join(f"{count} {state}" for state, count in states.items() if count)
-        lines = [f"{self.num_documents} documents: {shares or 'nothing to do'}"]
+        noun = "document" if self.num_documents == 1 else "documents"
+        lines = [f"{self.num_documents} {noun}" + (f": {shares}" if shares else "")]
+        if not self.num_todo:
+            lines[0] += "; there was nothing to do"
         if self.usage.num_requests:
-            lines.append(
-                f"{self.usage.num_requests} requests, {self.usage.num_prompt_tokens} tokens read, "
-                f"{self.usage.num_new_tokens} written, {self.seconds:.1f} s"
-            )
+            lines.append(f"{self._describe_usage()}, {self.seconds:.1f} s")
         return "\n".join(lines)
+
+    def _describe_usage(self) -> str:
+        counts = {
+            "requests": self.usage.num_requests,
+            "answers of no use": self.usage.num_refused,
+            "pairs or rewrites that their document does not say": self.usage.num_ungrounded,
+            "tokens read": self.usage.num_prompt_tokens,
+            "written": self.usage.num_new_tokens,
+        }
+        return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 
 
 def run_augmentation(
-    documents: Sequence[Document], generator: Generator, output: Path, rank: int = 0
+    documents: Sequence[Document], augmenter: Augmenter, output: Path, rank: int = 0
 ) -> Summary:
     """Augment those documents that have neither an augmentation in ``output`` nor failed there.
 
+    What was made of a text that has changed since is made anew.
+
     Args:
         documents: Each with an id of its own.
-        generator: What makes the augmentations.
+        augmenter: What makes the augmentations.
         output: File to which they are appended one by one; the failures go beside it.
         rank: This process's number, where several run at once.
 
     Raises:
-        ValueError: If ``output`` was begun with other settings.
-        ConnectionError: If the generator's server is gone; what is done is kept.
+        ValueError: If ``output`` holds augmentations that were made with other settings.
+        ConnectionError: If the augmenter's server is gone; what is done is kept.
     """
     start = time.monotonic()
-    with (
-        OutcomeFiles(output, generator.settings, generator.max_attempts, rank) as files,
-        _progress_bar() as progress,
-    ):
-        before = files.done_ids()
-        ended = before | files.failed_ids()
-        todo = [document for document in documents if document.id not in ended]
-        task = progress.add_task("", total=len(todo))
-
-        def deliver(outcome: Outcome) -> None:
-            files.append(outcome.result)
-            progress.advance(task)
-
-        usage = generator.augment(todo, deliver) if todo else Usage()
-        done, failed = files.done_ids(), files.failed_ids()
+    with OutcomeFiles(output, augmenter.settings, rank) as files:
+        changed: set[str] = set()
+        if rank == 0:
+            require_settings(files, augmenter.settings)
+            digests = {document.id: text_digest(document) for document in documents}
+            changed = take_out_outdated(files, digests, augmenter.max_attempts)
+        before = files.read()
+        todo = [document for document in documents if not before.is_done(document.id)]
+        earlier = {name: f for name, f in before.failures.items() if f.kept is not None}
+        usage = Usage()
+        with Progress(len(todo), is_silent=rank > 0) as progress:
+            if todo:
+                usage = augmenter.run(todo, Deliveries(todo, files.append, progress, earlier))
+        if rank == 0:
+            files.tidy_failures()
+        after = files.read()
+    done = [document.id for document in documents if after.is_done(document.id)]
+    usable = [name for name in done if after.is_usable(name)]
     return Summary(
         num_documents=len(documents),
-        num_augmented=sum(document.id in done for document in documents),
-        num_before=sum(document.id in before for document in documents),
-        num_failed=sum(document.id in failed for document in documents),
+        num_augmented=len(usable),
+        num_todo=len(todo),
+        num_before=sum(map(before.is_usable, usable)),
+        num_anew=len(changed.intersection(usable)),
+        num_in_part=sum(name in after.failures for name in usable),
+        num_failed=len(done) - len(usable),
         usage=usage,
         seconds=time.monotonic() - start,
     )
-
-
-def _progress_bar() -> Progress:
-    """Return a bar that is drawn on a terminal, and nowhere else."""
-    console = Console(stderr=True)
-    columns = (BarColumn(), MofNCompleteColumn(), "documents", TimeRemainingColumn())
-    return Progress(*columns, console=console, disable=not console.is_terminal)

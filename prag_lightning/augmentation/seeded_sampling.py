@@ -44,21 +44,19 @@ class _SeededDraw(LogitsProcessor):
 
 
 def seeded_sampling(
-    sampling: Sampling, top_p: float | None, seeds: Sequence[int], num_prompt_tokens: int
+    sampling: Sampling, max_new_tokens: int, seeds: Sequence[int], num_prompt_tokens: int
 ) -> LogitsProcessorList:
     """Return what turns greedy generation into sampling with one seed for each row.
 
     Args:
-        sampling: Temperature, top-k and the greatest number of new tokens.
-        top_p: Share of the probability that takes part; all where it is not given.
+        sampling: Temperature, top-k and top-p.
+        max_new_tokens: Tokens drawn at most.
         seeds: One for each row of the batch.
         num_prompt_tokens: Tokens of the prompts, padding included.
     """
-    steps: list[LogitsProcessor] = [TemperatureLogitsWarper(sampling.temperature)]
+    steps: list[LogitsProcessor] = [TemperatureLogitsWarper(float(sampling.temperature))]
     if sampling.top_k:
         steps.append(TopKLogitsWarper(sampling.top_k))
-    if top_p is not None and top_p < 1.0:
-        steps.append(TopPLogitsWarper(top_p))
-    return LogitsProcessorList(
-        [*steps, _SeededDraw(seeds, num_prompt_tokens, sampling.max_new_tokens)]
-    )
+    if sampling.top_p < 1.0:
+        steps.append(TopPLogitsWarper(sampling.top_p))
+    return LogitsProcessorList([*steps, _SeededDraw(seeds, num_prompt_tokens, max_new_tokens)])

@@ -1,16 +1,28 @@
 """A local language model that answers a batch of requests."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, cast
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    StoppingCriteriaList,
+)
 
-from prag_lightning.augmentation.draft import Reply, Request, Usage
+from prag_lightning.augmentation.chat_template import with_chat_start
+from prag_lightning.augmentation.outcomes import Usage
+from prag_lightning.augmentation.repetition import EndlessRepetition
+from prag_lightning.augmentation.requests import Example, Reply, Request
 from prag_lightning.augmentation.seeded_sampling import seeded_sampling
-from prag_lightning.augmentation.settings import Sampling
+from prag_lightning.augmentation.settings import Sampling, TemplateSetting
+from prag_lightning.augmentation.thoughts import END_MARKS, START_MARKS, thinks
 from prag_lightning.language_model.base_model import end_token_ids
+from prag_lightning.language_model.positions import prompt_limit
 from prag_lightning.language_model.prompts import PADDING, PromptEncoder
 
 
@@ -18,75 +30,110 @@ class TextGenerator:
     """Answers requests together; each answer is what the request would get alone.
 
     That is exact up to the rounding of the model's arithmetic, which depends on the batch: next to
-    never another token in float32, now and then one in bfloat16.
+    never another token in float32, now and then one in bfloat16. The model's own generation config
+    has no say, but for the tokens that end an answer.
 
     Args:
-        model: A causal language model. What ``sampling`` does not say, as ``top_p``, comes from
-            its generation config.
+        model: A causal language model.
         tokenizer: Its tokenizer.
         sampling: How answers are drawn.
+        template_settings: Variables of the chat template, as ``enable_thinking``.
     """
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sampling: Sampling
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        sampling: Sampling,
+        template_settings: Mapping[str, TemplateSetting] | None = None,
     ) -> None:
         self._model = model
         self._tokenizer = tokenizer
-        self._encoder = PromptEncoder(tokenizer)
         self._sampling = sampling
         self._end_ids = end_token_ids(model, tokenizer)
+        config = model.config.get_text_config()
+        limits = getattr(config, "max_position_embeddings", None), prompt_limit(model)[0]
+        self._most_tokens = min((limit for limit in limits if limit is not None), default=None)
+        marks = "".join(START_MARKS + END_MARKS)
+        added = cast(Any, tokenizer).added_tokens_decoder.values()
+        special = (str(token) for token in added if token.special)
+        # What marks a thought is needed in the answer, and taken out of it later.
+        self._silent_tokens = [token for token in special if token not in marks]
+
+        @lru_cache(maxsize=64)
+        def encoder(examples: tuple[Example, ...]) -> PromptEncoder:
+            return PromptEncoder(with_chat_start(tokenizer, examples, template_settings))
+
+        self._encoder = encoder
+        self._begins_with_thought = thinks(str(tokenizer.decode(encoder(()).frame[1])))
 
     def answer(self, requests: Sequence[Request]) -> list[Reply]:
         """Return the reply to each request."""
-        prompts = [self._encoder.encode_user_text(request.prompt) for request in requests]
-        room = self._model.config.get_text_config().max_position_embeddings
-        room -= self._sampling.max_new_tokens
-        fitting = [index for index, prompt in enumerate(prompts) if len(prompt) <= room]
-        new_tokens = self._generate(
-            [prompts[index] for index in fitting], [requests[index].seed for index in fitting]
-        )
+        replies: dict[int, Reply] = {}
+        for is_short in (True, False):
+            indices = [n for n, request in enumerate(requests) if request.is_short == is_short]
+            asked = [requests[index] for index in indices]
+            limit = self._sampling.most_tokens(is_short)
+            replies.update(zip(indices, self._answer(asked, limit), strict=True))
+        return [replies[index] for index in range(len(requests))]
+
+    def _answer(self, requests: Sequence[Request], limit: int) -> list[Reply]:
+        prompts = [self._encode(request) for request in requests]
+        most = self._most_tokens
         replies = [
             Reply(
                 text="",
                 usage=Usage(),
                 problem=f"a prompt of {len(prompt)} tokens, which leaves no room for "
-                f"max_new_tokens {self._sampling.max_new_tokens} of the model's "
-                f"{room + self._sampling.max_new_tokens}",
+                f"{limit} new ones of the model's {most}",
             )
             for prompt in prompts
         ]
-        for index, tokens in zip(fitting, new_tokens, strict=True):
-            replies[index] = self._reply(len(prompts[index]), tokens)
+        fitting = [n for n, ids in enumerate(prompts) if most is None or len(ids) + limit <= most]
+        seeds = [requests[index].seed for index in fitting]
+        answers = self._generate([prompts[index] for index in fitting], seeds, limit)
+        for index, (tokens, is_cut) in zip(fitting, answers, strict=True):
+            usage = Usage(1, len(prompts[index]), len(tokens))
+            replies[index] = Reply(self._decode(tokens), usage, is_cut)
         return replies
 
+    def _encode(self, request: Request) -> list[int]:
+        if self._tokenizer.chat_template is not None:
+            return self._encoder(request.examples).encode_user_text(request.prompt)
+        turns = [f"{example.user}\n{example.assistant}\n\n" for example in request.examples]
+        return self._encoder(()).encode_user_text("".join(turns) + request.prompt)
+
     @torch.inference_mode()
-    def _generate(self, prompts: Sequence[list[int]], seeds: Sequence[int]) -> list[list[int]]:
-        """Return the new tokens of each prompt, those after its end included."""
+    def _generate(
+        self, prompts: Sequence[list[int]], seeds: Sequence[int], limit: int
+    ) -> list[tuple[list[int], bool]]:
+        """Return the new tokens of each prompt up to its end, and whether it was cut there."""
         if not prompts:
             return []
         input_ids, attention_mask = self._pad_left(prompts)
         start = input_ids.shape[1]
-        given = self._model.generation_config
-        generated = cast(Any, self._model).generate(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            generation_config=self._greedy_config(),
-            logits_processor=seeded_sampling(self._sampling, given.top_p, seeds, start),
-        )
-        new_tokens: list[list[int]] = generated[:, start:].tolist()
-        return new_tokens
-
-    def _greedy_config(self) -> GenerationConfig:
-        """Return a config in which the logits processors alone decide."""
-        return GenerationConfig(
+        repetition = EndlessRepetition(start)
+        config = GenerationConfig(
             do_sample=False,
-            temperature=1.0,
-            top_k=50,
-            top_p=1.0,
-            max_new_tokens=self._sampling.max_new_tokens,
-            eos_token_id=self._end_ids,
+            max_new_tokens=limit,
+            eos_token_id=self._end_ids or None,
             pad_token_id=PADDING,
         )
+        with _neutral_generation(self._model):
+            generated = cast(Any, self._model).generate(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                generation_config=config,
+                logits_processor=seeded_sampling(self._sampling, limit, seeds, start),
+                stopping_criteria=StoppingCriteriaList([repetition]),
+            )
+        rows: list[list[int]] = generated[:, start:].tolist()
+        return [self._up_to_end(row, repetition.lengths.get(n)) for n, row in enumerate(rows)]
+
+    def _up_to_end(self, tokens: list[int], repeated_from: int | None) -> tuple[list[int], bool]:
+        tokens = tokens[:repeated_from]
+        end = next((n for n, token in enumerate(tokens) if token in self._end_ids), None)
+        return (tokens, True) if end is None else (tokens[: end + 1], False)
 
     def _pad_left(self, prompts: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
         """Return token ids and attention mask, each of shape ``(rows, tokens)``."""
@@ -96,12 +143,24 @@ class TextGenerator:
         device = self._model.device
         return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
 
-    def _reply(self, num_prompt_tokens: int, tokens: list[int]) -> Reply:
-        length = next((n for n, token in enumerate(tokens) if token in self._end_ids), None)
-        text = cast(str, self._tokenizer.decode(tokens[:length], skip_special_tokens=True))
-        num_new_tokens = len(tokens) if length is None else length + 1
-        return Reply(
-            text=text,
-            usage=Usage(1, num_prompt_tokens, num_new_tokens),
-            is_cut=length is None,
-        )
+    def _decode(self, tokens: list[int]) -> str:
+        said = tokens[:-1] if tokens and tokens[-1] in self._end_ids else tokens
+        text = cast(str, self._tokenizer.decode(said, skip_special_tokens=False))
+        for token in self._silent_tokens:
+            text = text.replace(token, "")
+        return START_MARKS[0] + text if self._begins_with_thought else text
+
+
+@contextmanager
+def _neutral_generation(model: PreTrainedModel) -> Iterator[None]:
+    """Take the model's own generation config away for a while.
+
+    transformers fills in what a config of ours leaves open from the model's: a penalty on what was
+    said before, say, or a least length.
+    """
+    own = model.generation_config
+    model.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = own

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from jsonargparse.typing import PositiveInt
 
@@ -185,15 +185,18 @@ def _encode_missing(answerer: "Answerer", question: str, run_dir: Path) -> None:
 
 
 def _augmentations(documents: "Sequence[Document]", file: Path) -> "list[Augmentation]":
-    """Return the documents' augmentations, from templates where ``file`` has none."""
-    from prag_lightning.augmentation.template import TemplateGenerator
+    """Return the documents' augmentations, from templates where ``file`` has none of this text."""
+    from prag_lightning.augmentation.in_memory import augment_all
+    from prag_lightning.documents.digests import augmentation_is_current
     from prag_lightning.documents.records import Augmentation, read_records
 
+    wanted = {document.id: document for document in documents}
     records = read_records(file, Augmentation) if file.is_file() else ()
-    known = {record.document_id: record for record in records}
-    made: list[Any] = []
-    unknown = [document for document in documents if document.id not in known]
-    TemplateGenerator().augment(unknown, lambda outcome: made.append(outcome.result))
-    return [known[d.id] for d in documents if d.id in known] + [
-        record for record in made if isinstance(record, Augmentation)
-    ]
+    known = {
+        record.document_id: record
+        for record in records
+        if record.document_id in wanted
+        and augmentation_is_current(wanted[record.document_id], record)
+    }
+    made = augment_all([document for document in documents if document.id not in known])
+    return [*known.values(), *made]

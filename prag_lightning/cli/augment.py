@@ -1,16 +1,17 @@
 """The command ``prag augment``: rewrites of documents, and questions with answers about them."""
 
+import os
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from prag_lightning.augmentation.settings import Order, Sampling
+from prag_lightning.augmentation.settings import Answers, Order, Pairs, Sampling, TemplateSetting
 from prag_lightning.cli.exit_status import SOME_FAILED, TRY_AGAIN
 
 if TYPE_CHECKING:
-    from prag_lightning.augmentation.runner import Generator
+    from prag_lightning.augmentation.base import Augmenter
 
 
 def augment_with_template(
@@ -19,15 +20,15 @@ def augment_with_template(
     """Augment documents from their own sentences, without a language model: a baseline.
 
     Args:
-        documents: JSON Lines of documents: id (or _id), title, text; or the folder they are in.
+        documents: JSON Lines of documents (id or _id, title, text), or the folder they are in.
         output: JSON Lines of augmentations; by default augmentations.jsonl beside the documents.
-            What is in it already is kept, and not made again.
+            What is in it stays, unless its document has changed.
         num_rewrites: Rewrites of each document: its sentences in other orders.
         num_qas: Question-answer pairs about each document.
     """
-    from prag_lightning.augmentation.template import TemplateGenerator
+    from prag_lightning.augmentation.template import TemplateAugmenter
 
-    _augment(documents, output, TemplateGenerator(num_rewrites, num_qas))
+    _augment(documents, output, TemplateAugmenter(num_rewrites, num_qas))
 
 
 def augment_with_transformers(
@@ -36,40 +37,67 @@ def augment_with_transformers(
     model: str = "demo",
     num_rewrites: int = 1,
     num_qas: int = 3,
+    num_summaries: int = 0,
+    num_facts: int = 0,
+    pairs: Pairs = "list",
+    answers: Answers = "with_questions",
+    grounded: bool = True,
     max_attempts: int = 5,
     seed: int = 42,
     sampling: Sampling = Sampling(),  # noqa: B008 - frozen
     batch_size: int = 16,
     devices: int = 1,
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    chat_template_kwargs: dict[str, TemplateSetting] | None = None,
 ) -> None:
     """Augment documents with a language model on this machine.
 
     Args:
-        documents: JSON Lines of documents: id (or _id), title, text; or the folder they are in.
+        documents: JSON Lines of documents (id or _id, title, text), or the folder they are in.
         output: JSON Lines of augmentations; by default augmentations.jsonl beside the documents.
-            What is in it already is kept, and not made again.
+            What is in it stays, unless its document has changed.
         model: Hub name or folder of an instruction-tuned model; demo is the embedded one.
         num_rewrites: Rewrites of each document.
         num_qas: Question-answer pairs about each document.
-        max_attempts: How often the same is asked, each time with another seed, before the document
-            counts as failed.
+        num_summaries: Summaries of each document, kept as further rewrites.
+        num_facts: Lists of the facts that each document states, kept as further rewrites.
+        pairs: How pairs are asked for. list: all at once, as published, and one at a time where
+            that fails twice. one_by_one: one at a time, which small models can do.
+        answers: Where answers come from. with_questions: from the same reply, as published.
+            by_themselves: each from a further request with the document in its prompt.
+        grounded: Refuse pairs and texts that name what the document does not.
+        max_attempts: How often the same is asked, each time with another seed.
         seed: Other seeds give other augmentations.
         sampling: How answers are drawn.
         batch_size: Documents at a time on each device.
-        devices: How many GPUs (or processes on a CPU), each with a copy of the model.
-        dtype: Of the weights; auto keeps that of the files.
+        devices: Number of GPUs (or of processes on a CPU), each with a copy of the model.
+        dtype: Data type of the weights; auto keeps that of the files. bfloat16 is the faster one on
+            GPUs and on recent server CPUs.
+        chat_template_kwargs: Variables of the model's chat template. By default enable_thinking is
+            false: models that can think aloud do not.
     """
     from lightning.pytorch.utilities import rank_zero_only
 
-    from prag_lightning.augmentation.transformers_generator import TransformersGenerator
+    from prag_lightning.augmentation.transformers_augmenter import TransformersAugmenter
     from prag_lightning.cli.quiet import quiet
 
     quiet()
-    order = Order(num_rewrites, num_qas, max_attempts, seed)
-    generator = TransformersGenerator(model, order, sampling, batch_size, devices, dtype)
+    order = Order(
+        num_rewrites,
+        num_qas,
+        max_attempts,
+        seed,
+        pairs,
+        grounded,
+        num_summaries,
+        num_facts,
+        answers,
+    )
+    augmenter = TransformersAugmenter(
+        model, order, sampling, batch_size, devices, dtype, chat_template_kwargs
+    )
     rank: int = rank_zero_only.rank  # type: ignore[attr-defined]
-    _augment(documents, output, generator, rank)
+    _augment(documents, output, augmenter, rank)
 
 
 def augment_with_endpoint(
@@ -79,53 +107,101 @@ def augment_with_endpoint(
     model: str | None = None,
     num_rewrites: int = 1,
     num_qas: int = 3,
+    num_summaries: int = 0,
+    num_facts: int = 0,
+    pairs: Pairs = "list",
+    answers: Answers = "with_questions",
+    grounded: bool = True,
     max_attempts: int = 5,
     seed: int = 42,
     sampling: Sampling = Sampling(),  # noqa: B008 - frozen
     concurrency: int = 32,
     timeout_s: float = 120.0,
     api_key_env: str = "OPENAI_API_KEY",
+    chat_template_kwargs: dict[str, TemplateSetting] | None = None,
 ) -> None:
     """Augment documents with a language model behind an OpenAI-compatible server, as vLLM's.
 
     Needs prag-lightning[endpoint].
 
     Args:
-        documents: JSON Lines of documents: id (or _id), title, text; or the folder they are in.
+        documents: JSON Lines of documents (id or _id, title, text), or the folder they are in.
         output: JSON Lines of augmentations; by default augmentations.jsonl beside the documents.
-            What is in it already is kept, and not made again.
+            What is in it stays, unless its document has changed.
         url: Address of the server, up to the version.
         model: The model's name there; may be left out where there is only one.
         num_rewrites: Rewrites of each document.
         num_qas: Question-answer pairs about each document.
-        max_attempts: How often the same is asked, each time with another seed, before the document
-            counts as failed.
+        num_summaries: Summaries of each document, kept as further rewrites.
+        num_facts: Lists of the facts that each document states, kept as further rewrites.
+        pairs: How pairs are asked for. list: all at once, as published, and one at a time where
+            that fails twice. one_by_one: one at a time, which small models can do.
+        answers: Where answers come from. with_questions: from the same reply, as published.
+            by_themselves: each from a further request with the document in its prompt.
+        grounded: Refuse pairs and texts that name what the document does not.
+        max_attempts: How often the same is asked, each time with another seed.
         seed: Other seeds give other augmentations.
-        sampling: How answers are drawn.
+        sampling: How answers are drawn. With top_k 0 only what OpenAI's own servers know is sent.
         concurrency: Requests under way at a time.
         timeout_s: Seconds to wait for an answer.
         api_key_env: Name of the environment variable that holds the API key, if one is needed.
+        chat_template_kwargs: Variables of the model's chat template, for servers that know this
+            field, as vLLM's and SGLang's; enable_thinking false turns thinking off.
     """
     _require_httpx()
-    from prag_lightning.augmentation.endpoint import Endpoint, find_model
-    from prag_lightning.augmentation.endpoint_generator import EndpointGenerator
+    from prag_lightning.augmentation.endpoint import Endpoint
+    from prag_lightning.augmentation.endpoint_augmenter import EndpointAugmenter
 
-    order = Order(num_rewrites, num_qas, max_attempts, seed)
+    order = Order(
+        num_rewrites,
+        num_qas,
+        max_attempts,
+        seed,
+        pairs,
+        grounded,
+        num_summaries,
+        num_facts,
+        answers,
+    )
     endpoint = Endpoint(url, api_key_env, timeout_s)
-    name = find_model(endpoint, model)
-    generator = EndpointGenerator(endpoint, name, order, sampling, concurrency)
-    _augment(documents, output, generator)
+    augmenter = EndpointAugmenter(
+        endpoint, model, order, sampling, concurrency, chat_template_kwargs
+    )
+    _augment(documents, output, augmenter)
+
+
+def augment_with_class(
+    documents: Path,
+    augmenter: str,
+    output: Path | None = None,
+    init_args: dict[str, Any] | None = None,
+) -> None:
+    """Augment documents with a class of your own, derived from Augmenter.
+
+    Args:
+        documents: JSON Lines of documents (id or _id, title, text), or the folder they are in.
+        augmenter: The class, as my_module.MyAugmenter; the working directory is searched, too.
+        output: JSON Lines of augmentations; by default augmentations.jsonl beside the documents.
+            What is in it stays, unless its document has changed.
+        init_args: What the class's constructor takes, as --init_args.num_qas 5.
+    """
+    from prag_lightning.augmentation.by_name import make_augmenter
+
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    spec = {"class_path": augmenter, "init_args": init_args or {}}
+    _augment(documents, output, make_augmenter(spec))
 
 
 def _require_httpx() -> None:
-    if find_spec("httpx") is None:
+    if find_spec("httpx") is None or find_spec("httpx_retries") is None:
         raise ValueError(
-            "augmentation by a server needs httpx; "
-            "install it: pip install 'prag-lightning[endpoint]'"
+            "augmentation by a server needs httpx and httpx-retries; "
+            "install them: pip install 'prag-lightning[endpoint]'"
         )
 
 
-def _augment(documents: Path, output: Path | None, generator: "Generator", rank: int = 0) -> None:
+def _augment(documents: Path, output: Path | None, augmenter: "Augmenter", rank: int = 0) -> None:
     """Run, print what came of it on rank 0, and end with another status than 0 if it is not all."""
     from prag_lightning.augmentation.outcome_files import failures_file
     from prag_lightning.augmentation.runner import run_augmentation
@@ -134,11 +210,10 @@ def _augment(documents: Path, output: Path | None, generator: "Generator", rank:
 
     documents = documents_file(documents)
     output = output or documents.with_name("augmentations.jsonl")
-    todo = read_unique(documents, Document)
-    summary = run_augmentation(todo, generator, output, rank)
+    summary = run_augmentation(read_unique(documents, Document), augmenter, output, rank)
     if rank == 0:
         print(f"{summary}\naugmentations are in {output}")
-        if summary.num_failed:
+        if summary.num_failed or summary.num_in_part:
             print(f"the reasons are in {failures_file(output)}")
     if summary.num_missing:
         sys.exit(TRY_AGAIN)
@@ -150,4 +225,5 @@ AUGMENT_COMMANDS: dict[str, Callable[..., None]] = {
     "template": augment_with_template,
     "transformers": augment_with_transformers,
     "endpoint": augment_with_endpoint,
+    "class": augment_with_class,
 }

@@ -68,11 +68,12 @@ class QuestionAnswer(Record):
 
 
 class Augmentation(Record):
-    """What a language model made of one document."""
+    """What a language model made of one document; ``text_digest`` says of which text."""
 
     document_id: str = Field(min_length=1)
     rewrites: list[Text]
     qas: list[QuestionAnswer]
+    text_digest: str | None = None
 
 
 class Question(Record):

@@ -15,19 +15,26 @@ Behaviour = Callable[["Handler", dict[str, Any]], None]
 
 def good_answer(body: dict[str, Any]) -> str:
     """Return what a model that does as it is told says, in words that depend on prompt and seed."""
-    prompt = body["messages"][0]["content"]
+    prompt = body["messages"][-1]["content"]
+    speaker = letters(body["seed"])
     passage = prompt.partition("Passage:\n")[2]
     if not passage:
-        return f"Seed {body['seed']} rewrote: {prompt.rpartition(chr(10))[2]}"
+        return f"By {speaker}: {prompt.rpartition(chr(10))[2]}"
+    words = passage.split()
     pairs = [
         {
-            "question": f"What is word {number} with seed {body['seed']}?",
-            "answer": passage.split()[number % len(passage.split())],
+            "question": f"Which word of {words[0]} is {number} for {speaker}?",
+            "answer": words[place % len(words)],
             "full_answer": passage,
         }
-        for number in range(3)
+        for place, number in enumerate(("first", "second", "third"))
     ]
     return json.dumps(pairs)
+
+
+def letters(seed: int) -> str:
+    """Return a word for a number: numbers would be strange to a document."""
+    return "".join("abcdefghij"[int(digit)] for digit in str(seed))
 
 
 def obey(handler: "Handler", body: dict[str, Any]) -> None:

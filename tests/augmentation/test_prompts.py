@@ -3,7 +3,12 @@
 import json
 import re
 
-from prag_lightning.augmentation.prompts import question_prompt, rewrite_prompt
+from prag_lightning.augmentation.pairs import read_pairs
+from prag_lightning.augmentation.prompts import (
+    question_prompt,
+    rewrite_prompt,
+    single_pair_prompt,
+)
 
 
 def test_the_rewrite_prompt_is_the_published_one() -> None:
@@ -48,3 +53,29 @@ def test_the_number_follows_the_number_of_pairs_in_words_up_to_ten() -> None:
     assert question_prompt("text", 10).count("ten different questions") == 1
     assert question_prompt("text", 10).count("at least ten elements") == 1
     assert question_prompt("text", 11).count("11 different questions") == 1
+
+
+def test_the_prompt_for_one_pair_shows_three_examples_and_names_the_subject() -> None:
+    prompt, examples = single_pair_prompt("It was built in 1974.", "The Heron", turn=0)
+    assert prompt.endswith("\nThe Heron: It was built in 1974.")
+    assert len(examples) == 3
+    for example in examples:
+        ((question, answer, _),) = [
+            (pair.question, pair.answer, pair.full_answer)
+            for pair in read_pairs(example.assistant)[0]
+        ]
+        assert question.endswith("?")
+        assert answer in example.user
+        assert example.user.partition("\n")[0] == prompt.partition("\n")[0]
+
+
+def test_a_sentence_that_names_its_subject_stands_alone() -> None:
+    for title in ("the heron", ""):
+        prompt, _ = single_pair_prompt("The Heron was built in 1974.", title, turn=0)
+        assert prompt.endswith("\nThe Heron was built in 1974.")
+
+
+def test_other_turns_show_other_examples() -> None:
+    shown = [single_pair_prompt("It is old.", "", turn)[1] for turn in range(6)]
+    assert len(set(shown)) == 5
+    assert shown[0] == shown[5]

@@ -4,27 +4,31 @@ import random
 
 import pytest
 
-from prag_lightning.augmentation.draft import Failure, Usage
-from prag_lightning.augmentation.template import TemplateGenerator, split_sentences
+from prag_lightning.augmentation.outcomes import Outcome, Usage
+from prag_lightning.augmentation.template import TemplateAugmenter
 from prag_lightning.demo.people import draw_couples, tell
 from prag_lightning.demo.relations import RELATIONS, Relation
 from prag_lightning.documents.records import Augmentation, Document, QuestionAnswer
+from prag_lightning.documents.sentences import split_sentences
+from tests.augmentation.recorder import Recorder
 
 
-def _augment(
-    text: str, num_rewrites: int = 1, num_qas: int = 1, title: str = ""
-) -> Augmentation | Failure:
-    results: list[Augmentation | Failure] = []
-    generator = TemplateGenerator(num_rewrites, num_qas)
+def _outcome(text: str, num_rewrites: int = 1, num_qas: int = 1, title: str = "") -> Outcome:
+    recorder = Recorder()
     documents = [Document(id="d", title=title, text=text)]
-    assert generator.augment(documents, lambda o: results.append(o.result)) == Usage()
-    return results[0]
+    assert TemplateAugmenter(num_rewrites, num_qas).run(documents, recorder) == Usage()
+    return recorder.outcomes["d"]
+
+
+def _augment(text: str, num_rewrites: int = 1, num_qas: int = 1, title: str = "") -> Augmentation:
+    outcome = _outcome(text, num_rewrites, num_qas, title)
+    assert outcome.failure is None
+    assert outcome.augmentation is not None
+    return outcome.augmentation
 
 
 def _pairs(text: str, title: str, num_qas: int = 1) -> list[QuestionAnswer]:
-    result = _augment(text, num_qas=num_qas, title=title)
-    assert isinstance(result, Augmentation)
-    return result.qas
+    return _augment(text, num_qas=num_qas, title=title).qas
 
 
 @pytest.mark.parametrize(
@@ -89,9 +93,7 @@ def test_the_first_pairs_ask_about_one_sentence_each() -> None:
 
 
 def test_rewrites_are_the_sentences_in_other_orders() -> None:
-    result = _augment("Ada ran. Bo sat. Cy hid.", num_rewrites=4)
-    assert isinstance(result, Augmentation)
-    assert result.rewrites == [
+    assert _augment("Ada ran. Bo sat. Cy hid.", num_rewrites=4).rewrites == [
         "Bo sat. Cy hid. Ada ran.",
         "Cy hid. Ada ran. Bo sat.",
         "Ada ran. Bo sat. Cy hid.",
@@ -99,22 +101,66 @@ def test_rewrites_are_the_sentences_in_other_orders() -> None:
     ]
 
 
-def test_initials_abbreviations_and_numbers_end_no_sentence() -> None:
-    text = "J. K. Rowling met Dr. No.  It cost 3.5 pounds!\nWhy? \u201cSo.\u201d Mr. X left"
-    assert split_sentences(text) == [
-        "J. K. Rowling met Dr. No. It cost 3.5 pounds!",
-        "Why?",
-        "\u201cSo.\u201d Mr. X left",
-    ]
+@pytest.mark.parametrize("heading", ["# The Heron\n\n", "The Heron\n\n", "The Heron\n=====\n"])
+def test_a_heading_is_in_no_sentence_and_in_no_question(heading: str) -> None:
+    text = "It was built in Turku. It is kept in Nagu."
+    made = _augment(heading + text, num_qas=2, title="Boats")
+    assert made == _augment(text, num_qas=2, title="Boats")
+    assert "Heron" not in made.model_dump_json()
 
 
-@pytest.mark.parametrize("text", ["", " \n ", "..."])
-def test_a_document_that_gives_too_few_pairs_fails(text: str) -> None:
-    result = _augment(text, num_qas=2)
-    assert isinstance(result, Failure)
-    assert result.reason == "its sentences give 0 of 2 question-answer pairs"
+@pytest.mark.parametrize(
+    ("sentence", "questions"),
+    [
+        (
+            "东京是日本的首都。",
+            [
+                ('What is missing in "东京是日本的____"?', "首都"),
+                ('What is missing in "东京是____的首都"?', "日本"),
+            ],
+        ),
+        (
+            "ヘロンは1974年にトゥルクで造られた。",
+            [
+                ('What is missing in "ヘロンは1974年に____で造られた"?', "トゥルク"),
+                ('What is missing in "ヘロンは____年にトゥルクで造られた"?', "1974"),
+            ],
+        ),
+    ],
+)
+def test_words_are_left_out_where_they_are_written_without_spaces(
+    sentence: str, questions: list[tuple[str, str]]
+) -> None:
+    pairs = _pairs(sentence, "", num_qas=2)
+    assert [(pair.question, pair.answer) for pair in pairs] == questions
+
+
+def test_a_document_with_fewer_pairs_is_kept_and_that_is_said() -> None:
+    outcome = _outcome("Ada was born in London. She left.", num_qas=3)
+    assert outcome.augmentation is not None
+    assert [pair.answer for pair in outcome.augmentation.qas] == ["London", "left"]
+    assert outcome.failure is not None
+    assert outcome.failure.reason == "its sentences give 2 of 3 question-answer pairs"
+
+
+@pytest.mark.parametrize("text", ["", " \n ", "...", "# A heading"])
+def test_a_document_that_says_nothing_fails(text: str) -> None:
+    outcome = _outcome(text, num_qas=2)
+    assert outcome.augmentation is None
+    assert outcome.failure is not None
+    assert outcome.failure.reason == "its sentences give 0 of 2 question-answer pairs"
+
+
+def test_the_same_comes_one_by_one_from_python() -> None:
+    documents = [Document(id="d", text="Ada was born in London."), Document(id="e", text="")]
+    made, failed = TemplateAugmenter(1, 1).augment(documents)
+    assert isinstance(made, Augmentation)
+    assert made == _augment("Ada was born in London.")
+    assert failed.document_id == "e"
 
 
 def test_numbers_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(ValueError, match="num_rewrites -1 and num_qas 0: give at least 0 and 1"):
-        TemplateGenerator(num_rewrites=-1, num_qas=0)
+    with pytest.raises(ValueError, match="num_rewrites -1 and num_qas 2: give at least 1 of"):
+        TemplateAugmenter(num_rewrites=-1, num_qas=2)
+    with pytest.raises(ValueError, match="num_rewrites 0 and num_qas 0: give at least 1 of"):
+        TemplateAugmenter(num_rewrites=0, num_qas=0)

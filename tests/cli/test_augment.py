@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -58,7 +59,9 @@ def test_template_writes_beside_the_documents_once(
     assert [len(record.rewrites) for record in records] == [1] * 5
     # The folder stands for the documents in it.
     assert _run("template", source.parent, "--num_qas", 2) == 0
-    assert "5 augmented, 5 of them before" in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith(
+        "5 documents: 5 augmented, 5 of them before; there was nothing to do\n"
+    )
     assert output.read_bytes() == before
 
 
@@ -71,14 +74,18 @@ def test_the_settings_of_a_file_cannot_change(source: Path) -> None:
 def test_endpoint_finds_the_model_and_reports_what_failed(
     source: Path, server: ChatServerDouble, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    server.script.extend([obey, obey, say("no"), say("no")])
+    # Of the second document: the list twice, and each of three single pairs twice.
+    server.script.extend([obey, obey, *[say("no")] * 8])
     output = source.with_name("out") / "a.jsonl"
     args = ("--url", server.url, "--output", output, "--max_attempts", 2, "--concurrency", 1)
     assert _run("endpoint", source, *args) == 3
     out = capsys.readouterr().out
-    assert out.startswith("5 documents: 4 augmented, 1 failed\n10 requests, ")
+    assert out.startswith("5 documents: 4 augmented, 1 failed\n17 requests, 8 answers of no use, ")
     assert out.endswith(f"the reasons are in {output.with_name('a.failed.jsonl')}\n")
-    assert sorted(_ids(output)) == ["d0", "d2", "d3", "d4"]
+    made = {record.document_id: record for record in read_records(output, Augmentation)}
+    assert sorted(made) == ["d0", "d1", "d2", "d3", "d4"]
+    # The rewrite of the one that failed is kept.
+    assert (len(made["d1"].rewrites), made["d1"].qas) == (1, [])
     settings = json.loads(output.with_name("a.settings.json").read_text())
     assert settings["model"] == "tiny"
 
@@ -97,6 +104,80 @@ def test_without_httpx_it_is_said_what_to_install(
         _run("endpoint", source)
 
 
+def test_after_a_failed_augmentation_any_other_way_is_free(
+    source: Path, base_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run("transformers", source, "--model", base_dir) == 3
+    capsys.readouterr()
+    assert _run("template", source) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("5 documents: 5 augmented\n")
+    assert "was begun by 'transformers', and not by 'template', and finished" in printed.err
+    with pytest.raises(ValueError, match="made by 'template', and not by 'transformers'"):
+        _run("transformers", source, "--model", base_dir)
+
+
+def test_an_edited_document_is_made_anew_and_said(
+    source: Path, documents: list[Document], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run("template", source, "--num_qas", 2) == 0
+    documents[2] = documents[2].model_copy(update={"text": "Bo was born in Rome. He left in 90."})
+    write_records(source, documents)
+    capsys.readouterr()
+    assert _run("template", source, "--num_qas", 2) == 0
+    assert "4 of them before, 1 anew, for its text has changed" in capsys.readouterr().out
+    file = source.with_name("augmentations.jsonl")
+    made = {record.document_id: record for record in read_records(file, Augmentation)}
+    assert "Rome" in made["d2"].rewrites[0]
+    assert len(_ids(file)) == 5
+
+
+def test_fewer_pairs_than_wanted_are_kept_and_said(
+    source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_records(source, [Document(id="a", text="Ada was born in London. She left.")])
+    assert _run("template", source) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("1 document: 1 augmented, 1 in part\n")
+    assert "the reasons are in" in out
+    (made,) = read_records(source.with_name("augmentations.jsonl"), Augmentation)
+    assert len(made.qas) == 2
+
+
+def test_a_class_of_ones_own_is_found_in_the_working_directory(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_augmenters.py").write_text(
+        "from prag_lightning.augmentation.base import Augmenter\n"
+        "from prag_lightning.documents.records import Augmentation\n"
+        "class Loud(Augmenter):\n"
+        "    def __init__(self, times: int = 1):\n"
+        "        self.times = times\n"
+        "    def augment(self, documents):\n"
+        "        for one in documents:\n"
+        "            rewrites = [one.text.upper()] * self.times\n"
+        "            yield Augmentation(document_id=one.id, rewrites=rewrites, qas=[])\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend("")
+    args = ("class", source, "my_augmenters.Loud", "--init_args.times")
+    assert _run(*args, 2) == 0
+    made = list(read_records(source.with_name("augmentations.jsonl"), Augmentation))
+    assert [len(one.rewrites) for one in made] == [2] * 5
+    with pytest.raises(ValueError, match="times was 2 and is 3"):
+        _run(*args, 3)
+
+
+@pytest.mark.parametrize("way", ["template", "transformers", "endpoint", "class"])
+def test_the_help_says_something_of_every_setting(
+    way: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run(way, "--help") == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for match in re.finditer(r" --([\w.]+) [A-Z_{][^ ]* (\S+)", text):
+        assert not match[2].startswith(("(", "--")), match[0]
+
+
 def test_transformers_asks_a_local_model(
     source: Path, base_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,7 +186,7 @@ def test_transformers_asks_a_local_model(
     assert capsys.readouterr().out.startswith("5 documents: 5 failed\naugmentations are in")
     failures = source.with_name("augmentations.failed.jsonl").read_text().splitlines()
     assert len(failures) == 5
-    assert "leaves no room for max_new_tokens 512" in failures[0]
+    assert "leaves no room for 128 new ones of the model's 512" in failures[0]
 
 
 def test_two_documents_with_one_id_are_refused(source: Path) -> None:
@@ -206,7 +287,9 @@ def test_two_processes_say_together_what_one_says_alone(source: Path, tmp_path: 
             check=False,
         )
         assert done.returncode == 3, done.stderr
-        assert done.stderr == ""
+        # The first process alone speaks, and shows three answers of no use.
+        assert sum(line.startswith("document ") for line in done.stderr.splitlines()) == 3
+        assert all(re.match(r"document '|  |\d+ of", line) for line in done.stderr.splitlines())
         # The time and the name of the file differ.
         printed.append(done.stdout.rpartition(" written")[0])
     assert printed[0] == printed[1]

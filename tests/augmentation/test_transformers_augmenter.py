@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from prag_lightning.augmentation.draft import Failure, Outcome, Reply, Request, Usage
+from prag_lightning.augmentation.outcomes import Usage
+from prag_lightning.augmentation.requests import Reply, Request
 from prag_lightning.augmentation.settings import Order, Sampling
 from prag_lightning.augmentation.text_generator import TextGenerator
-from prag_lightning.augmentation.transformers_generator import TransformersGenerator, _rank_of
-from prag_lightning.documents.records import Augmentation, Document
+from prag_lightning.augmentation.transformers_augmenter import TransformersAugmenter, _rank_of
+from prag_lightning.documents.records import Document
 from tests.augmentation.chat_server_double import good_answer
+from tests.augmentation.recorder import Recorder
 from tests.conftest import tiny_base, tiny_tokenizer
 
 
@@ -44,14 +46,12 @@ def answer_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Request]
 
 def _augment(
     model: str, documents: Sequence[Document], batch_size: int, max_attempts: int = 3
-) -> tuple[dict[str, Outcome], Usage]:
-    outcomes: list[Outcome] = []
-    order = Order(max_attempts=max_attempts)
-    generator = TransformersGenerator(
-        model, order, Sampling(max_new_tokens=12), batch_size, devices=1, dtype="auto"
+) -> tuple[Recorder, Usage]:
+    recorder = Recorder()
+    augmenter = TransformersAugmenter(
+        model, Order(max_attempts=max_attempts), Sampling(max_new_tokens=12), batch_size
     )
-    usage = generator.augment(documents, outcomes.append)
-    return {outcome.result.document_id: outcome for outcome in outcomes}, usage
+    return recorder, augmenter.run(documents, recorder)
 
 
 def _obey(request: Request) -> str:
@@ -64,12 +64,15 @@ def test_what_a_model_says_about_a_document_does_not_depend_on_the_batch(
 ) -> None:
     alone, _ = _augment(model, documents, batch_size=1, max_attempts=2)
     together, usage = _augment(model, documents, batch_size=3, max_attempts=2)
-    results = {name: outcome.result for name, outcome in together.items()}
-    assert results == {name: outcome.result for name, outcome in alone.items()}
+    assert together.outcomes == alone.outcomes
     # A random model says nothing of use, and to each document something else.
-    failures = [result for result in results.values() if isinstance(result, Failure)]
-    assert len(failures) == len({failure.answer for failure in failures}) == len(documents)
-    assert usage.num_requests == sum(outcome.usage.num_requests for outcome in together.values())
+    answers = {together.failure(document.id).answer for document in documents}
+    assert len(answers) == len(documents)
+    spent = sum((outcome.usage for outcome in together.outcomes.values()), Usage())
+    assert usage == spent
+    # Twice a list, then twice each of three single pairs, and twice a rewrite.
+    assert usage.num_requests == usage.num_refused == 5 * (2 + 2 * 3 + 2)
+    assert together.num_heard == together.num_expected == usage.num_requests
 
 
 def test_bad_answers_are_asked_again_within_the_batch(
@@ -84,31 +87,28 @@ def test_bad_answers_are_asked_again_within_the_batch(
         return "no" if len(seen) in (1, 3) else _obey(request)
 
     answer_with(stumble)
-    outcomes, usage = _augment(model, documents, batch_size=2)
-    results = [outcome.result for outcome in outcomes.values()]
-    assert all(isinstance(result, Augmentation) for result in results)
-    assert len(results) == 5
-    assert usage == Usage(12, 120, 12)
+    recorder, usage = _augment(model, documents, batch_size=2)
+    assert all(outcome.failure is None for outcome in recorder.outcomes.values())
+    assert len(recorder.outcomes) == 5
+    assert usage == Usage(12, 120, 12, num_refused=2)
     assert len({request.seed for request in seen}) == 12
 
 
-def test_a_termination_ends_the_run_after_a_whole_batch(
+def test_a_termination_ends_the_run_and_what_was_done_is_delivered(
     model: str,
     documents: list[Document],
     answer_with: Callable[[Callable[[Request], str]], None],
 ) -> None:
     def terminated(request: Request) -> str:
         os.kill(os.getpid(), signal.SIGTERM)
-        return _obey(request)
+        # One of the first batch is not done.
+        return "no" if "Ada 1" in request.prompt else _obey(request)
 
     answer_with(terminated)
-    outcomes: list[Outcome] = []
-    generator = TransformersGenerator(
-        model, Order(), Sampling(), batch_size=2, devices=1, dtype="auto"
-    )
+    recorder = Recorder()
     with pytest.raises(SIGTERMException):
-        generator.augment(documents, outcomes.append)
-    assert [outcome.result.document_id for outcome in outcomes] == ["d0", "d1"]
+        TransformersAugmenter(model, batch_size=3).run(documents, recorder)
+    assert [*recorder.outcomes] == ["d0", "d2"]
 
 
 def test_an_interruption_stays_one(
@@ -133,11 +133,17 @@ def test_a_missing_model_is_said(tmp_path: Path, documents: list[Document]) -> N
         _augment(str(tmp_path / "none"), documents, batch_size=2)
 
 
+def test_thinking_is_turned_off_unless_the_template_is_told_otherwise() -> None:
+    assert TransformersAugmenter().settings["chat_template_kwargs.enable_thinking"] is False
+    own = TransformersAugmenter(chat_template_kwargs={"thinking": True})
+    assert own.settings["chat_template_kwargs.thinking"] is True
+    assert "chat_template_kwargs.enable_thinking" not in own.settings
+
+
 @pytest.mark.parametrize("name", ["batch_size", "devices"])
 def test_numbers_that_make_no_sense_are_refused(name: str) -> None:
-    numbers = {"batch_size": 1, "devices": 1, name: 0}
     with pytest.raises(ValueError, match=f"{name} 0: give at least 1"):
-        TransformersGenerator("demo", Order(), Sampling(), dtype="auto", **numbers)
+        TransformersAugmenter(**{name: 0})  # type: ignore[arg-type]
 
 
 def test_ranks_share_the_documents_about_evenly() -> None:

@@ -1,0 +1,76 @@
+"""What a language model's answer says, and when it says nothing of use."""
+
+import re
+
+from prag_lightning.augmentation.prompts import WORDS_OF_REQUESTS
+from prag_lightning.augmentation.thoughts import without_thoughts
+
+_REFUSAL = re.compile(
+    r"(i['\u2019]?m|i am) (very |so )?(sorry|afraid|unable)|sorry\b|i apologi[sz]e"
+    r"|(unfortunately, )?i (can['\u2019]?t|cannot|can not|won['\u2019]?t|will not)\b|as an ai\b",
+    re.IGNORECASE,
+)
+# A line that announces the text: "Sure! Here is a new version:", "**Rewritten passage:**".
+_PREFACE = re.compile(
+    r"[^\n.]{0,100}\b(?:rewr\w+|revised|rephras\w+|paraphras\w+|version|passage|summary|facts"
+    r"|here is|here's)\b"
+    r"[^\n.]{0,60}:[*_ ]*(?:\n+|\Z)",
+    re.IGNORECASE,
+)
+
+_LABEL = re.compile(r"\A[*_ ]*(?:Answer|A)[*_ ]*:[*_\s]*", re.IGNORECASE)
+_NO_ANSWER = re.compile(
+    r"\bunanswerable\b|\bnot (?:mentioned|stated|provided|specified|given|answered)\b"
+    r"|\bdoes(?: not|n['\u2019]t) (?:mention|state|provide|specify|give|answer|say)\b",
+    re.IGNORECASE,
+)
+
+
+class AnswerError(ValueError):
+    """A model's answer is of no use; says why."""
+
+
+def read_answer(text: str) -> str:
+    """Return what a model says, without its thoughts.
+
+    Raises:
+        AnswerError: If it says nothing, refuses, or is not done with thinking.
+    """
+    answer = without_thoughts(text)
+    if answer is None:
+        raise AnswerError("a thought without an end")
+    if not answer:
+        raise AnswerError("an empty answer")
+    if _REFUSAL.match(answer):
+        raise AnswerError("a refusal")
+    return answer
+
+
+def read_text(text: str) -> str:
+    """Return a text that a model was asked to write, without a line that announces it.
+
+    Raises:
+        AnswerError: If there is none, or the model repeats what it was asked.
+    """
+    answer = read_answer(text)
+    preface = _PREFACE.match(answer)
+    found = answer[preface.end() :].strip() if preface else answer
+    if not found:
+        raise AnswerError("an empty answer")
+    if any(words in found.casefold() for words in WORDS_OF_REQUESTS):
+        raise AnswerError("words about the request")
+    return found
+
+
+def read_few_words(text: str) -> str:
+    """Return a short answer of a model, its first line without a label.
+
+    Raises:
+        AnswerError: If there is none, or the model says that there is no answer.
+    """
+    answer = _LABEL.sub("", read_answer(text)).partition("\n")[0].strip("*_ \t")
+    if not answer:
+        raise AnswerError("an empty answer")
+    if _NO_ANSWER.search(answer):
+        raise AnswerError("the document does not answer the question")
+    return answer

@@ -1,0 +1,50 @@
+"""What a model says after it has thought aloud."""
+
+import re
+
+# How models mark the end of their thoughts: DeepSeek, Qwen and most others; Magistral; Seed; Kimi;
+# gpt-oss, whose answer comes in a channel of its own.
+END_MARKS = (
+    "</think>",
+    "</thinking>",
+    "</thought>",
+    "</reasoning>",
+    "[/THINK]",
+    "</seed:think>",
+    "\u25c1/think\u25b7",
+    "<|channel|>final<|message|>",
+)
+START_MARKS = (
+    "<think>",
+    "<thinking>",
+    "<thought>",
+    "<reasoning>",
+    "[THINK]",
+    "<seed:think>",
+    "\u25c1think\u25b7",
+    "<|channel|>analysis<|message|>",
+)
+_START = re.compile(r"\s*(?:" + "|".join(map(re.escape, START_MARKS)) + ")")
+
+
+def without_thoughts(text: str) -> str | None:
+    """Return what follows a model's thoughts, or None if they have no end.
+
+    >>> without_thoughts("<think>Paris or Lyon?</think> Paris")
+    'Paris'
+    >>> without_thoughts("<think>Paris or")
+    """
+    end = max((text.rfind(mark) + len(mark) for mark in END_MARKS if mark in text), default=0)
+    answer = text[end:].strip()
+    return None if _START.match(answer) else answer
+
+
+def thinks(prompt: str) -> bool:
+    """Return whether a prompt leaves the model within a thought, as some chat templates do.
+
+    >>> thinks("<|assistant|><think>")
+    True
+    >>> thinks("<|assistant|><think></think>")
+    False
+    """
+    return prompt.rstrip().endswith(START_MARKS)

@@ -1,0 +1,83 @@
+"""The requests for the parts of one document's augmentation, each with a seed of its own."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from functools import cached_property
+
+from prag_lightning.augmentation.prompts import (
+    answer_prompt,
+    question_prompt,
+    single_pair_prompt,
+    text_prompt,
+)
+from prag_lightning.augmentation.requests import Request
+from prag_lightning.augmentation.settings import Order
+from prag_lightning.augmentation.statements import find_statements
+from prag_lightning.documents.records import Document
+
+LIST = "question-answer pairs"
+
+
+class Wording:
+    """Puts what is wanted of a document into words.
+
+    Args:
+        document: What is augmented.
+        order: What is wanted of it.
+    """
+
+    def __init__(self, document: Document, order: Order) -> None:
+        self._document = document
+        self._order = order
+
+    def request(self, name: str, attempt: int, question: str = "") -> Request:
+        """Return the request for a part.
+
+        Args:
+            name: `LIST`, or a kind and a number, as ``pair 1``, ``answer 1`` or ``rewrite 2``.
+            attempt: How often it was asked for before; each time has another seed.
+            question: What ``answer`` answers.
+        """
+        text, seed = self._document.text, self._seed(name, attempt)
+        kind = name.partition(" ")[0]
+        if name == LIST:
+            return Request(name, question_prompt(text, self._order.num_qas), seed)
+        if kind == "answer":
+            return Request(name, answer_prompt(question, text), seed, is_short=True)
+        if kind == "pair":
+            turn = _turn(name, attempt)
+            sentence = self.sentence(name, attempt)
+            prompt, examples = single_pair_prompt(sentence, self._document.title, turn)
+            return Request(name, prompt, seed, examples, is_short=True)
+        return Request(name, text_prompt(kind, text), seed)
+
+    def sentence(self, name: str, attempt: int) -> str:
+        """Return what a single pair is about: each has another sentence, each attempt, too.
+
+        Args:
+            name: As ``pair 1``.
+            attempt: How often it was asked for before.
+        """
+        return self._statements[_turn(name, attempt) % len(self._statements)]
+
+    def sentence_with(self, answer: str) -> str:
+        """Return the first sentence that holds an answer, or the answer itself."""
+        # No word begins or ends within another; ideographs may.
+        words = rf"(?<![0-9A-Za-z]){re.escape(answer)}(?![0-9A-Za-z])"
+        found = (s for s in self._statements if re.search(words, s, re.IGNORECASE))
+        return next(found, answer)
+
+    @cached_property
+    def _statements(self) -> Sequence[str]:
+        return find_statements(self._document) or [self._document.text]
+
+    def _seed(self, name: str, attempt: int) -> int:
+        """Return a seed that is always the same for one origin, and another for every other."""
+        origin = (self._order.seed, self._document.id, name, attempt)
+        digest = hashlib.sha256("\0".join(map(str, origin)).encode()).digest()
+        return int.from_bytes(digest[:4], "big") >> 1
+
+
+def _turn(name: str, attempt: int) -> int:
+    return int(name.partition(" ")[2]) - 1 + attempt
