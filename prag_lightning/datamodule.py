@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.answering.question_set import QuestionSet
 from prag_lightning.answering.questions import METHODS, MethodName, QuestionBatches, parse_methods
+from prag_lightning.documents.digests import augmentation_is_current
 from prag_lightning.documents.records import Augmentation, Document, Question, read_unique
 from prag_lightning.encoding.batches import EncodingBatch
 from prag_lightning.encoding.limits import AugmentationLimits
@@ -30,15 +31,18 @@ from prag_lightning.retrieval.document_source import DocumentSource
 
 # From Python these may be objects; the command line knows names and files only.
 if TYPE_CHECKING:
+    from prag_lightning.augmentation.base import Augmenter
+
     Documents = str | Path | Iterable[Document]
     Augmentations = str | Path | Iterable[Augmentation] | None
     Questions = str | Path | Iterable[Question] | None
     Tokenizer = str | PreTrainedTokenizerBase
     Template = str | dict[str, str] | PromptTemplate
+    AugmenterSource = Augmenter | str | None
     Finder = Retriever | Callable[[], Retriever] | str | None
 else:
     Documents = Tokenizer = str
-    Augmentations = Questions = str | None
+    Augmentations = Questions = AugmenterSource = str | None
     Template = str | dict[str, str]
     Finder = Callable[[], Retriever] | str | None
 
@@ -58,8 +62,9 @@ class DocumentDataModule(LightningDataModule):
             as ``model.base``; from Python also a tokenizer.
         augmentations: File of the augmentations; by default ``augmentations.jsonl`` in the folder.
             From Python also an iterable of `Augmentation`.
-        augmenter: Who augments documents that have no augmentation: ``template``, or from Python an
-            augmenter. By default nobody does, and such documents are not encoded.
+        augmenter: Who augments documents that have no augmentation, or an outdated one:
+            ``template``, the import path of an `Augmenter`, or from Python an `Augmenter`. By
+            default nobody does, and such documents are not encoded.
         questions: File of the questions; by default ``questions.jsonl`` in the folder. From Python
             also an iterable of `Question`.
         validation_questions: Questions to answer while encoding goes on, at every
@@ -105,7 +110,7 @@ class DocumentDataModule(LightningDataModule):
         folder: Documents = DEMO,
         base: Tokenizer = DEMO,
         augmentations: Augmentations = None,
-        augmenter: str | None = None,
+        augmenter: AugmenterSource = None,
         questions: Questions = None,
         validation_questions: Questions = None,
         template: Template = "direct",
@@ -234,7 +239,12 @@ class DocumentDataModule(LightningDataModule):
         if self.augmenter is not None:
             from prag_lightning.augmentation.in_memory import augment_all
 
-            missing = [document for document in documents if document.id not in found]
+            missing = [
+                document
+                for document in documents
+                if document.id not in found
+                or not augmentation_is_current(document, found[document.id])
+            ]
             found |= {made.document_id: made for made in augment_all(missing, self.augmenter)}
         return found
 

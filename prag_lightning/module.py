@@ -32,7 +32,7 @@ from prag_lightning.language_model.base_model import (
     load_base,
     load_tokenizer,
 )
-from prag_lightning.language_model.digest import weights_digest
+from prag_lightning.language_model.digest import base_digest, weights_digest
 from prag_lightning.language_model.generation_settings import own_generation_settings
 from prag_lightning.language_model.prompts import PromptEncoder
 from prag_lightning.language_model.target_modules import (
@@ -251,7 +251,9 @@ class ParametricRAG(LightningModule):
         check_vocabulary(self.base, encoder)
         return Recipe(
             base_model=self.base_name,
-            base_digest=weights_digest(self.base),
+            base_digest=base_digest(self.base),
+            base_digest_version=2,
+            sampled_base_digest=weights_digest(self.base),
             lora=self.lora,
             modules=self.bank.layout.modules,
             warm_start=digest_tensors([("warm_start", self.warm_start_row())]),
@@ -278,10 +280,7 @@ class ParametricRAG(LightningModule):
             FileNotFoundError: If there is no store.
             ValueError: If its adapters are of another recipe.
         """
-        folder = folder or self.store_dir
-        with open_store(folder, mode="read") as opened:
-            training = opened.recipe.training
-        return open_store(folder, self.recipe(encoder, training), mode="read")
+        return open_store(folder or self.store_dir, self.recipe(encoder, {}), mode="read")
 
     # ---------------------------------------------------------------- encoding
 
