@@ -97,6 +97,8 @@ def write_tokenizer(size: Size, folder: Path) -> None:
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="[pad]", eos_token="[end]", unk_token="[unknown]"
     ).save_pretrained(folder)
+    # What makes it the folder of a base model.
+    LlamaConfig(vocab_size=size.vocabulary).save_pretrained(folder)
 
 
 def write_documents(size: Size, num_documents: int, folder: Path) -> None:

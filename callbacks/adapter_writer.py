@@ -17,7 +17,7 @@ from prag_lightning.adapters.peft_format import read_adapter
 from prag_lightning.adapters.store.durable import StoreFullError, free_bytes
 from prag_lightning.adapters.store.export import export_adapter
 from prag_lightning.adapters.store.opening import AdapterStore, forecast_bytes, open_store
-from prag_lightning.adapters.store.recipe import StoreDtype, StoreLayout
+from prag_lightning.adapters.store.recipe import StoreDtype
 from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.encoding.warm_up import WARM_START_ID
 from prag_lightning.module import ParametricRAG
@@ -37,14 +37,14 @@ class AdapterWriter(Callback):
         store: Folder of the adapters; by default that of the module, ``adapters`` under the
             Trainer's root folder.
         layout: Many documents in few files, or a folder for each as PEFT and vLLM read it.
-        dtype: Of the stored numbers.
+        dtype: Number format of the stored adapters.
         check_free_space: Refuse to begin where the disk has no room for all adapters.
     """
 
     def __init__(
         self,
         store: str | None = None,
-        layout: StoreLayout = "packed",
+        layout: str = "packed",
         dtype: StoreDtype = "float32",
         check_free_space: bool = True,
     ) -> None:

@@ -13,13 +13,13 @@ from prag_lightning.adapters.store.lock import current_run_id
 from prag_lightning.adapters.store.opening import AdapterStore
 from prag_lightning.answering.answers import Answer, answers_with_evidence
 from prag_lightning.answering.batches import QuestionBatch
-from prag_lightning.answering.extraction import ANSWER_MARK
 from prag_lightning.answering.generate import Answers
 from prag_lightning.answering.merging import AdapterMerger, Merge
-from prag_lightning.answering.questions import METHODS
+from prag_lightning.answering.questions import METHODS, QuestionBatches
 from prag_lightning.answering.scoring import make_scoring
 from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.documents.records import read_records, write_records
+from prag_lightning.documents.terminal import open_console
 from prag_lightning.encoding.per_document import PATIENCE, PerDocumentStrategy, wait_for_file
 from prag_lightning.evaluation.results import write_answers, write_results
 from prag_lightning.evaluation.scores import (
@@ -80,8 +80,14 @@ class MergedEvaluation(Callback):
         is_partial = sum(trainer.num_test_batches) < sum(len(loader) for loader in loaders)
         scores = self._scores.compute()
         predictions = cast(list[Prediction], self._records)
-        where = write_results(self._root, predictions, scores, is_partial)
-        console = Console()
+        where = write_results(
+            self._root,
+            predictions,
+            scores,
+            is_partial=is_partial,
+            generation=self._generation,
+        )
+        console = open_console()
         console.print(score_table(scores))
         self._print_missing(console)
         console.print(f"predictions and scores are in {where}")
@@ -96,7 +102,7 @@ class MergedEvaluation(Callback):
         self._gather(trainer, Answer)
         if trainer.is_global_zero:
             where = write_answers(self._root, self._records)
-            console = Console()
+            console = open_console()
             self._print_missing(console)
             console.print(f"{len(self._records)} answers are in {where}")
 
@@ -118,14 +124,35 @@ class MergedEvaluation(Callback):
         self._merger = AdapterMerger(
             module.bank.layout, self._store, start, self.merge, asked.documents
         )
-        if module.decoding == "greedy" and module.steering_settings:
-            settings = ", ".join(f"{name} {v}" for name, v in module.steering_settings.items())
-            print(f"greedy answers, without the base's own {settings}; see --model.decoding")
+        self._check_lengths(module)
+        steering = module.steering_settings
+        self._generation = steering if module.decoding == "base" else {}
+        if steering:
+            settings = ", ".join(f"{name} {value}" for name, value in steering.items())
+            how = "with" if self._generation else "greedy, without"
+            print(f"answers are {how} the base's own {settings} (--model.decoding)")
         self._records: list[Answer] = []
         self._scores = EvaluationScores()
         self._num_missing: Counter[str] = Counter()
         self._start = time.monotonic()
         self._part(trainer.global_rank).unlink(missing_ok=True)
+
+    def _check_lengths(self, module: ParametricRAG) -> None:
+        """Refuse prompts that leave no room for an answer, before any is answered."""
+        limit = module.abilities.max_tokens
+        if limit is None:
+            return
+        most = limit - module.max_new_tokens
+        for loader in self._data.question_loaders(self._stage):
+            batches = cast(QuestionBatches, loader.dataset)
+            # The longest are in the last batch.
+            longest = batches[len(batches) - 1].input_ids.shape[1]
+            if longest > most:
+                raise ValueError(
+                    f"a prompt of '{batches.name}' has {longest} tokens, and its answer may have "
+                    f"{module.max_new_tokens}, but '{module.base_name}' reads at most {limit}; "
+                    f"give --data.max_tokens {most}"
+                )
 
     def _close(self) -> None:
         if self._store is not None:
@@ -218,7 +245,7 @@ class MergedEvaluation(Callback):
     def _answers(self, batch: QuestionBatch, outputs: Any) -> list[Answer]:
         template = self._data.encoder.template
         texts = cast(Answers, outputs).texts
-        mark = ANSWER_MARK if template.reasons else None
+        mark = template.answer_mark if template.reasons else None
         return answers_with_evidence(batch, self._merges, texts, self.scoring, mark)
 
     def _score(self, trainer: Trainer, batch: QuestionBatch, outputs: Any) -> list[Prediction]:

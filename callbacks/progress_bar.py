@@ -1,38 +1,142 @@
-"""The progress bar: documents when encoding, questions when answering."""
+"""How far a run is: a bar on a terminal, a line from time to time in a file."""
 
+import sys
+import time
+from dataclasses import dataclass
 from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from prag_lightning.callbacks.slot_finder import duration
+from prag_lightning.documents.terminal import open_console
+
+# Seconds between two lines, and the share of the work, whichever comes first.
+_MOST_SECONDS = 30.0
+_SHARE = 0.1
 
 
-class _SpeedColumn(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        """Return how many are done in a second, over the whole run."""
-        if not task.elapsed:
-            return Text("")
-        return Text(f"{task.completed / task.elapsed:.1f}/s")
+@dataclass
+class Work:
+    """One thing to do, and how much of it is done.
+
+    Args:
+        name: What is done.
+        unit: What is counted, in the plural.
+        total: How many of them there are.
+        size: All the work, in tokens or questions, perhaps estimated.
+        num_steps: Steps that it takes; None where only the units count.
+    """
+
+    name: str
+    unit: str
+    total: int
+    size: float
+    num_steps: int | None = None
+    count: int = 0
+    done: float = 0
+    steps: int = 0
+    start: float | None = None
+
+    def begin(self) -> None:
+        """Start the clock, if it has not been."""
+        if self.start is None:
+            self.start = time.monotonic()
+
+    def advance(self, count: int, done: float) -> None:
+        """Note that a step is done.
+
+        Args:
+            count: How many units it finished.
+            done: Its tokens or questions.
+        """
+        self.count += count
+        self.done += done
+        self.steps += 1
+
+    @property
+    def share(self) -> float:
+        """The part that is done, 0 to 1; all of it only after the last step."""
+        is_done = self.count >= self.total if self.num_steps is None else self._is_last
+        return 1.0 if is_done else min(self.done / max(self.size, 1), 0.99)
+
+    @property
+    def _is_last(self) -> bool:
+        assert self.num_steps is not None
+        return self.steps >= self.num_steps
+
+    def __str__(self) -> str:
+        """Return how far it is, how fast, and how long it will still take."""
+        words = [f"{self.count} of {self.total} {self.unit}"]
+        if self.num_steps is not None:
+            words.append(f"step {self.steps} of {self.num_steps}")
+        elapsed = time.monotonic() - self.start if self.start is not None else 0.0
+        if elapsed and self.done:
+            what = "tokens" if self.num_steps is not None else self.unit
+            words.append(
+                f"{self.done / elapsed:,.{0 if self.done > elapsed * 10 else 1}f} {what}/s"
+            )
+            if self.share < 1:
+                words.append(f"{duration(elapsed * (1 / self.share - 1))} to come")
+        return ", ".join(words)
+
+
+class _Lines:
+    """Prints a line at each tenth, and every half minute in between."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[float, float]] = {}
+
+    def show(self, work: Work) -> None:
+        """Print how far the work is, if it is time."""
+        now = time.monotonic()
+        then, share = self._last.setdefault(work.name, (work.start or now, 0.0))
+        is_new_tenth = int(work.share / _SHARE + 1e-9) > int(share / _SHARE + 1e-9)
+        if is_new_tenth or now - then >= _MOST_SECONDS:
+            self._last[work.name] = (now, work.share)
+            print(f"{work.name}: {work.share:.0%}, {work}", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Print nothing more."""
+
+
+class _Bars:
+    """Draws a bar for each work."""
+
+    def __init__(self, console: Console) -> None:
+        columns = (
+            TextColumn("{task.description:<19}"),
+            BarColumn(),
+            TextColumn("{task.fields[far]}"),
+        )
+        self._progress = Progress(*columns, console=console)
+        self._tasks: dict[str, TaskID] = {}
+        self._progress.start()
+
+    def show(self, work: Work) -> None:
+        """Draw how far the work is."""
+        if work.name not in self._tasks:
+            self._tasks[work.name] = self._progress.add_task(work.name, total=1.0, far="")
+        self._progress.update(self._tasks[work.name], completed=work.share, far=str(work))
+
+    def end(self) -> None:
+        """Leave the bars as they are, and give the terminal back."""
+        self._progress.stop()
 
 
 class UnitProgressBar(ProgressBar):
-    """Counts what users count, documents and questions, and not batches."""
+    """Counts what users count: documents and tokens when encoding, questions when answering.
+
+    Where standard error is no terminal it prints a line at each tenth of the work, and every half
+    minute.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._progress: Progress | None = None
-        self._tasks: dict[int, TaskID] = {}
+        self._display: _Lines | _Bars | None = None
+        self._works: list[Work] = []
 
     def enable(self) -> None:
         """Show the bar."""
@@ -44,16 +148,17 @@ class UnitProgressBar(ProgressBar):
     _enabled = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to count documents."""
-        self._begin()
-        dataset: Any = trainer.train_dataloader
-        self._tasks = {0: self._add("encoding documents", len(dataset.dataset.tasks))}
+        """Begin to count documents and tokens."""
+        loader: Any = trainer.train_dataloader
+        steps = loader.dataset
+        size = steps.estimate_num_tokens()
+        self._begin([Work("encoding", "documents", len(steps.tasks), size, len(steps))])
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Begin to measure the time."""
-        self._start(0)
+        self._works[0].begin()
 
     def on_train_batch_end(
         self,
@@ -63,16 +168,20 @@ class UnitProgressBar(ProgressBar):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Count the documents that this batch finished."""
-        self._advance(0, len(batch.ends))
+        """Count the tokens of this batch, and the documents that it finished."""
+        self._advance(0, len(batch.ends), batch.num_tokens)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the bar as it is."""
         self._end()
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to count questions, one bar for each method."""
+        """Begin to count questions, for each method."""
         self._count_questions(trainer.test_dataloaders)
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to count questions, for each method."""
+        self._count_questions(trainer.predict_dataloaders)
 
     def on_test_batch_start(
         self,
@@ -83,7 +192,7 @@ class UnitProgressBar(ProgressBar):
         dataloader_idx: int = 0,
     ) -> None:
         """Begin to measure the method's time."""
-        self._start(dataloader_idx)
+        self._works[dataloader_idx].begin()
 
     def on_test_batch_end(
         self,
@@ -95,47 +204,16 @@ class UnitProgressBar(ProgressBar):
         dataloader_idx: int = 0,
     ) -> None:
         """Count the questions of this batch."""
-        self._advance(dataloader_idx, len(batch.questions))
+        self._advance(dataloader_idx, len(batch.questions), len(batch.questions))
 
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the bar as it is."""
+    on_predict_batch_start = on_test_batch_start
+    on_predict_batch_end = on_test_batch_end
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the bars as they are: what follows is the table."""
         self._end()
 
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to count questions, one bar for each method."""
-        self._count_questions(trainer.predict_dataloaders)
-
-    def on_predict_batch_start(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Begin to measure the method's time."""
-        self._start(dataloader_idx)
-
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Count the questions of this batch."""
-        self._advance(dataloader_idx, len(batch.questions))
-
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the bar as it is."""
-        self._end()
-
-    def _count_questions(self, loaders: Any) -> None:
-        self._begin()
-        sets = [loader.dataset for loader in loaders]
-        self._tasks = {i: self._add(s.name, len(s.questions)) for i, s in enumerate(sets)}
+    on_predict_epoch_end = on_test_epoch_end
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
@@ -149,35 +227,29 @@ class UnitProgressBar(ProgressBar):
         """Return nothing: the bar holds no metrics."""
         return {}
 
-    def _begin(self) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description:<19}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            _SpeedColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not self._enabled,
-        )
-        self._progress.start()
+    def _count_questions(self, loaders: Any) -> None:
+        sets = [loader.dataset for loader in loaders]
+        numbers = [len(questions.questions) for questions in sets]
+        self._begin([Work(s.name, "questions", n, n) for s, n in zip(sets, numbers, strict=True)])
 
-    def _add(self, description: str, total: int) -> TaskID:
-        assert self._progress is not None
-        return self._progress.add_task(description, total=total, start=False)
+    def _begin(self, works: list[Work]) -> None:
+        self._works = works
+        if not self._enabled:
+            return
+        console = open_console(stderr=True)
+        drawn = console.is_terminal and not console.is_dumb_terminal
+        self._display = _Bars(console) if drawn else _Lines()
+        if drawn:
+            for work in works:
+                self._display.show(work)
 
-    def _start(self, number: int) -> None:
-        assert self._progress is not None
-        task = self._tasks[number]
-        if self._progress.tasks[task].start_time is None:
-            self._progress.start_task(task)
-
-    def _advance(self, number: int, count: int) -> None:
-        assert self._progress is not None
-        task = self._tasks[number]
-        self._progress.advance(task, count)
-        if self._progress.tasks[task].finished:
-            self._progress.stop_task(task)
+    def _advance(self, number: int, count: int, done: float) -> None:
+        work = self._works[number]
+        work.advance(count, done)
+        if self._display is not None:
+            self._display.show(work)
 
     def _end(self) -> None:
-        if self._progress is not None:
-            self._progress.stop()
+        if self._display is not None:
+            self._display.end()
+            self._display = None

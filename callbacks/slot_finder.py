@@ -13,12 +13,19 @@ from prag_lightning.encoding.plan import EncodingSteps
 from prag_lightning.module import ParametricRAG
 
 _MOST_SLOTS = 64
+# What a run that is too short for trials begins with.
+_UNTRIED_SLOTS = 8
+# All trials together read at most this share of what the run itself reads.
+_MOST_SHARE = 0.02
+# Steps of a trial that are measured; another one comes before them.
+_TRIAL_STEPS = 2
+# Steps of a forecast.
 _NUM_STEPS = 4
 # How many times the best number of slots is tried before we stop looking for a better one.
 _PATIENCE = 4
 # A number of slots must win by this much, for more slots take more memory.
 _WORTHWHILE = 1.03
-# A trial takes 5 steps; in a shorter run than this they would be more than a fortieth.
+# A forecast takes 5 steps; in a shorter run than this they would be more than a fortieth.
 _FEWEST_STEPS = 200
 
 
@@ -33,8 +40,9 @@ class SlotFinder(Callback):
     """Finds how many documents should train at once, and says how long encoding will take.
 
     At the start of ``fit`` it tries 1, 2, 4, ... slots where the module's ``num_slots`` is
-    ``auto``, and gives module and data module the fastest number; any other number it hands to the
-    data module. List it behind `AdapterWriter`, which knows what is encoded already.
+    ``auto``, as many as a fiftieth of the run allows, and gives module and data module the fastest
+    number; any other number it hands to the data module. List it behind `AdapterWriter`, which
+    knows what is encoded already.
     """
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -62,9 +70,16 @@ class SlotFinder(Callback):
         make_steps: Callable[[int], EncodingSteps],
     ) -> int:
         """Return the fastest of 1, 2, 4, ... slots, and say which that is."""
+        one_by_one = make_steps(1)
+        numbers = affordable_numbers(len(one_by_one), len(one_by_one.tasks))
+        if len(numbers) < 2:
+            num_slots = max(1, min(_UNTRIED_SLOTS, len(one_by_one.tasks)))
+            if one_by_one.tasks:
+                print(f"num_slots {num_slots}: the run is too short to try which is the fastest")
+            return num_slots
+        print(f"trying which num_slots is the fastest: {', '.join(map(str, numbers))}")
         trials: list[Trial] = []
-        num_slots = 1
-        while num_slots <= min(_MOST_SLOTS, len(make_steps(1).tasks)):
+        for num_slots in numbers:
             try:
                 speed = _tokens_per_second(trainer, module, make_steps(num_slots), num_slots)
             except torch.OutOfMemoryError:
@@ -72,14 +87,29 @@ class SlotFinder(Callback):
             trials.append(Trial(num_slots, speed))
             if num_slots >= _best(trials).num_slots * _PATIENCE:
                 break
-            num_slots *= 2
         best = _best(trials)
-        if trials:
-            speeds = ", ".join(
-                f"{trial.num_slots}: {trial.tokens_per_second:,.0f}" for trial in trials
-            )
-            print(f"num_slots {best.num_slots}, the fastest in tokens a second ({speeds})")
+        speeds = ", ".join(f"{t.num_slots}: {t.tokens_per_second:,.0f}" for t in trials)
+        print(f"num_slots {best.num_slots}, the fastest in tokens a second ({speeds})")
         return best.num_slots
+
+
+def affordable_numbers(num_steps: int, num_documents: int) -> list[int]:
+    """Return the numbers of slots to try: 1, 2, 4, ... while trials are a small part of the run.
+
+    Args:
+        num_steps: Steps of the run with one slot; a step with n slots takes about n times as long.
+        num_documents: Documents to encode.
+
+    >>> affordable_numbers(1200, 40)
+    [1, 2, 4]
+    """
+    numbers = []
+    left, number = _MOST_SHARE * num_steps, 1
+    while number <= min(_MOST_SLOTS, num_documents) and number * (1 + _TRIAL_STEPS) <= left:
+        numbers.append(number)
+        left -= number * (1 + _TRIAL_STEPS)
+        number *= 2
+    return numbers
 
 
 def _best(trials: list[Trial]) -> Trial:
@@ -126,7 +156,9 @@ def duration(seconds: float) -> str:
 def _tokens_per_second(
     trainer: Trainer, module: ParametricRAG, steps: EncodingSteps, num_slots: int
 ) -> float:
-    batches = [steps[i] for i in range(min(_NUM_STEPS, len(steps)))]
+    # From the middle of the run, where documents are neither short nor long.
+    first = max(0, (len(steps) - _TRIAL_STEPS) // 2)
+    batches = [steps[i] for i in range(first, min(first + _TRIAL_STEPS, len(steps)))]
     seconds = _seconds(trainer, module, batches, num_slots)
     # The machine may be busy with other things: what it can do is its fastest step.
     return max(b.num_tokens / s for b, s in zip(batches, seconds, strict=True))

@@ -10,7 +10,6 @@ import torch
 from prag_lightning.adapters.merge import make_merge_rule
 from prag_lightning.adapters.store.opening import AdapterStore
 from prag_lightning.answering.answers import Answer, answers_with_evidence
-from prag_lightning.answering.extraction import ANSWER_MARK
 from prag_lightning.answering.from_run import read_run
 from prag_lightning.answering.merging import AdapterMerger
 from prag_lightning.answering.questions import QuestionBatches
@@ -205,7 +204,9 @@ class Answerer:
         )
         answers: dict[str, Answer] = {}
         merger = self._opened.merger
-        mark = ANSWER_MARK if self.data.encoder.template.reasons else None
+        mark = (
+            self.data.encoder.template.answer_mark if self.data.encoder.template.reasons else None
+        )
         for number in range(len(batches)):
             batch = batches[number].to(self.module.device)
             merges = [merger.choose(documents) for documents in batch.adapters]
@@ -222,12 +223,12 @@ class Answerer:
         return retrieve_by_question(self._opened.retriever, questions, self.data.top_k)
 
     def _open(self) -> _Opened:
-        documents = self.data.read_corpus()
+        documents = self.data.source.read_corpus()
         store = self.module.open_store(self.data.training_encoder, self._store_dir)
         start = self.module.warm_start_row().to(self.module.device)
         layout = self.module.bank.layout
         merger = AdapterMerger(layout, store, start, self._rule, documents)
-        return _Opened(store, merger, self.data.open_retriever(), documents)
+        return _Opened(store, merger, self.data.source.open_retriever(), documents)
 
 
 def _numbered(questions: Sequence[str]) -> list[Question]:

@@ -1,12 +1,8 @@
 """The LightningDataModule: documents as encoding steps, and questions as evaluations."""
 
 import hashlib
-import shutil
-import tempfile
 import warnings
-import weakref
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +14,8 @@ from transformers import PreTrainedTokenizerBase
 from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.answering.question_set import QuestionSet
 from prag_lightning.answering.questions import METHODS, MethodName, QuestionBatches, parse_methods
-from prag_lightning.documents.folder import DOCUMENTS, read_corpus, read_documents
-from prag_lightning.documents.in_memory import write_documents
+from prag_lightning.documents.digests import augmentation_is_current
 from prag_lightning.documents.records import Augmentation, Document, Question, read_unique
-from prag_lightning.documents.stored import StoredDocuments
 from prag_lightning.encoding.batches import EncodingBatch
 from prag_lightning.encoding.limits import AugmentationLimits
 from prag_lightning.encoding.per_document import wait_for_file
@@ -33,22 +27,24 @@ from prag_lightning.language_model.exemplars import read_exemplars
 from prag_lightning.language_model.prompts import PromptEncoder
 from prag_lightning.language_model.templates import PromptTemplate, find_template
 from prag_lightning.retrieval.base import Retriever
-from prag_lightning.retrieval.by_name import make_retriever
-from prag_lightning.retrieval.default_index import build_missing_index, find_index
+from prag_lightning.retrieval.document_source import DocumentSource
 
 # From Python these may be objects; the command line knows names and files only.
 if TYPE_CHECKING:
-    DocumentSource = str | Path | Iterable[Document]
-    AugmentationSource = str | Path | Iterable[Augmentation] | None
-    QuestionSource = str | Path | Iterable[Question] | None
-    TokenizerSource = str | PreTrainedTokenizerBase
-    TemplateSource = str | dict[str, str] | PromptTemplate
-    RetrieverSource = Retriever | Callable[[], Retriever] | str | None
+    from prag_lightning.augmentation.base import Augmenter
+
+    Documents = str | Path | Iterable[Document]
+    Augmentations = str | Path | Iterable[Augmentation] | None
+    Questions = str | Path | Iterable[Question] | None
+    Tokenizer = str | PreTrainedTokenizerBase
+    Template = str | dict[str, str] | PromptTemplate
+    AugmenterSource = Augmenter | str | None
+    Finder = Retriever | Callable[[], Retriever] | str | None
 else:
-    DocumentSource = TokenizerSource = str
-    AugmentationSource = QuestionSource = str | None
-    TemplateSource = str | dict[str, str]
-    RetrieverSource = Callable[[], Retriever] | str | None
+    Documents = Tokenizer = str
+    Augmentations = Questions = AugmenterSource = str | None
+    Template = str | dict[str, str]
+    Finder = Callable[[], Retriever] | str | None
 
 
 class DocumentDataModule(LightningDataModule):
@@ -66,8 +62,9 @@ class DocumentDataModule(LightningDataModule):
             as ``model.base``; from Python also a tokenizer.
         augmentations: File of the augmentations; by default ``augmentations.jsonl`` in the folder.
             From Python also an iterable of `Augmentation`.
-        augmenter: Who augments documents that have no augmentation: ``template``, or from Python an
-            augmenter. By default nobody does, and such documents are not encoded.
+        augmenter: Who augments documents that have no augmentation, or an outdated one:
+            ``template``, the import path of an `Augmenter`, or from Python an `Augmenter`. By
+            default nobody does, and such documents are not encoded.
         questions: File of the questions; by default ``questions.jsonl`` in the folder. From Python
             also an iterable of `Question`.
         validation_questions: Questions to answer while encoding goes on, at every
@@ -110,13 +107,13 @@ class DocumentDataModule(LightningDataModule):
 
     def __init__(
         self,
-        folder: DocumentSource = DEMO,
-        base: TokenizerSource = DEMO,
-        augmentations: AugmentationSource = None,
-        augmenter: str | None = None,
-        questions: QuestionSource = None,
-        validation_questions: QuestionSource = None,
-        template: TemplateSource = "direct",
+        folder: Documents = DEMO,
+        base: Tokenizer = DEMO,
+        augmentations: Augmentations = None,
+        augmenter: AugmenterSource = None,
+        questions: Questions = None,
+        validation_questions: Questions = None,
+        template: Template = "direct",
         exemplars: str | None = None,
         few_shot_in_training: bool = True,
         max_tokens: PositiveInt = 3000,
@@ -129,14 +126,13 @@ class DocumentDataModule(LightningDataModule):
         num_qas: NonNegativeInt | None = None,
         warm_up: str | None = None,
         methods: str | list[str] | None = None,
-        retriever: RetrieverSource = None,
+        retriever: Finder = None,
         top_k: PositiveInt = 3,
         limit: PositiveInt | None = None,
         question_batch_size: PositiveInt = 32,
         num_workers: NonNegativeInt = 0,
     ) -> None:
         super().__init__()
-        self._source = folder
         self._augmentations = augmentations
         self.augmenter = augmenter
         self._questions = questions
@@ -153,7 +149,7 @@ class DocumentDataModule(LightningDataModule):
         self.limits = AugmentationLimits(num_rewrites, num_qas)
         self.warm_up = warm_up
         self._methods = None if methods is None else parse_methods(methods)
-        self._retriever = retriever
+        self.source = DocumentSource(folder, retriever, lambda: self._run_dir)
         self.top_k = top_k
         self.limit = limit
         self.question_batch_size = question_batch_size
@@ -166,27 +162,6 @@ class DocumentDataModule(LightningDataModule):
     # ---------------------------------------------------------------- what is read
 
     @property
-    def folder(self) -> Path:
-        """Where the documents' files are."""
-        if isinstance(self._source, str | Path):
-            return Path(self._source) if self._source != DEMO else self._run_dir / "data"
-        return self._folder_of_objects
-
-    @cached_property
-    def _folder_of_objects(self) -> Path:
-        folder = Path(tempfile.mkdtemp(prefix="prag-"))
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        assert not isinstance(self._source, str | Path)
-        write_documents(folder, self._source)
-        return folder
-
-    @property
-    def index_dir(self) -> Path:
-        """Where the BM25 index is."""
-        in_memory = not isinstance(self._source, str | Path)
-        return find_index(self.folder, self.folder if in_memory else self._run_dir)
-
-    @property
     def _run_dir(self) -> Path:
         return Path(self.trainer.default_root_dir if self.trainer else ".")
 
@@ -195,48 +170,26 @@ class DocumentDataModule(LightningDataModule):
         """This process's rank, and the number of processes."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-    def read_documents(self) -> list[Document]:
-        """Return the documents to encode."""
-        return read_documents(self.folder)
-
-    def read_corpus(self) -> Mapping[str, Document]:
-        """Return all documents that may be found, by id."""
-        return read_corpus(self.folder)
-
-    def open_retriever(self) -> Retriever:
-        """Return what finds documents for questions."""
-        spec = self._retriever
-        if callable(spec):
-            return spec()
-        return make_retriever(spec, self.folder, self.index_dir)
-
     def prepare_data(self) -> None:
         """Write the embedded world's files, and build the BM25 index, where they are missing."""
-        if self._source == DEMO and not (self.folder / "questions.jsonl").exists():
+        folder = self.source.folder
+        if self.source.is_demo and not (folder / "questions.jsonl").exists():
             from prag_lightning.demo.world import write_world
 
-            write_world(self.folder)
-        if self._needs_index:
-            build_missing_index(self.folder, self.index_dir)
-
-    @property
-    def _needs_index(self) -> bool:
+            write_world(folder)
         trainer = self.trainer
-        answers = trainer is not None and (
+        asks = trainer is not None and (
             not trainer.training or self._validation_questions is not None
         )
-        return answers and self._retriever in (None, "bm25") and self._needs_retrieval
-
-    @property
-    def _needs_retrieval(self) -> bool:
         names = METHODS if self._methods is None else self._methods
-        return any("retrieved" in vars(METHODS[name]).values() for name in names)
+        if asks and any("retrieved" in vars(METHODS[name]).values() for name in names):
+            self.source.prepare_index()
 
     def setup(self, stage: str) -> None:
         """Read what ``fit``, ``validate``, ``test`` or ``predict`` needs."""
         # One process on each machine prepares the files; the others may come before it is done.
-        if self._source == DEMO:
-            wait_for_file(self.folder / "questions.jsonl")
+        if self.source.is_demo:
+            wait_for_file(self.source.folder / "questions.jsonl")
         self._plan, self._asked = None, {}
         if stage == "fit":
             self._plan = self._make_plan()
@@ -258,7 +211,7 @@ class DocumentDataModule(LightningDataModule):
         if self.warm_up is not None:
             rank, _ = self._place
             return plan_warm_up(Path(self.warm_up), self._questions_file, own=rank == 0)
-        own = list(self._own_documents(self.read_documents()))
+        own = list(self._own_documents(self.source.read_documents()))
         return plan_tasks(own, self._read_augmentations(own), self.limits)
 
     def _own_documents(self, documents: Iterable[Document]) -> Iterator[Document]:
@@ -275,7 +228,7 @@ class DocumentDataModule(LightningDataModule):
             return {}
         source = self._augmentations
         if source is None:
-            file = self.folder / "augmentations.jsonl"
+            file = self.source.folder / "augmentations.jsonl"
             may_lack = self.augmenter is not None and not file.exists()
             known = [] if may_lack else read_unique(file, Augmentation)
         elif isinstance(source, str | Path):
@@ -286,7 +239,12 @@ class DocumentDataModule(LightningDataModule):
         if self.augmenter is not None:
             from prag_lightning.augmentation.in_memory import augment_all
 
-            missing = [document for document in documents if document.id not in found]
+            missing = [
+                document
+                for document in documents
+                if document.id not in found
+                or not augmentation_is_current(document, found[document.id])
+            ]
             found |= {made.document_id: made for made in augment_all(missing, self.augmenter)}
         return found
 
@@ -335,7 +293,7 @@ class DocumentDataModule(LightningDataModule):
     def _questions_file(self) -> Path | None:
         """Where the questions are, if in a file."""
         if self._questions is None:
-            return self.folder / "questions.jsonl"
+            return self.source.folder / "questions.jsonl"
         return Path(self._questions) if isinstance(self._questions, str | Path) else None
 
     @property
@@ -366,10 +324,10 @@ class DocumentDataModule(LightningDataModule):
             needs_answers=stage != "predict",
             limit=self.limit,
             place=self._place,
-            open_retriever=self.open_retriever,
+            open_retriever=self.source.open_retriever,
             top_k=self.top_k,
-            documents=self.read_corpus(),
-            encoded=list(StoredDocuments(self.folder / DOCUMENTS)),
+            documents=self.source.read_corpus(),
+            encoded=self.source.read_ids(),
         )
 
     def val_dataloader(self) -> list[DataLoader[QuestionBatch]]:
@@ -378,17 +336,18 @@ class DocumentDataModule(LightningDataModule):
             # Lightning takes no loader at all for a mistake.
             warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")
             return []
-        return self._question_loaders("validate")
+        return self.question_loaders("validate")
 
     def test_dataloader(self) -> list[DataLoader[QuestionBatch]]:
         """Return one loader for each method."""
-        return self._question_loaders("test")
+        return self.question_loaders("test")
 
     def predict_dataloader(self) -> list[DataLoader[QuestionBatch]]:
         """Return one loader for each method, over questions that need no answers."""
-        return self._question_loaders("predict")
+        return self.question_loaders("predict")
 
-    def _question_loaders(self, stage: str) -> list[DataLoader[QuestionBatch]]:
+    def question_loaders(self, stage: str) -> list[DataLoader[QuestionBatch]]:
+        """Return one loader for each method that answers in ``validate``, ``test``, ``predict``."""
         asked, settings = self.question_set(stage), (self.question_batch_size, self.max_tokens)
         return [
             self._loader(asked.batches(name, self.encoder, *settings)) for name in asked.methods

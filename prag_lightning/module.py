@@ -1,6 +1,7 @@
 """The LightningModule: a frozen base model, and a bank of adapters over it."""
 
 from collections.abc import Collection
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import torch
 from lightning import LightningModule
 from lightning.pytorch.plugins import MixedPrecision
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -20,10 +21,10 @@ from prag_lightning.adapters.store.opening import AdapterStore, open_store
 from prag_lightning.adapters.store.recipe import Recipe, Scalar, digest_tensors, digest_text
 from prag_lightning.adapters.warm_start import WarmStartSource
 from prag_lightning.answering.batches import QuestionBatch
-from prag_lightning.answering.generate import Answers, Decoding, answer_questions
+from prag_lightning.answering.generate import Answers, Decoding, answer_alone, answer_questions
 from prag_lightning.encoding.batches import EncodingBatch
-from prag_lightning.encoding.per_document import refuse_averaging
 from prag_lightning.encoding.slot_trainer import FinishedAdapters, SlotTrainer
+from prag_lightning.encoding.trainer_check import check_trainer
 from prag_lightning.language_model.base_check import BaseAbilities, check_base
 from prag_lightning.language_model.base_model import (
     Dtype,
@@ -31,22 +32,20 @@ from prag_lightning.language_model.base_model import (
     load_base,
     load_tokenizer,
 )
-from prag_lightning.language_model.digest import weights_digest
+from prag_lightning.language_model.digest import base_digest, weights_digest
 from prag_lightning.language_model.generation_settings import own_generation_settings
 from prag_lightning.language_model.prompts import PromptEncoder
 from prag_lightning.language_model.target_modules import (
     check_target_modules,
     default_target_modules,
 )
+from prag_lightning.language_model.vocabulary import check_vocabulary
 
 # From Python the base may be a loaded model; the command line knows names and folders only.
 if TYPE_CHECKING:
     BaseSource = str | PreTrainedModel
 else:
     BaseSource = str
-
-# What Lightning takes for max_epochs where nobody said anything.
-_DEFAULT_MAX_EPOCHS = 1000
 
 
 class ParametricRAG(LightningModule):
@@ -133,10 +132,8 @@ class ParametricRAG(LightningModule):
         self._warm_start = WarmStartSource()
         self._store = store
         self._abilities: BaseAbilities | None = None
-        self._begun: set[int] = set()
         self._route: Route | None = None
         self._has_route = False
-        self._num_finished = self._num_taken = 0
 
     def configure_model(self) -> None:
         """Load the base model and put an empty bank over it."""
@@ -251,14 +248,22 @@ class ParametricRAG(LightningModule):
                 f"the data module makes prompts for another base than '{self.base_name}'; give "
                 "DocumentDataModule the same 'base'"
             )
+        check_vocabulary(self.base, encoder)
         return Recipe(
             base_model=self.base_name,
-            base_digest=weights_digest(self.base),
+            base_digest=base_digest(self.base),
+            base_digest_version=2,
+            sampled_base_digest=weights_digest(self.base),
             lora=self.lora,
             modules=self.bank.layout.modules,
             warm_start=digest_tensors([("warm_start", self.warm_start_row())]),
             training=training,
             prompt_version=digest_text(*encoder.wording),
+            prompt={
+                **vars(encoder.template),
+                "exemplars": encoder.template.exemplar_text(encoder.exemplars),
+                "chat_template": str(encoder.tokenizer.chat_template or ""),
+            },
         )
 
     def open_store(self, encoder: PromptEncoder, folder: str | None = None) -> AdapterStore:
@@ -275,10 +280,7 @@ class ParametricRAG(LightningModule):
             FileNotFoundError: If there is no store.
             ValueError: If its adapters are of another recipe.
         """
-        folder = folder or self.store_dir
-        with open_store(folder, mode="read") as opened:
-            training = opened.recipe.training
-        return open_store(folder, self.recipe(encoder, training), mode="read")
+        return open_store(folder or self.store_dir, self.recipe(encoder, {}), mode="read")
 
     # ---------------------------------------------------------------- encoding
 
@@ -293,29 +295,13 @@ class ParametricRAG(LightningModule):
             ValueError: If the base, the strategy, the number of epochs or the optimizer is one
                 that documents cannot be encoded with.
         """
-        self._refuse_what_mixes_documents()
+        check_trainer(self.trainer)
         _ = self.abilities
         plugin = self.trainer.precision_plugin
         if isinstance(plugin, MixedPrecision):
             # Every document has a loss scale of its own.
             plugin.scaler = None
-        self._num_finished = self._num_taken = 0
-        self._has_trained = False
         self.slots = self._slot_trainer()
-
-    def _refuse_what_mixes_documents(self) -> None:
-        refuse_averaging(self.trainer.strategy)
-        if self.trainer.max_epochs not in (1, _DEFAULT_MAX_EPOCHS):
-            raise ValueError(
-                f"max_epochs is {self.trainer.max_epochs}, but one epoch encodes every document to "
-                "its end; set data.passes to go through each document's prompts more often"
-            )
-        optimizer = self.trainer.optimizers[0] if self.trainer.optimizers else None
-        if not isinstance(optimizer, StackedAdamW):
-            raise ValueError(
-                f"the optimizer is {type(optimizer).__name__}, which knows nothing of slots that "
-                "begin anew; let configure_optimizers return a StackedAdamW or a subclass of it"
-            )
 
     def set_num_slots(self, num_slots: int) -> None:
         """Empty the bank, and make room for another number of documents at once."""
@@ -335,10 +321,7 @@ class ParametricRAG(LightningModule):
         """
         if slots and max(slots) >= self.bank.num_slots:
             self._make_slots(1 + max(slots))
-        for slot in slots:
-            self.bank.load(slot, row)
-            self._stacked_optimizer().reset(slot)
-            self._begun.add(slot)
+        self.slots.start(slots, row, self._stacked_optimizer())
 
     def _make_slots(self, num_slots: int) -> None:
         if self.num_slots != "auto":
@@ -346,7 +329,7 @@ class ParametricRAG(LightningModule):
                 f"the batches are for {num_slots} slots, but the module has num_slots "
                 f"{self.num_slots}; give the data module num_slots={self.num_slots}, too"
             )
-        if self._has_trained:
+        if self.slots.has_trained:
             raise ValueError(
                 f"a batch needs {num_slots} slots, more than the batches before; give the module "
                 f"num_slots={num_slots}"
@@ -355,54 +338,28 @@ class ParametricRAG(LightningModule):
 
     def on_train_batch_start(self, batch: EncodingBatch, batch_idx: int) -> None:
         """Start those documents that no callback has started."""
-        if missing := [slot for slot in batch.begins if slot not in self._begun]:
+        if missing := self.slots.not_started(batch):
             self.start_documents(missing, self.warm_start_row().to(self.device))
-        self._begun.clear()
 
     def training_step(self, batch: EncodingBatch, batch_idx: int) -> Tensor:
         """Train every busy slot on its document's next prompts, and return the losses."""
-        self._warn_of_waste()
-        self._num_finished += len(batch.ends)
-        self._has_trained = True
         self._use_attention(self.abilities.attention)
-        return self.slots.step(self._readable(batch), cast(Any, self.optimizers()))
+        self.slots.note_finished(len(batch.ends))
+        return self.slots.step(batch.readable_by(self.abilities), cast(Any, self.optimizers()))
 
     def try_step(self, batch: EncodingBatch) -> None:
         """Take a step that counts for nothing: empty the bank afterwards."""
         self._use_attention(self.abilities.attention)
-        self.slots.step(self._readable(batch), self._stacked_optimizer())
-
-    def _readable(self, batch: EncodingBatch) -> EncodingBatch:
-        """Return the batch as the base can read it.
-
-        Raises:
-            ValueError: If a prompt is longer than the base can read.
-        """
-        limit, longest = self.abilities.max_tokens, max(len(row.ids) for row in batch.rows)
-        if limit is not None and longest > limit:
-            raise ValueError(
-                f"a prompt has {longest} tokens, but '{self.base_name}' reads at most {limit}; "
-                f"give --data.max_tokens {limit}"
-            )
-        return batch if self.abilities.packs or not batch.packed else batch.in_rows()
+        self.slots.step(batch.readable_by(self.abilities), self._stacked_optimizer())
 
     def take_finished(self, slots: list[int]) -> FinishedAdapters:
         """Return copies of the adapters of documents that ended in ``slots``."""
-        self._num_taken += len(slots)
-        return self.slots.finished(slots)
+        return self.slots.take_finished(slots)
 
     def on_train_epoch_end(self) -> None:
         """Stop, for all documents are encoded: another epoch would train them anew."""
-        self._warn_of_waste()
+        self.slots.note_finished(0)
         self.trainer.should_stop = True
-
-    def _warn_of_waste(self) -> None:
-        if self._num_finished and not self._num_taken:
-            rank_zero_warn(
-                "adapters are trained but nothing saves them; add the callback AdapterWriter to "
-                "the Trainer's"
-            )
-            self._num_taken = self._num_finished
 
     def _stacked_optimizer(self) -> StackedAdamW:
         return cast(StackedAdamW, self.trainer.optimizers[0])
@@ -428,13 +385,26 @@ class ParametricRAG(LightningModule):
             route: The adapters of each row; None for none.
         """
         assert self.base is not None
-        _ = self.abilities
+        abilities = self.abilities
         self._use_attention(self._own_attention)
+        if not abilities.continues:
+            return self._answer_row_by_row(batch, route)
         arguments = self.base, self.tokenizer, batch, self.max_new_tokens, self.decoding
-        if route is None:
+        with self.bank.routed(route) if route else nullcontext():
             return answer_questions(*arguments)
-        with torch.no_grad(), self.bank.routed(route):
-            return answer_questions(*arguments)
+
+    def _answer_row_by_row(self, batch: QuestionBatch, route: Route | None) -> Answers:
+        """Answer one question after another, as bases need it that cannot read on."""
+        assert self.base is not None
+        texts, likelihoods = list[str](), list[Tensor]()
+        for row in range(len(batch.questions)):
+            with self.bank.routed(route.of_row(row)) if route else nullcontext():
+                answers = answer_alone(
+                    self.base, self.tokenizer, batch, row, self.max_new_tokens, self.decoding
+                )
+            texts += answers.texts
+            likelihoods.append(answers.nll)
+        return Answers(texts, torch.cat(likelihoods))
 
     def use_route(self, route: Route | None) -> None:
         """Answer the next batch with the adapters of ``route``, or with none."""

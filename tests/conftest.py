@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from tokenizers import ByteLevelBPETokenizer
 from transformers import (
     LlamaConfig,
@@ -19,6 +20,10 @@ from transformers import (
 
 # Models this small are faster on one thread, and tests on several workers do not get in the way.
 torch.set_num_threads(1)
+
+# Slow draws say that the machine is busy, not that a test is wrong.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 _TEXTS = [
     "You should answer the question by referring to the knowledge provided below and integrating "

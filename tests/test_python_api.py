@@ -116,6 +116,8 @@ def test_an_answerer_of_the_same_parts_says_what_test_said(encoded: Encoded, wor
         if (row := json.loads(line))["method"] == "prag"
     }
     assert {answer.question: answer.text for answer in answers} == said
+    best = answers[0].adapters[0]
+    assert str(answers[0]).startswith(f"{answers[0].prediction} [{best.document_id} x 1")
 
 
 def test_threads_that_share_an_answerer_get_the_answers_that_each_gets_alone(
@@ -372,7 +374,7 @@ def test_results_are_not_overwritten_by_smaller_or_other_ones(
 )
 def test_what_is_no_document_is_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        DocumentDataModule(**arguments).read_documents()
+        DocumentDataModule(**arguments).source.read_documents()
 
 
 @pytest.mark.parametrize("methods", ["prga", ["prag", "prag"], ""])

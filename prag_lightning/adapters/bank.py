@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -34,6 +34,11 @@ class Route:
     weights: Tensor | None = None
     adapters: Tensor | None = None
     lengths: tuple[int, ...] | None = None
+
+    def of_row(self, row: int) -> "Route":
+        """Return the route of one row alone."""
+        weights = None if self.weights is None else self.weights[row : row + 1]
+        return replace(self, slots=self.slots[row : row + 1], weights=weights)
 
 
 class _ActiveRoutes(threading.local):

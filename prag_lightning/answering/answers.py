@@ -42,6 +42,12 @@ class Answer(Record):
     adapters: list[Evidence]
     missing: list[Evidence]
 
+    def __str__(self) -> str:
+        """Return the answer, and in brackets the documents behind it with their weights."""
+        behind = {e.document_id: e.document_id for e in self.passages}
+        behind |= {e.document_id: f"{e.document_id} x {e.weight:.3g}" for e in self.adapters}
+        return f"{self.prediction} [{', '.join(behind.values())}]" if behind else self.prediction
+
 
 def answers_with_evidence(
     batch: QuestionBatch,

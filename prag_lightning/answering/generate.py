@@ -7,17 +7,14 @@ from typing import Any, Literal, NamedTuple, cast
 import torch
 from torch import Tensor
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.language_model.base_model import end_token_ids
-from prag_lightning.language_model.logits import head_of
+from prag_lightning.language_model.logits import CACHE, decoder_of, head_of, last_hidden_states
 from prag_lightning.language_model.loss import token_nll
+from prag_lightning.language_model.prompts import PADDING
 
 Decoding = Literal["greedy", "base"]
-
-# How models name what they remember; transformers 5.24 has a new word for it.
-_CACHE = "cache" if "cache" in BaseModelOutputWithPast.__annotations__ else "past_key_values"
 
 
 class Answers(NamedTuple):
@@ -85,12 +82,12 @@ def _read(base: PreTrainedModel, batch: QuestionBatch) -> _Prompts:
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
     cache = DynamicCache(config=base.config)
     if mask.shape[1] > 1:
-        base.get_decoder()(
+        decoder_of(base)(
             input_ids=batch.input_ids[:, :-1],
             attention_mask=mask[:, :-1],
             position_ids=positions[:, :-1],
             use_cache=True,
-            **{_CACHE: cache},
+            **{CACHE: cache},
         )
     return _Prompts(cache, batch.input_ids[:, -1:], positions[:, -1:], mask)
 
@@ -104,12 +101,12 @@ def _answer_nll(base: PreTrainedModel, batch: QuestionBatch, prompts: _Prompts) 
     # Each token predicts the next; padding stands behind all that counts.
     ids = torch.cat([prompts.last_ids, batch.answer_ids[:, :-1]], dim=1)
     ones = prompts.attention_mask.new_ones(rows, length - 1)
-    hidden = base.get_decoder()(
+    hidden = decoder_of(base)(
         input_ids=ids,
         attention_mask=torch.cat([prompts.attention_mask, ones], dim=1),
         position_ids=prompts.last_positions + places,
         use_cache=True,
-        **{_CACHE: _copied(prompts.cache)},
+        **{CACHE: _copied(prompts.cache)},
     ).last_hidden_state
     inside = places < batch.answer_lengths[:, None]
     nll = token_nll(hidden[inside], head_of(base), batch.answer_ids[inside])
@@ -138,7 +135,7 @@ def _greedy(
             attention_mask=mask,
             position_ids=positions,
             use_cache=True,
-            **{_CACHE: cache},
+            **{CACHE: cache},
         )
         ids = step.logits[:, -1].argmax(dim=-1, keepdim=True)
         spoken.append(ids)
@@ -158,18 +155,61 @@ def _generate(
     max_new_tokens: int,
 ) -> Tensor:
     """Return what the model generates by its own config, shape ``(rows, tokens)``."""
-    config = GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        do_sample=False,
-        num_beams=1,
-        pad_token_id=0,
-        eos_token_id=end_ids or None,
-        return_dict_in_generate=False,
-    )
     ids: Tensor = cast(Any, base).generate(
         input_ids=batch.input_ids,
         attention_mask=batch.attention_mask,
-        generation_config=config,
-        **{_CACHE: prompts.cache},
+        generation_config=_config(end_ids, max_new_tokens),
+        **{CACHE: prompts.cache},
     )
     return ids[:, batch.input_ids.shape[1] :]
+
+
+def _config(end_ids: list[int], max_new_tokens: int) -> GenerationConfig:
+    return GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        num_beams=1,
+        pad_token_id=PADDING,
+        eos_token_id=end_ids or None,
+        return_dict_in_generate=False,
+    )
+
+
+@torch.no_grad()
+def answer_alone(
+    base: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    batch: QuestionBatch,
+    row: int,
+    max_new_tokens: int,
+    decoding: Decoding = "greedy",
+) -> Answers:
+    """Return the answer to one question of a batch; its prompt is read twice, without padding.
+
+    For models that cannot read on behind a cache several tokens at once, such as Mamba.
+
+    Args:
+        base: The language model, with the adapters that this question needs.
+        tokenizer: Its tokenizer.
+        batch: The questions.
+        row: Which of them is asked.
+        max_new_tokens: Longest answer, in tokens.
+        decoding: As for `answer_questions`.
+    """
+    prompt = batch.input_ids[row][batch.attention_mask[row].bool()]
+    answer = batch.answer_ids[row, : batch.answer_lengths[row]]
+    hidden = last_hidden_states(base, torch.cat([prompt, answer])[None])[0]
+    places = torch.arange(len(answer), device=prompt.device) + len(prompt) - 1
+    nll = token_nll(hidden[places], head_of(base), answer).mean(dim=0, keepdim=True)
+    ends = end_token_ids(base, tokenizer)
+    own_config = base.generation_config
+    if decoding == "greedy":
+        # What a config leaves out, transformers takes from the model's own.
+        base.generation_config = GenerationConfig()
+    try:
+        config = _config(ends, max_new_tokens)
+        spoken = cast(Any, base).generate(input_ids=prompt[None], generation_config=config)[0]
+    finally:
+        base.generation_config = own_config
+    whole = list(takewhile(lambda token: token not in ends, spoken[len(prompt) :].tolist()))
+    return Answers(tokenizer.batch_decode([whole], skip_special_tokens=True), nll)

@@ -73,9 +73,9 @@ def ask(
     settings_file(run_dir)
     changes = {"merge": merge, "top_k": top_k}
     given = {name: value for name, value in changes.items() if value is not None}
-    from rich.console import Console
+    from prag_lightning.documents.terminal import open_console
 
-    console = Console()
+    console = open_console()
     with console.status(f"loading {run_dir}"):
         from prag_lightning.answerer import Answerer
         from prag_lightning.cli.quiet import quiet
@@ -118,12 +118,13 @@ def _show(
         answerer: Whose they are.
         remedy: What can be done about documents that have no adapter.
     """
-    from rich.markup import escape
     from rich.table import Table
+
+    from prag_lightning.documents.terminal import plain_text
 
     said = Table("method", "answer", header_style="bold")
     for answer in answers:
-        said.add_row(answer.method, escape(answer.prediction))
+        said.add_row(answer.method, plain_text(answer.prediction))
     console.print(said)
     scores = {e.document_id: e.score for a in answers for e in (*a.passages, *a.missing)}
     scores |= {e.document_id: e.score for a in answers for e in a.adapters}
@@ -141,12 +142,11 @@ def _show(
     for name, score in sorted(scores.items(), key=lambda pair: -pair[1]):
         weight = weights.get(name)
         shown = "no adapter" if name in missing else "" if weight is None else f"{weight:.3f}"
-        text = escape(answerer.documents[name].text)
-        table.add_row(escape(name), f"{score:.2f}", shown, text)
+        text = answerer.documents[name].text
+        table.add_row(plain_text(name), f"{score:.2f}", shown, plain_text(text))
     console.print(table)
     if missing:
-        listed = escape(", ".join(missing))
-        console.print(f"without an adapter: {listed}{remedy}")
+        console.print(plain_text(f"without an adapter: {', '.join(missing)}{remedy}"))
 
 
 def _encode_missing(answerer: "Answerer", question: str, run_dir: Path) -> None:
@@ -168,7 +168,9 @@ def _encode_missing(answerer: "Answerer", question: str, run_dir: Path) -> None:
     documents = [answerer.documents[document_id] for document_id in missing]
     with TemporaryDirectory() as folder:
         write_records(Path(folder) / "documents.jsonl", documents)
-        augmentations = _augmentations(documents, answerer.data.folder / "augmentations.jsonl")
+        augmentations = _augmentations(
+            documents, answerer.data.source.folder / "augmentations.jsonl"
+        )
         write_records(Path(folder) / "augmentations.jsonl", augmentations)
         options = {
             "--config": str(run_dir / "fit.yaml"),

@@ -13,10 +13,11 @@ def counted(items: Iterable[T], name: str) -> Iterator[T]:
         items: What goes by; it need not be known how much.
         name: What the items are, in the plural.
     """
-    from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 
-    console = Console(stderr=True)
+    from prag_lightning.documents.terminal import open_console
+
+    console = open_console(stderr=True)
     columns = SpinnerColumn(), f"{{task.completed:,.0f}} {name}", TimeElapsedColumn()
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         yield from progress.track(items, total=None)

@@ -5,24 +5,18 @@ import sys
 from collections.abc import Sequence
 
 from prag_lightning import __version__
-from prag_lightning.cli.exit_status import DONE, INTERRUPTED, TRY_AGAIN, USAGE
+from prag_lightning.cli.configs import with_config_files
+from prag_lightning.cli.ending import fail, make_output_safe, status_after, without_traceback_option
+from prag_lightning.cli.exit_status import DONE, USAGE
 from prag_lightning.cli.suggestion import did_you_mean
 
-# What the system says of a path that was given, and is not what it should be.
-_WRONG_PATH = (
-    FileNotFoundError,
-    FileExistsError,
-    IsADirectoryError,
-    NotADirectoryError,
-    PermissionError,
-)
 TRAINER_COMMANDS = {
     "fit": "encode documents into adapters",
     "test": "answer questions with every method, and score the answers",
     "predict": "answer questions whose answers nobody knows",
 }
 # Those that read their own words, which auto_cli cannot: flags, and words that may be left out.
-_OWN_PARSERS = ("ask", "configs", "report", "sweep")
+_OWN_PARSERS = ("ask", "configs", "report", "store", "sweep")
 # Command: the function that runs it, or several by name, and what it does.
 COMMANDS: dict[str, tuple[str, str]] = {
     "ask": (
@@ -47,13 +41,33 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "prag_lightning.cli.report:run_report",
         "show what runs have to show, on a page and in tables",
     ),
-    "store": ("prag_lightning.cli.store:STORE_COMMANDS", "look after a store of adapters"),
+    "base": (
+        "prag_lightning.cli.base:BASE_COMMANDS",
+        "look after base models converted from GGUF files",
+    ),
+    "store": ("prag_lightning.cli.store:run_store", "look after a store of adapters"),
 }
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status."""
-    words = list(sys.argv[1:] if args is None else args)
+    """Run one command and return its exit status.
+
+    ``--traceback`` anywhere, or the environment variable ``PRAG_TRACEBACK``, shows where an error
+    was raised.
+    """
+    given = list(sys.argv[1:] if args is None else args)
+    words, shows_traceback = without_traceback_option(given)
+    make_output_safe()
+    try:
+        status = _run(words)
+        # So that a reader who has gone is noticed here, not as Python ends.
+        print(end="", flush=True)
+    except BaseException as error:
+        return status_after(error, shows_traceback)
+    return status
+
+
+def _run(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(_help())
         return DONE
@@ -66,25 +80,17 @@ def main(args: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # A retriever or a merge rule of one's own lies in a file beside the data.
     sys.path.append(os.getcwd())
-    try:
-        if command in TRAINER_COMMANDS:
-            from prag_lightning.cli.trainer import run_trainer_command
+    if command in TRAINER_COMMANDS:
+        # A wrong name is said before torch is imported, which takes seconds.
+        words = with_config_files(words)
+        from prag_lightning.cli.trainer import run_trainer_command
 
-            return run_trainer_command(words)
-        if command in COMMANDS:
-            return _run_function(command, words[1:])
-    except KeyboardInterrupt:
-        # The shell goes on in a line of its own.
-        print(file=sys.stderr)
-        return INTERRUPTED
-    except (ValueError, *_WRONG_PATH) as error:
-        return _fail(str(error), USAGE)
-    except OSError as error:
-        # A server that is away and a disk that is full, or fails, may be back later.
-        return _fail(str(error), TRY_AGAIN)
+        return run_trainer_command(words)
+    if command in COMMANDS:
+        return _run_function(command, words[1:])
     known = [*TRAINER_COMMANDS, *COMMANDS]
     hint = did_you_mean(command, known, "`prag --help` lists the commands")
-    return _fail(f"there is no command '{command}'; {hint}", USAGE)
+    return fail(f"there is no command '{command}'; {hint}", USAGE)
 
 
 def _help() -> str:
@@ -92,6 +98,7 @@ def _help() -> str:
     texts = {**TRAINER_COMMANDS, **{name: text for name, (_, text) in COMMANDS.items()}}
     lines += [f"  {name:<10} {text}" for name, text in texts.items()]
     lines += ["", "`prag COMMAND --help` lists a command's options; `prag --version` the version."]
+    lines += ["`--traceback` with any command shows where an error was raised."]
     return "\n".join(lines)
 
 
@@ -108,11 +115,6 @@ def _run_function(command: str, args: list[str]) -> int:
 
     auto_cli(function, args=args, prog=f"prag {command}", parser_class=OneLineParser)
     return DONE
-
-
-def _fail(message: str, status: int) -> int:
-    print(f"prag: {' '.join(message.split())}", file=sys.stderr)
-    return status
 
 
 if __name__ == "__main__":

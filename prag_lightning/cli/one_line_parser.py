@@ -12,6 +12,13 @@ _MOVED = {
 }
 
 
+# How jsonargparse lists all that a value might have been.
+_UNION = re.compile(
+    r"Does not validate against any of the Union subtypes Subtypes: \[(?P<types>.*?)\] Errors: "
+    r".*Given value type: .*? Given value: (?P<value>.*)"
+)
+
+
 class OneLineErrors:
     """Tells what is wrong, without the hundred options that are right."""
 
@@ -23,6 +30,7 @@ class OneLineErrors:
         # What pydantic adds for developers.
         message = re.sub(r"1 validation error for \S+ (.*?) \[type=.*?\]", r"\1", message)
         message = re.sub(r"For further information visit \S+", "", message)
+        message = _UNION.sub(_alternatives, message)
         for key, now in _MOVED.items():
             if key in message:
                 message = f"{key} is no setting any more: {now}"
@@ -33,3 +41,14 @@ class OneLineErrors:
 
 class OneLineParser(OneLineErrors, ArgumentParser):
     """The parser of every command that runs no Trainer."""
+
+
+def _alternatives(match: "re.Match[str]") -> str:
+    """Return what a value might have been, in the words of a command line."""
+    types = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", match["types"])
+    types = re.sub(r"typing\.|Annotated\[(\w+), \w+\((?:gt|ge)=0\)\]", _positive, types)
+    return f"expected {types.replace('NoneType', 'null')}; got: {match['value']}"
+
+
+def _positive(match: "re.Match[str]") -> str:
+    return f"{match[1]} from {int('Gt' in match[0])}" if match[1] else ""

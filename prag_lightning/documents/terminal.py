@@ -1,7 +1,9 @@
 """Texts of documents, questions and models, made safe for a terminal: they are data, no orders."""
 
+import os
 import re
 
+from rich.console import Console
 from rich.text import Text
 
 _SEQUENCE = re.compile(
@@ -32,3 +34,12 @@ def plain_text(text: object, style: str = "") -> Text:
         style: Colour and weight, in rich's words.
     """
     return Text(" ".join(without_controls(str(text)).split()), style)
+
+
+def open_console(stderr: bool = False) -> Console:
+    """Return what writes on the terminal, without colours and bold type where NO_COLOR is set.
+
+    Args:
+        stderr: Write to standard error.
+    """
+    return Console(stderr=stderr, color_system=None if os.environ.get("NO_COLOR") else "auto")

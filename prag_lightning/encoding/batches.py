@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from prag_lightning.language_model.base_check import BaseAbilities
+
 # Of a group of rows, as a share of what the model reads.
 MOST_PADDING = 0.05
 
@@ -118,8 +120,20 @@ class EncodingBatch:
             loss_counts=self.loss_counts.to(device, non_blocking=non_blocking),
         )
 
-    def in_rows(self) -> "EncodingBatch":
-        """Return the same step with each prompt in a row of its own."""
+    def readable_by(self, base: BaseAbilities) -> "EncodingBatch":
+        """Return the batch as a base can read it: packed, or each prompt in a row of its own.
+
+        Raises:
+            ValueError: If a prompt is longer than the base can read.
+        """
+        longest = max(len(row.ids) for row in self.rows)
+        if base.max_tokens is not None and longest > base.max_tokens:
+            raise ValueError(
+                f"a prompt has {longest} tokens, but the base reads at most {base.max_tokens}; "
+                f"give --data.max_tokens {base.max_tokens}"
+            )
+        if base.packs or not self.packed:
+            return self
         batch = collate_encoding(self.rows, False, self.begins, self.ends, self.documents)
         return batch.to(self.loss_counts.device)
 

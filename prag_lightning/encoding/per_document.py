@@ -1,6 +1,8 @@
 """The strategy ``per_document``: every process trains its own documents, nothing is exchanged."""
 
+import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import Any
 
 import torch
 from lightning import Trainer
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.seed import reset_seed
 from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy, Strategy, StrategyRegistry
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
@@ -102,6 +105,22 @@ def refuse_averaging(strategy: Strategy) -> None:
         )
 
 
+def end_with_parent(seconds: float = 0.5) -> None:
+    """End this process, as SIGTERM does, soon after the one that launched it is gone.
+
+    Args:
+        seconds: How long between two looks.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(seconds)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
 class _WaitingLauncher(_SubprocessScriptLauncher):
     """Starts the node's other processes, and ends after them."""
 
@@ -121,6 +140,8 @@ class _WaitingLauncher(_SubprocessScriptLauncher):
         """
         if not self.cluster_environment.creates_processes_externally:
             self._call_children_scripts()
+        elif isinstance(self.cluster_environment, LightningEnvironment):
+            end_with_parent()
         try:
             result = function(*args, **kwargs)
         except BaseException:

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 from torch.utils.data import Dataset
 
+from prag_lightning.documents.digests import augmentation_is_current
 from prag_lightning.documents.records import Augmentation, Document
 from prag_lightning.encoding.batches import EncodingBatch, Row, collate_encoding
 from prag_lightning.encoding.limits import AugmentationLimits
@@ -153,6 +154,10 @@ def plan_tasks(
         augmentation = augmentations.get(document.id, bare)
         if not augmentation.qas and limits.num_qas != 0:
             plan.rejected[document.id] = "it has no question-answer pairs"
+        elif not augmentation_is_current(document, augmentation):
+            plan.rejected[document.id] = (
+                "it was edited since it was augmented; `prag augment` augments it anew"
+            )
         elif not document.text.strip():
             plan.rejected[document.id] = "its text is empty"
         else:

@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -67,8 +68,29 @@ class SlotTrainer:
         self._loss_scales = torch.ones(bank.num_slots, device=device)
         # Slots of documents that the memory cannot hold even alone; their losses are NaN.
         self.too_large: set[int] = set()
+        self.has_trained = False
+        # Slots that are ready for the documents that begin in them.
+        self._started: set[int] = set()
+        self._num_finished = self._num_taken = 0
         # After a full memory: how many documents fit.
         self._slots_at_once: int | None = None
+
+    def start(self, slots: Iterable[int], row: Tensor, optimizer: StackedAdamW) -> None:
+        """Start new documents in some slots.
+
+        Args:
+            slots: Where they begin with the next step.
+            row: The adapter that they start from, shape ``(num_params,)``.
+            optimizer: Forgets what was in the slots before.
+        """
+        for slot in slots:
+            self.bank.load(slot, row)
+            optimizer.reset(slot)
+            self._started.add(slot)
+
+    def not_started(self, batch: EncodingBatch) -> list[int]:
+        """Return the slots in which documents begin that were not started yet."""
+        return [slot for slot in batch.begins if slot not in self._started]
 
     def step(self, batch: EncodingBatch, optimizer: StackedAdamW) -> Tensor:
         """Take one optimizer step in every busy slot.
@@ -76,6 +98,8 @@ class SlotTrainer:
         Returns:
             Each document's mean loss before the step, shape ``(len(batch.slots),)``.
         """
+        self.has_trained = True
+        self._started.clear()
         for slot in batch.begins:
             self._num_steps[slot] = self._failed_at[slot] = 0
             if self.loss_scaling:
@@ -121,11 +145,22 @@ class SlotTrainer:
         sums = nll.new_zeros(len(loss_counts)).index_add(0, part.loss_documents, nll)
         return sums / loss_counts
 
-    def finished(self, slots: Sequence[int]) -> FinishedAdapters:
+    def take_finished(self, slots: Sequence[int]) -> FinishedAdapters:
         """Return copies of the adapters in ``slots``, and which of their documents failed."""
+        self._num_taken += len(slots)
         places = self._places(slots)
         rows = self.bank.weight.detach().index_select(0, places).float()
         return FinishedAdapters(rows, self._failed_at.index_select(0, places))
+
+    def note_finished(self, num_documents: int) -> None:
+        """Count documents that end with the next step, and warn if nobody took those before."""
+        if self._num_finished and not self._num_taken:
+            rank_zero_warn(
+                "adapters are trained but nothing saves them; add the callback AdapterWriter to "
+                "the Trainer's"
+            )
+            self._num_taken = self._num_finished
+        self._num_finished += num_documents
 
     def _trainable(self, batch: EncodingBatch) -> tuple[int, ...]:
         return tuple(slot for slot in batch.slots if slot not in self.too_large)

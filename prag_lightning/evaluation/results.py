@@ -1,7 +1,7 @@
 """The files of an evaluation: nothing finished is overwritten by something smaller or different."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,12 @@ _SETTINGS_FILES = {PREDICTIONS_FILE: "test.yaml", ANSWERS_FILE: "predict.yaml"}
 
 
 def write_results(
-    root: Path, predictions: Sequence[Prediction], scores: Sequence[Score], is_partial: bool
+    root: Path,
+    predictions: Sequence[Prediction],
+    scores: Sequence[Score],
+    *,
+    is_partial: bool = False,
+    generation: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write predictions and scores.
 
@@ -27,6 +32,7 @@ def write_results(
         predictions: What was answered.
         scores: The means over questions.
         is_partial: Whether not all questions were asked; such results are kept apart.
+        generation: What the base's own generation settings changed in its answers.
 
     Returns:
         The folder that they are in: ``root``, or ``partial`` in it.
@@ -36,8 +42,8 @@ def write_results(
         _set_aside(root, PREDICTIONS_FILE, predictions)
     write_records(folder / PREDICTIONS_FILE, predictions)
     rows = [score.model_dump(exclude_none=True) for score in scores]
-    text = json.dumps(rows, indent=1) + "\n"
-    write_whole(folder / SCORES_FILE, text)
+    content = {"generation": dict(generation), "scores": rows} if generation else rows
+    write_whole(folder / SCORES_FILE, json.dumps(content, indent=1) + "\n")
     return folder
 
 

@@ -1,22 +1,31 @@
 """What a base model can be trained on: packed prompts or rows, how long they may be, or nothing."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 from prag_lightning.language_model.attention import SEGMENTED
-from prag_lightning.language_model.logits import last_hidden_states, logits_of
+from prag_lightning.language_model.logits import (
+    CACHE,
+    decoder_of,
+    last_hidden_states,
+    logits_of,
+)
 from prag_lightning.language_model.positions import prompt_limit
+from prag_lightning.language_model.probes import (
+    difference,
+    narrow_windows,
+    not_a_number,
+    packed_behind,
+    probe_prompts,
+    same,
+    tolerance,
+)
 
-# Tokens of the two prompts that the check reads, and how wide windows are meanwhile: the second
-# prompt is longer than a window, however wide the model's own are.
+# Tokens of the prompts that are read: the second is longer than the windows are made.
 _LENGTHS = (7, 6)
-_WINDOW = 4
-_WINDOW_SETTINGS = ("sliding_window", "attention_chunk_size", "keep_window_size", "index_topk")
 
 
 @dataclass(frozen=True)
@@ -27,12 +36,15 @@ class BaseAbilities:
         packs: Whether prompts may stand behind each other in one row; else each in its own row.
         attention: The attention implementation to train with.
         max_tokens: How many tokens a prompt and its answer may have together; None for any number.
+        continues: Whether it can read on behind a cache, several tokens at once, as if it had read
+            all at once.
         remarks: What a user should know of it, a sentence each.
     """
 
     packs: bool
     attention: str
     max_tokens: int | None
+    continues: bool = True
     remarks: tuple[str, ...] = ()
 
 
@@ -59,13 +71,16 @@ def check_base(base: PreTrainedModel) -> BaseAbilities:
     name = type(base).__name__
     own_attention = base.config._attn_implementation
     try:
-        with _narrow_windows(base):
+        with narrow_windows(base):
             _check_head(base)
+            max_tokens, why_limited = prompt_limit(base)
             why_rows = _why_not_packed(base)
+            if why_rows is None:
+                _check_late_positions(base, max_tokens)
             base.set_attn_implementation(own_attention)
             if why_rows is not None:
                 _check_rows(base)
-        max_tokens, why_limited = prompt_limit(base)
+            continues = _continues(base)
     except (torch.OutOfMemoryError, _UnfitError):
         raise
     # The code of several hundred architectures runs here, strangers' among them.
@@ -80,15 +95,15 @@ def check_base(base: PreTrainedModel) -> BaseAbilities:
     if max_tokens is not None:
         remarks.append(f"{name} reads at most {max_tokens:,} tokens: {why_limited}.")
     attention = SEGMENTED if why_rows is None else own_attention
-    return BaseAbilities(why_rows is None, attention, max_tokens, tuple(remarks))
+    return BaseAbilities(why_rows is None, attention, max_tokens, continues, tuple(remarks))
 
 
 def _check_head(base: PreTrainedModel) -> None:
     if base.get_output_embeddings() is None:
         raise _UnfitError(base, "it has no language model head")
-    (ids,) = _prompts(base, _LENGTHS[:1])
+    (ids,) = probe_prompts(base, _LENGTHS[:1])
     # The same operations: what we leave out shows even where it is small.
-    error = _difference(base(input_ids=ids).logits, logits_of(base, last_hidden_states(base, ids)))
+    error = difference(base(input_ids=ids).logits, logits_of(base, last_hidden_states(base, ids)))
     if not error < 1e-3:
         reason = "its head does more than a linear layer, a factor and a cap (the logits differ by "
         raise _UnfitError(base, f"{reason}{error:.2%})")
@@ -96,118 +111,78 @@ def _check_head(base: PreTrainedModel) -> None:
 
 def _why_not_packed(base: PreTrainedModel) -> str | None:
     """Return why prompts cannot stand behind each other in one row; None if they can."""
-    first, second = _prompts(base, _LENGTHS)
-    (other,) = _prompts(base, _LENGTHS[:1], start=sum(_LENGTHS))
+    first, second = probe_prompts(base, _LENGTHS)
+    (other,) = probe_prompts(base, _LENGTHS[:1], start=sum(_LENGTHS))
     alone = last_hidden_states(base, second)
     with suppress(ValueError):
         base.set_attn_implementation(SEGMENTED)
     if base.config._attn_implementation != SEGMENTED:
         return "its attention cannot be replaced by PyTorch's"
     try:
-        beside_first = _packed_behind(base, first, second)
-        beside_other = _packed_behind(base, other, second)
-        with _not_a_number(base, slice(0, 1), slice(0, _LENGTHS[0])):
-            beside_nan = _packed_behind(base, first, second)
+        beside_first = packed_behind(base, first, second)
+        beside_other = packed_behind(base, other, second)
+        with not_a_number(base, slice(0, 1), slice(0, _LENGTHS[0])):
+            beside_nan = packed_behind(base, first, second)
     except torch.OutOfMemoryError:
         raise
     except Exception:
         return "its layers do not say where a prompt ends"
-    if not _same(beside_first, beside_other) or not beside_nan.isfinite().all():
+    if not same(base, beside_first, beside_other) or not beside_nan.isfinite().all():
         return "its layers carry something over from one prompt to the next"
-    if not _difference(alone, beside_first) < _tolerance(base):
+    if not difference(alone, beside_first) < tolerance(base):
         return "its layers attend in another way than PyTorch's attention"
     return None
+
+
+def _check_late_positions(base: PreTrainedModel, max_tokens: int | None) -> None:
+    """Check that a prompt does not change where another one ends as far back as any may."""
+    first, second = probe_prompts(base, _LENGTHS)
+    made_for = getattr(base.config.get_text_config(), "max_position_embeddings", None)
+    last = min(length for length in (max_tokens, made_for, 2**20) if length is not None)
+    early = packed_behind(base, first, second)
+    late = packed_behind(base, first, second, max(0, last - _LENGTHS[0]))
+    if not same(base, early, late):
+        raise _UnfitError(base, "how it reads a prompt depends on how long the others are")
 
 
 def _check_rows(base: PreTrainedModel) -> None:
     """Check that rows, and what stands before in a row, do not depend on the rest."""
     length = sum(_LENGTHS)
-    rows = [_prompts(base, [length], start=start)[0] for start in (0, length, 2 * length)]
+    rows = [probe_prompts(base, [length], start=start)[0] for start in (0, length, 2 * length)]
     changed = rows[0].clone()
     changed[:, _LENGTHS[0] :] = rows[2][:, _LENGTHS[0] :]
     part = slice(0, 1), slice(0, _LENGTHS[0])
     before = last_hidden_states(base, torch.cat([rows[0], rows[1]]))[part]
     after = last_hidden_states(base, torch.cat([changed, rows[2]]))[part]
-    with _not_a_number(base, slice(1, 2), slice(None)):
+    with not_a_number(base, slice(1, 2), slice(None)):
         beside_nan = last_hidden_states(base, torch.cat([rows[0], rows[1]]))[part]
-    if not _same(before, after) or not beside_nan.isfinite().all():
+    if not same(base, before, after) or not beside_nan.isfinite().all():
         raise _UnfitError(base, "what it reads of a token depends on later tokens or on other rows")
 
 
-def _prompts(base: PreTrainedModel, lengths: Iterable[int], start: int = 0) -> list[Tensor]:
-    """Return prompts of these lengths, each of shape ``(1, length)``."""
-    vocabulary = base.config.get_text_config().vocab_size
-    ids = torch.arange(start, start + sum(lengths), device=base.device)
-    # Far from each other, for many models do not tell neighbours in the vocabulary apart.
-    return list((ids * 7919 % vocabulary)[None].split(list(lengths), dim=1))
-
-
-def _packed_behind(base: PreTrainedModel, first: Tensor, second: Tensor) -> Tensor:
-    """Return the last hidden states of ``second``, read in one row behind ``first``.
-
-    Args:
-        base: A model whose attention is ``segmented_sdpa``.
-        first: Shape ``(1, tokens)``.
-        second: Shape ``(1, tokens)``.
-
-    Returns:
-        Shape ``(1, tokens of second, hidden_size)``.
-    """
-    lengths = first.shape[1], second.shape[1]
-    positions = torch.cat([torch.arange(length, device=base.device) for length in lengths])
-    ids = torch.cat([first, second], dim=1)
-    return last_hidden_states(base, ids, positions[None], lengths)[:, lengths[0] :]
-
-
-@contextmanager
-def _not_a_number(base: PreTrainedModel, rows: slice, tokens: slice) -> Iterator[None]:
-    """Make the embeddings of some tokens NaN: whatever they reach, by however little, is NaN."""
-
-    def poison(module: object, args: object, output: Tensor) -> Tensor:
-        output = output.clone()
-        output[rows, tokens] = torch.nan
-        return output
-
-    hook = base.get_input_embeddings().register_forward_hook(poison)
+def _continues(base: PreTrainedModel) -> bool:
+    """Say whether a row padded at the left, and read in two parts, is read as a whole."""
+    (row,) = probe_prompts(base, [sum(_LENGTHS)])
+    padding = row.new_zeros(1, 2)
+    ids = torch.cat([padding, row], dim=1)
+    mask = (torch.arange(ids.shape[1], device=ids.device) >= padding.shape[1]).long()[None]
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    cache = DynamicCache(config=base.config)
+    first = padding.shape[1] + _LENGTHS[0]
     try:
-        yield
-    finally:
-        hook.remove()
-
-
-@contextmanager
-def _narrow_windows(base: PreTrainedModel) -> Iterator[None]:
-    """Let tokens see ``_WINDOW`` tokens where they see a limited number."""
-    owners = [base.config, base.config.get_text_config(), *base.modules()]
-    before = [
-        (owner, name, value)
-        for owner in owners
-        for name in _WINDOW_SETTINGS
-        if isinstance(value := vars(owner).get(name), int) and value > _WINDOW
-    ]
-    try:
-        for owner, name, _ in before:
-            setattr(owner, name, _WINDOW)
-        yield
-    finally:
-        for owner, name, value in before:
-            setattr(owner, name, value)
-
-
-def _tolerance(base: PreTrainedModel) -> float:
-    """Return how far the same states may be apart where PyTorch took sums in another order."""
-    coarse = base.dtype.itemsize < 4 or getattr(base, "is_quantized", False)
-    return 0.05 if coarse else 1e-3
-
-
-def _same(one: Tensor, other: Tensor) -> bool:
-    """Say whether two tensors are equal to the bit, or, where experts take turns, nearly so.
-
-    An expert's products are rounded by how many tokens it is given, neighbours' among them.
-    """
-    return torch.equal(one, other) or _difference(one, other) < 1e-5
-
-
-def _difference(expected: Tensor, found: Tensor) -> float:
-    """Return by which share of its norm a tensor is off."""
-    return float((found.float() - expected.float()).norm() / expected.float().norm())
+        for part in (slice(0, first), slice(first, None)):
+            end = part.stop or ids.shape[1]
+            states = decoder_of(base)(
+                input_ids=ids[:, part],
+                attention_mask=mask[:, :end],
+                position_ids=positions[:, part],
+                use_cache=True,
+                **{CACHE: cache},
+            ).last_hidden_state
+    except torch.OutOfMemoryError:
+        raise
+    # Models without attention keep other things than keys and values.
+    except Exception:
+        return False
+    whole = last_hidden_states(base, row)[:, _LENGTHS[0] :]
+    return difference(whole, states) < tolerance(base)

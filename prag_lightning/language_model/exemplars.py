@@ -1,5 +1,7 @@
 """Examples that stand in a prompt, from a JSON file."""
 
+from codecs import BOM_UTF8
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -12,11 +14,12 @@ _DEMO_FILE = Path(__file__).parents[1] / "demo" / "exemplars.json"
 _LIST = TypeAdapter(list[Exemplar])
 
 
-def read_exemplars(file: str | Path | None) -> tuple[Exemplar, ...]:
+def read_exemplars(file: str | Path | Sequence[Exemplar] | None) -> tuple[Exemplar, ...]:
     """Return the exemplars of a JSON file: a list of objects with ``question`` and ``answer``.
 
     Args:
-        file: The file; ``demo`` are the exemplars of the embedded world, None is none.
+        file: The file; ``demo`` are the exemplars of the embedded world, None is none. Exemplars
+            stand for themselves.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -24,11 +27,14 @@ def read_exemplars(file: str | Path | None) -> tuple[Exemplar, ...]:
     """
     if file is None:
         return ()
+    if not isinstance(file, str | Path):
+        return tuple(file)
     path = _DEMO_FILE if file == DEMO else Path(file)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected a JSON list of exemplars")
     try:
-        exemplars = _LIST.validate_json(path.read_bytes(), strict=True)
+        # Editors on Windows put a mark before the first byte.
+        exemplars = _LIST.validate_json(path.read_bytes().removeprefix(BOM_UTF8), strict=True)
     except ValidationError as error:
         raise ValueError(f"{path}: {first_problem(error)}") from error
     if not exemplars:

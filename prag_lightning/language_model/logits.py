@@ -5,8 +5,12 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from prag_lightning.language_model.attention import SEGMENTED
+
+# What models call the keys and values of the tokens that they have read.
+CACHE = "cache" if "cache" in BaseModelOutputWithPast.__annotations__ else "past_key_values"
 
 
 class Head(NamedTuple):

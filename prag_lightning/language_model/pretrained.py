@@ -1,30 +1,19 @@
-"""Reading models and tokenizers with transformers, which may fail in many ways: all said here."""
+"""Where a base model's files are, and reading them with transformers."""
 
-import errno
 import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
 from huggingface_hub import constants, get_session, try_to_load_from_cache
-from transformers.utils import logging
 
 from prag_lightning.language_model.embedded import BASE_DIR, DEMO
+from prag_lightning.language_model.gguf_file import converted, find_gguf
+from prag_lightning.language_model.loading_errors import ADVICE, errors_in_one_line
+from prag_lightning.language_model.smollm2 import SMOLLM2, find_smollm2
 
-_ADVICE = "give a folder that save_pretrained wrote, or a hub name that this machine can reach"
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _PATIENCE = 5.0
-_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE, errno.ENOMEM}
-# What libraries say, and what it means.
-_MEANINGS = {
-    "custom code": "it needs Python code of its own; if you trust it, set trust_remote_code",
-    "untagged enum": "its tokenizer.json is of a newer version of tokenizers than is installed",
-    "Couldn't instantiate the backend tokenizer": "its files hold no tokenizer, as tokenizer.json",
-}
-_LONGEST_REASON = 300
-_LFS = b"version https://git-lfs"
-_TERSE = (LookupError, AttributeError, TypeError, AssertionError)
 
 
 def from_pretrained(loader: Any, base: str, **options: Any) -> Any:
@@ -32,7 +21,7 @@ def from_pretrained(loader: Any, base: str, **options: Any) -> Any:
 
     Args:
         loader: An auto class of transformers.
-        base: Hub name or folder; ``demo`` is the embedded one.
+        base: What `find_files` takes.
         options: Passed on.
 
     Raises:
@@ -41,42 +30,40 @@ def from_pretrained(loader: Any, base: str, **options: Any) -> Any:
         ValueError: If its files are broken, or need something that is not there.
     """
     source = find_files(base)
-    verbosity = logging.get_verbosity()
-    # What transformers logs of a failure is said by the error, in one line.
-    logging.set_verbosity_error()
-    try:
+    with errors_in_one_line(base):
         return loader.from_pretrained(source, **options)
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
-    # Files of any kind are read here, by code of many libraries.
-    except Exception as error:
-        raise _in_one_line(base, error) from error
-    finally:
-        logging.set_verbosity(verbosity)
 
 
 def find_files(base: str) -> str:
     """Return the folder of a base model, or its hub name if the hub can be reached.
 
+    That is a name under which transformers, PEFT and servers know it, too.
+
     Args:
-        base: Hub name or folder; ``demo`` is the embedded one.
+        base: Hub name or folder; a GGUF file, or a folder with one, which is converted when it is
+            used for the first time; ``demo`` is the embedded one, ``smollm2`` a small real one.
 
     Raises:
         FileNotFoundError: If it is nowhere.
-        ValueError: If it is a folder of something else.
+        OSError: If there is no room for what a GGUF file is converted into.
+        ValueError: If it is a file or folder of something else.
     """
     if base == DEMO:
         return str(BASE_DIR)
+    if base == SMOLLM2:
+        return find_files(find_smollm2())
     if not base:
-        raise ValueError(f"no base model is named; {_ADVICE}")
-    folder = Path(base)
-    if folder.is_dir():
-        _check_folder(base, folder)
+        raise ValueError(f"no base model is named; {ADVICE}")
+    path = Path(base)
+    if (file := find_gguf(path)) is not None:
+        return str(converted(file))
+    if path.is_dir():
+        _check_folder(base, path)
         return base
-    if folder.is_file():
-        raise ValueError(f"base model '{base}' is a file; {_ADVICE}")
+    if path.is_file():
+        raise ValueError(f"base model '{base}' is a file, but no GGUF file; {ADVICE}")
     if not _HUB_NAME.fullmatch(base):
-        raise FileNotFoundError(f"base model '{base}' cannot be loaded (no such folder); {_ADVICE}")
+        raise FileNotFoundError(f"base model '{base}' cannot be loaded (no such folder); {ADVICE}")
     if _hub_is_there():
         return base
     # transformers would ask the hub again and again for a minute.
@@ -85,7 +72,7 @@ def find_files(base: str) -> str:
         return str(Path(config).parent)
     raise FileNotFoundError(
         f"base model '{base}' cannot be loaded (there is no such folder, it was not downloaded "
-        f"before, and {constants.ENDPOINT} cannot be reached); {_ADVICE}"
+        f"before, and {constants.ENDPOINT} cannot be reached); {ADVICE}"
     )
 
 
@@ -97,7 +84,7 @@ def _check_folder(base: str, folder: Path) -> None:
             f"base model '{base}' is an adapter, not a language model; give the model that it was "
             "trained for, the 'base_model_name_or_path' of its adapter_config.json"
         )
-    raise ValueError(f"base model '{base}' cannot be loaded (no config.json in it); {_ADVICE}")
+    raise ValueError(f"base model '{base}' cannot be loaded (no config.json in it); {ADVICE}")
 
 
 @cache
@@ -111,28 +98,3 @@ def _hub_is_there() -> bool:
     except Exception:
         return False
     return True
-
-
-def _in_one_line(base: str, error: Exception) -> Exception:
-    """Return the error to raise instead of one that a library threw."""
-    message = f"base model '{base}' cannot be loaded ({_reason(base, error)})"
-    if isinstance(error, ImportError):
-        return ValueError(f"{message}; install it, or use another base model")
-    if not isinstance(error, OSError):
-        return ValueError(f"{message}; {_ADVICE}")
-    if error.errno in _DISK_ERRORS:
-        return OSError(message)
-    return FileNotFoundError(f"{message}; {_ADVICE}")
-
-
-def _reason(base: str, error: Exception) -> str:
-    reason = " ".join(str(error).split())[:_LONGEST_REASON]
-    for words, meaning in _MEANINGS.items():
-        if words in reason:
-            return meaning
-    for file in sorted(Path(base).glob("*.safetensors")) + sorted(Path(base).glob("*.bin")):
-        with file.open("rb") as stream:
-            if stream.read(len(_LFS)) == _LFS:
-                return f"{file.name} is a pointer of Git LFS; fetch the file with `git lfs pull`"
-    # Of a missing key, say, the text alone is no sentence.
-    return f"{type(error).__name__}: {reason}" if isinstance(error, _TERSE) else reason

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from prag_lightning.language_model.chat_frame import chat_frame
+from prag_lightning.language_model.chat_frame import ChatFrame, chat_frame
+from prag_lightning.language_model.plain_text import PlainText, begin_ids
 from prag_lightning.language_model.templates import TEMPLATES, Exemplar, PromptTemplate
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ PADDING = 0
 
 
 def _room(max_tokens: int | None, turn: Sequence[int]) -> int | None:
-    """Return how many tokens are left before ``turn``."""
+    """Return how many tokens the user's turn may have, with ``turn`` behind it."""
     return None if max_tokens is None else max(0, max_tokens - len(turn))
 
 
@@ -65,10 +66,10 @@ class PromptEncoder:
     def wording(self) -> tuple[str, ...]:
         """All that a prompt holds besides its question, passages and answer.
 
-        That the chat template adds is in tokens.
+        What the chat template adds is written as token ids.
         """
         exemplars = self.template.exemplar_text(self.exemplars)
-        return (*vars(self.template).values(), exemplars, str(self.frame))
+        return (*self.template.wording, exemplars, str(self.frame))
 
     def encode_training(
         self,
@@ -81,8 +82,16 @@ class PromptEncoder:
         """Return the token ids of a training prompt.
 
         Where they would be more than ``max_tokens``, the passages are cut, never the answer.
+
+        Args:
+            question: What is asked.
+            passages: Texts to read, best first.
+            answer: What the model is to say.
+            max_tokens: How many tokens there may be; None for any number.
+            full_answer: The answer in a sentence, for a template that reasons.
         """
-        turn = self._encode_text(self.template.assistant_text(answer, full_answer))
+        start, rest = self._encode_turn(self.template.assistant_text(answer, full_answer))
+        turn = start + rest
         if self.tokenizer.eos_token_id is not None:
             turn = [*turn, self.tokenizer.eos_token_id]
         user, is_cut = self._encode_user(question, passages, _room(max_tokens, turn))
@@ -91,35 +100,45 @@ class PromptEncoder:
     def encode_generation(
         self, question: str, passages: Sequence[str] = (), max_tokens: int | None = None
     ) -> list[int]:
-        """Return the token ids after which a model goes on with the answer."""
-        start = self._encode_text(self.template.assistant_start)
+        """Return the token ids after which a model goes on with the answer.
+
+        Args:
+            question: What is asked.
+            passages: Texts to read, best first; cut where there would be too many tokens.
+            max_tokens: How many tokens there may be; None for any number.
+        """
+        start = self._text.encode(self.template.assistant_start)
         return self._encode_user(question, passages, _room(max_tokens, start))[0] + start
 
     def encode_answered(
         self, question: str, passages: Sequence[str], answer: str, max_tokens: int | None = None
     ) -> tuple[list[int], list[int]]:
-        """Return the token ids of a prompt as for generation, and those of ``answer`` behind it.
+        """Return the token ids of ``encode_generation``, and those of ``answer`` behind them.
 
         Behind a chain of thought, which only the model can write, there is no answer.
+
+        Args:
+            question: What is asked.
+            passages: Texts to read, best first.
+            answer: What would be right.
+            max_tokens: How many tokens the prompt may have; None for any number.
         """
         prompt = self.encode_generation(question, passages, max_tokens)
         if self.template.reasons:
             return prompt, []
-        start = self._encode_text(self.template.assistant_start)
-        whole = self._encode_text(self.template.assistant.format(answer=answer.strip()))
-        return prompt, whole[len(start) :]
+        turn = self.template.assistant.format(answer=answer.strip())
+        return prompt, self._encode_turn(turn)[1]
 
     def encode_plain(self, text: str, max_tokens: int | None = None) -> TrainingTokens:
         """Return the token ids of a text by itself, as in pretraining, cut where it is too long."""
-        start: list[int] = self.tokenizer("").input_ids
-        whole = start + self._encode_text(text)
+        whole = begin_ids(self.tokenizer) + self._text.encode(text)
         ids = whole[:max_tokens]
         return TrainingTokens(ids, 0, len(ids) < len(whole))
 
     def encode_user_text(self, text: str) -> list[int]:
         """Return the token ids of a user's turn of any text; the assistant's comes next."""
         head, tail = self.frame
-        return head + self._encode_text(text) + tail
+        return head + self._text.encode(text) + tail
 
     def _encode_user(
         self, question: str, passages: Sequence[str], max_tokens: int | None
@@ -130,17 +149,44 @@ class PromptEncoder:
             ids = self.encode_user_text(self.template.user_text(question, passages, self.exemplars))
             if max_tokens is None or len(ids) <= max_tokens or not any(passages):
                 return ids, passages is not whole
-            # All passages by the same share; a little more than needed, for words break unevenly.
+            # Every passage loses the same share, and a little more than needed: tokens differ in
+            # length.
             keep = 0.98 * max_tokens / len(ids)
             passages = [text[: int(len(text) * keep)] for text in passages]
 
-    def _encode_text(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(
-            text, add_special_tokens=False, split_special_tokens=True
-        ).input_ids
-        return ids
+    def _encode_turn(self, text: str) -> tuple[list[int], list[int]]:
+        """Return the token ids of the assistant's turn: of its start, and of what follows.
+
+        In generation the start's tokens are there before the rest is known. Where tokens of the
+        whole would reach over its end, the two are read apart, in training, too.
+        """
+        start = self._text.encode(self.template.assistant_start)
+        whole = self._text.encode(text)
+        if whole[: len(start)] == start:
+            return start, whole[len(start) :]
+        return start, self._text.encode(text[len(self.template.assistant_start) :])
 
     @cached_property
     def frame(self) -> tuple[list[int], list[int]]:
         """Token ids before and after the user's words."""
+        head, tail = (
+            self.tokenizer(text, add_special_tokens=False).input_ids for text in self._chat
+        )
+        if self.tokenizer.chat_template is None:
+            head = begin_ids(self.tokenizer)
+        return head, tail
+
+    @property
+    def fixed_ids(self) -> list[int]:
+        """The token ids that a prompt holds whatever is asked."""
+        head, tail = self.frame
+        end = self.tokenizer.eos_token_id
+        return [*begin_ids(self.tokenizer), *head, *tail, *([] if end is None else [end])]
+
+    @cached_property
+    def _chat(self) -> ChatFrame:
         return chat_frame(self.tokenizer)
+
+    @cached_property
+    def _text(self) -> PlainText:
+        return PlainText(self.tokenizer, self._chat.turn_marks(self.tokenizer))

@@ -1,5 +1,6 @@
 """The wording of prompts: the published one, a chain of thought, or a user's own."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import fields as dataclass_fields
@@ -7,6 +8,14 @@ from pathlib import Path
 from string import Formatter
 
 import yaml
+
+# Of Latin, full-width, Arabic, Greek, Armenian and Ethiopic script.
+_QUESTION_MARKS = "?\uff1f\u061f\u037e\u055e\u1367"
+_GREEK = re.compile("[\u0370-\u03ff]")
+# Those, and the stops and exclamation marks of these and of Chinese, Indic, Urdu and Burmese.
+_ENDS = _QUESTION_MARKS + ".!\u2026\u3002\uff0e\uff61\uff01\u0964\u0965\u06d4\u0589\u1362\u104b"
+_CLOSING_QUOTES = ("", "\u201d", "\u300d", "\u300f", "\u00bb", '"')
+_SENTENCE_ENDS = tuple(end + quote for end in _ENDS for quote in _CLOSING_QUOTES)
 
 
 @dataclass(frozen=True)
@@ -29,10 +38,12 @@ class PromptTemplate:
         assistant: The assistant's turn in training; fields ``{answer}`` and ``{full_answer}``.
         assistant_start: How the assistant's turn begins in generation. It ends without a space,
             for a space belongs to the token of the word after it.
+        answer_mark: What the answer stands behind at the end of a chain of thought, in any case of
+            letters.
 
     Raises:
-        ValueError: If a field is unknown or missing, or the assistant's turn does not begin with
-            ``assistant_start``.
+        ValueError: If a field is unknown or missing, the assistant's turn does not begin with
+            ``assistant_start``, or there is no ``answer_mark``.
     """
 
     user: str = (
@@ -43,6 +54,7 @@ class PromptTemplate:
     exemplar: str = "Question: {question}\nAnswer: {answer}\n\n"
     assistant: str = "The answer is {answer}"
     assistant_start: str = "The answer is"
+    answer_mark: str = "the answer is"
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -51,16 +63,23 @@ class PromptTemplate:
         _check_fields("exemplar", self.exemplar, {"question", "answer"})
         _check_fields("assistant", self.assistant, set(), {"answer", "full_answer"})
         start = self.assistant_start
-        if start != start.rstrip() or not self.assistant.startswith(start):
+        if start != start.rstrip() or not self.assistant.startswith(start) or {*start} & {*"{}"}:
             raise ValueError(
-                f"the template's 'assistant_start' is {start!r}; it must end without a space, and "
-                f"'assistant' ({self.assistant!r}) begin with it"
+                f"the template's 'assistant_start' is {start!r}; it must end without a space and "
+                f"hold no braces, and 'assistant' ({self.assistant!r}) begin with it"
             )
+        if not self.answer_mark.strip():
+            raise ValueError("the template's 'answer_mark' is empty; say what answers stand behind")
 
     @property
     def reasons(self) -> bool:
         """Whether the answer comes at the end of a chain of thought."""
         return "full_answer" in _fields(self.assistant)
+
+    @property
+    def wording(self) -> tuple[str, ...]:
+        """What prompts are made of; the answer's mark is only looked for."""
+        return self.user, self.passage, self.exemplar, self.assistant, self.assistant_start
 
     @property
     def takes_exemplars(self) -> bool:
@@ -93,7 +112,12 @@ class PromptTemplate:
 
 
 def _fields(text: str) -> set[str]:
-    return {name for _, name, _, _ in Formatter().parse(text) if name is not None}
+    return {
+        # With a width, which could fill the memory, a field is another one.
+        name + (f"!{conversion}" if conversion else "") + (f":{width}" if width else "")
+        for _, name, width, conversion in Formatter().parse(text)
+        if name is not None
+    }
 
 
 def _check_fields(
@@ -127,6 +151,9 @@ TEMPLATES = {
 def find_template(template: str | Mapping[str, str] | PromptTemplate) -> PromptTemplate:
     """Return the template of a name, of a YAML file with its fields, or of these fields.
 
+    Args:
+        template: Name, file, or fields; a template stands for itself.
+
     Raises:
         ValueError: If there is no such template, or its fields are others.
     """
@@ -144,38 +171,49 @@ def find_template(template: str | Mapping[str, str] | PromptTemplate) -> PromptT
         )
     try:
         fields = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file}: is no YAML: {error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{file}: is no YAML: {' '.join(str(error).split())}") from error
     return _make_template(fields, str(file))
 
 
 def _make_template(fields: object, source: str) -> PromptTemplate:
     known = [field.name for field in dataclass_fields(PromptTemplate)]
-    if not isinstance(fields, Mapping) or not {*fields} <= {*known}:
-        wrong = sorted({*fields} - {*known}) if isinstance(fields, Mapping) else type(fields)
-        raise ValueError(f"{source}: the fields of a template are {', '.join(known)}, not {wrong}")
+    expected = f"{source}: the fields of a template are {', '.join(known)}"
+    if not isinstance(fields, Mapping):
+        raise ValueError(f"{expected}, not {type(fields)}")
+    if not {*fields} <= {*known}:
+        # In a file they may be of any type.
+        raise ValueError(f"{expected}, not {sorted(map(str, {*fields} - {*known}))}")
     if other := [name for name, text in fields.items() if not isinstance(text, str)]:
         raise ValueError(f"{source}: '{other[0]}' is no text; put it in quotes")
     return PromptTemplate(**fields)
 
 
 def clean_question(question: str) -> str:
-    """Return the question stripped, ending in exactly one question mark.
+    """Return the question stripped, ending in exactly one question mark, its script's own.
 
     >>> clean_question(" who ? ?")
     'who?'
+    >>> clean_question("日本の首都は？")
+    '日本の首都は？'
     """
     words = question.strip()
-    while words.endswith("?"):
-        words = words.rstrip("?").rstrip()
-    return words + "?"
+    # A Greek question mark looks like a semicolon, and is often typed as one.
+    marks = _QUESTION_MARKS + (";" if _GREEK.search(words) else "")
+    mark = "?"
+    while words and words[-1] in marks:
+        mark = words[-1]
+        words = words[:-1].rstrip()
+    return words + mark
 
 
 def clean_answer(answer: str) -> str:
-    """Return the answer stripped, ending in a full stop.
+    """Return the answer stripped, ending as a sentence does.
 
     >>> clean_answer("Paris ")
     'Paris.'
+    >>> clean_answer("東京。")
+    '東京。'
     """
     answer = answer.strip()
-    return answer if answer.endswith(".") else answer + "."
+    return answer if answer.endswith(_SENTENCE_ENDS) else f"{answer}."

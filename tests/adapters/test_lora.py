@@ -148,3 +148,28 @@ def test_segments_that_are_not_the_row_s_tokens_are_refused() -> None:
     output, x, lora_A, lora_B = problem()
     with pytest.raises(ValueError, match="the batch has 9 tokens, but the route 10"):
         segments(output[:, :-1], x[:, :-1], lora_A, lora_B)
+
+
+# As OPT gives its MLP, and DeepSeek one part of its attention.
+@pytest.mark.parametrize("flat", [(8,), (1, 1, 8)])
+def test_other_dimensions_of_a_packed_row_stand_for_the_same_tokens(flat: tuple[int, ...]) -> None:
+    output, x, lora_A, lora_B = problem()
+    lengths = (3, 1, 4)
+    a, b = lora_A[:3], lora_B[:3]
+    output, x = output[:, :8].detach(), x[:, :8].detach()
+    expected = add_to_segments(output * 1, x, a, b, lengths, SCALING)
+    flat_output, flat_x = output.reshape(*flat, OUT_FEATURES), x.reshape(*flat, IN_FEATURES)
+    found = add_to_segments(flat_output * 1, flat_x, a, b, lengths, SCALING)
+    assert found.shape == (*flat, OUT_FEATURES)
+    assert torch.equal(found.view(expected.shape), expected)
+
+
+@pytest.mark.parametrize("flat", [(8,), (2, 1, 4)])
+def test_other_dimensions_of_rows_stand_for_the_same_tokens(flat: tuple[int, ...]) -> None:
+    output, x = tensor(2, 4, OUT_FEATURES, seed=1), tensor(2, 4, IN_FEATURES, seed=2)
+    _, _, lora_A, lora_B = problem()
+    expected = add_to_rows(output * 1, x, lora_A[:2], lora_B[:2], SCALING)
+    flat_output, flat_x = output.reshape(*flat, OUT_FEATURES), x.reshape(*flat, IN_FEATURES)
+    found = add_to_rows(flat_output * 1, flat_x, lora_A[:2], lora_B[:2], SCALING)
+    assert found.shape == (*flat, OUT_FEATURES)
+    assert torch.equal(found.view(expected.shape), expected)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from prag_lightning.answering.batches import QuestionBatch
-from prag_lightning.answering.generate import answer_questions
+from prag_lightning.answering.generate import answer_alone, answer_questions
 from prag_lightning.documents.records import Question
 from prag_lightning.language_model.base_model import end_token_ids
 from tests.conftest import tiny_base, tiny_tokenizer
@@ -119,3 +119,22 @@ def test_the_tokens_that_end_an_answer_are_the_model_s_and_the_tokenizer_s() -> 
     tokenizer.eos_token = None
     base.generation_config.eos_token_id = None
     assert end_token_ids(base, tokenizer) == []
+
+
+def test_a_question_asked_alone_is_answered_as_in_a_batch() -> None:
+    base, tokenizer = tiny_base(), tiny_tokenizer()
+    asked = batch(torch.tensor([[50, 51, 52, 53, 54], [0, 0, 0, 60, 61], [0, 0, 0, 0, 70]]))
+    asked.attention_mask = (asked.input_ids > 0).long()
+    asked.answer_ids = torch.tensor([[80, 81, 82], [90, 0, 0], [0, 0, 0]])
+    asked.answer_lengths = torch.tensor([3, 1, 0])
+    base.generation_config.update(repetition_penalty=1.5)
+    own_config = base.generation_config
+    together = answer_questions(base, tokenizer, asked, 8)
+    alone = [answer_alone(base, tokenizer, asked, row, 8) for row in range(3)]
+    assert [answers.texts[0] for answers in alone] == together.texts
+    torch.testing.assert_close(
+        torch.cat([answers.nll for answers in alone]), together.nll, equal_nan=True
+    )
+    assert base.generation_config is own_config
+    steered = answer_alone(base, tokenizer, asked, 0, 8, decoding="base")
+    assert steered.texts != alone[0].texts

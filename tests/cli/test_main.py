@@ -124,16 +124,28 @@ def test_a_document_without_question_answer_pairs_is_listed_and_the_status_says_
     assert "not encoded: bare: it has no question-answer pairs" in out
 
 
-def test_another_text_under_the_same_id_is_refused(
-    run: Path, base_dir: Path, world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+def test_a_document_whose_text_has_changed_is_encoded_anew_and_no_other(
+    base_dir: Path, world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    other = tmp_path / "world"
+    other, root = tmp_path / "world", tmp_path / "run"
     shutil.copytree(world, other)
     first, *rest = read_records(world / "documents.jsonl", Document)
+    assert main(["fit", *options(base_dir, other, root)]) == 0
+    before = adapters(root)
     changed = first.model_copy(update={"text": first.text + " More."})
     write_records(other / "documents.jsonl", [changed, *rest])
-    assert main(["fit", *options(base_dir, other, run)]) == 2
-    assert f"document '{first.id}' has another text" in capfd.readouterr().err
+    assert main(["fit", *options(base_dir, other, root)]) == 0
+    said = capfd.readouterr().out
+    assert "6 documents, 5 of them encoded before" in said
+    assert "1 of them have changed, and are encoded anew" in said
+    after = adapters(root)
+    assert after.keys() == before.keys()
+    unequal = {name for name, row in after.items() if not torch.equal(row, before[name])}
+    assert unequal == {first.id}
+    # As if it had been so from the start.
+    assert main(["fit", *options(base_dir, other, tmp_path / "fresh")]) == 0
+    fresh = adapters(tmp_path / "fresh")[first.id]
+    torch.testing.assert_close(after[first.id], fresh, rtol=0, atol=1e-5)
 
 
 def test_other_settings_are_refused_with_both_values(

@@ -74,7 +74,7 @@ def test_gold_documents_are_known_wherever_they_stand(tmp_path: Path) -> None:
     _, question = read_records(tmp_path / "questions.jsonl", Question)
     assert question.document_ids == ["before", "after", "other"]
     assert conversion.counts["gold documents left out, empty or not there"] == 1
-    ranking = RunFileRetriever(tmp_path / "retrieved.trec").retrieve([question], 3)
+    ranking = RunFileRetriever(tmp_path / "retrieved.trec").retrieve([question], 1)
     assert ranking == [[("after", 1.0)]]
 
 

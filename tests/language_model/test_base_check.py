@@ -29,6 +29,16 @@ def test_a_plain_model_packs_and_is_left_as_it_was(architecture: str, dtype: tor
     assert torch.equal(base(input_ids=IDS).logits, before)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("model_type", ["mixtral", "qwen3_moe", "deepseek_v3"])
+def test_experts_that_round_by_their_number_of_tokens_pack(
+    model_type: str, dtype: torch.dtype
+) -> None:
+    base = tiny(model_type)
+    base.to(dtype=dtype)  # type: ignore[call-arg]
+    assert check_base(base).packs
+
+
 # By how much the states of a prompt follow the one before it: 3 % was let through once.
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("strength", [1e-3, 0.3, 1.0])

@@ -47,6 +47,8 @@ def test_a_row_says_what_a_base_of_its_architecture_can_do(model_type: str) -> N
     found = check_base(base)
     assert found.packs == (prompts == "packed")
     assert found.max_tokens == (SIZES["max_position_embeddings"] if longest == "table" else None)
+    # Its states hold no keys and values.
+    assert found.continues == (model_type != "mamba")
     targets = default_target_modules(base)
     assert targets == tuple(re.findall(r"`([\w.]+)`", layers))
     check_target_modules(base, targets)

@@ -12,6 +12,17 @@ def test_exemplars_are_read_from_a_json_list_whatever_else_it_says(tmp_path: Pat
     assert read_exemplars(file) == (Exemplar("Who?", "Bo. So the answer is Bo."),)
 
 
+def test_a_mark_before_the_first_byte_is_passed_over(tmp_path: Path) -> None:
+    file = tmp_path / "shots.json"
+    file.write_text('[{"question": "Who?", "answer": "Bo."}]', encoding="utf-8-sig")
+    assert read_exemplars(file) == (Exemplar("Who?", "Bo."),)
+
+
+def test_exemplars_stand_for_themselves() -> None:
+    exemplar = Exemplar("Who?", "Bo.")
+    assert read_exemplars([exemplar, exemplar]) == (exemplar, exemplar)
+
+
 def test_the_embedded_world_has_exemplars_of_one_and_of_two_hops() -> None:
     answers = [exemplar.answer for exemplar in read_exemplars("demo")]
     assert [answer.count(". ") for answer in answers] == [1, 2]

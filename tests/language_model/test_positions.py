@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from prag_lightning.language_model.attention import SEGMENTED
@@ -87,6 +87,21 @@ def test_rope_of_other_kinds_has_no_limit(kind: str) -> None:
     assert check_base(base).max_tokens is None
     short = packed(base, (5, 20))
     assert (packed(base, (POSITIONS + 50, 20)) - short).abs().max() < 1e-6
+
+
+def test_positions_that_change_how_others_are_read_are_found_whatever_they_are_called() -> None:
+    base = tiny("llama", max_position_embeddings=POSITIONS)
+
+    def follow(
+        module: object, args: tuple[Tensor], given: dict[str, Tensor]
+    ) -> tuple[tuple[Tensor], dict[str, Tensor]]:
+        positions = given["position_ids"]
+        return args, {"position_ids": positions * (1 + positions.max() // (POSITIONS - 1))}
+
+    rope: nn.Module = base.get_decoder().rotary_emb
+    rope.register_forward_pre_hook(follow, with_kwargs=True)
+    with pytest.raises(ValueError, match="how it reads a prompt depends on how long the others"):
+        check_base(base)
 
 
 def test_rope_of_layers_of_one_kind_counts() -> None:

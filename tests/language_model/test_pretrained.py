@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub import constants
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from prag_lightning.language_model import pretrained
 from prag_lightning.language_model.base_model import load_base, load_tokenizer
@@ -212,6 +213,15 @@ def test_a_failing_disk_is_no_wrong_name(folder: Path) -> None:
         pretrained.from_pretrained(loader, str(folder))
     # Those mean a path that is not what it should be.
     assert type(info.value) is OSError
+
+
+def test_a_server_that_goes_away_is_no_wrong_name(folder: Path) -> None:
+    class LeavingLoader:
+        def from_pretrained(self, *args: object, **kwargs: object) -> None:
+            raise OSError("We couldn't connect") from LocalEntryNotFoundError("gone")
+
+    with pytest.raises(ConnectionError, match=r"\(We couldn't connect\); try again"):
+        pretrained.from_pretrained(LeavingLoader(), str(folder))
 
 
 @pytest.mark.parametrize("error", [MemoryError("full"), torch.OutOfMemoryError("full")])

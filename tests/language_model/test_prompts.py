@@ -1,6 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
@@ -97,12 +98,12 @@ def test_generation_starts_where_a_training_prompt_goes_on_with_the_answer(
     encoder = PromptEncoder(tokenizer)
     prompt = encoder.encode_generation(QUESTION, PASSAGES)
     trained, num_user_tokens, _ = encoder.encode_training(QUESTION, PASSAGES, answer)
-    answered, answer_ids = encoder.encode_answered(QUESTION, PASSAGES, answer)
+    before, own = encoder.encode_answered(QUESTION, PASSAGES, answer)
     assert trained[: len(prompt)] == prompt
     assert tokenizer.decode(prompt[num_user_tokens:]) == "The answer is"
-    assert answered == prompt
+    assert before == prompt
     # The space belongs to the answer's first token.
-    assert tokenizer.decode(answer_ids) == f" {answer}"
+    assert tokenizer.decode(own) == f" {answer}"
 
 
 def test_special_tokens_in_a_document_a_question_or_an_answer_are_plain_characters() -> None:
@@ -129,9 +130,10 @@ def test_passages_are_cut_to_the_longest_prompt_and_the_rest_is_kept(
     ids, num_user_tokens, is_cut = encoder.encode_training(QUESTION, passages, "Paris", max_tokens)
     assert is_cut == (len(whole) > max_tokens and any(passages))
     generation = encoder.encode_generation(QUESTION, passages, max_tokens)
-    answered, _ = encoder.encode_answered(QUESTION, passages, "Paris", max_tokens)
+    before, _ = encoder.encode_answered(QUESTION, passages, "Paris", max_tokens)
     bare, *_ = encoder.encode_training(QUESTION, [""] * len(passages), "Paris")
-    for prompt in (ids, generation, answered):
+    assert before == generation
+    for prompt in (ids, generation):
         assert len(prompt) <= max(max_tokens, len(bare))
     assert ids[num_user_tokens:] == whole[len(whole) - len(ids) + num_user_tokens :]
     question = str(_TOKENIZER.decode(ids[:num_user_tokens]))
@@ -161,6 +163,50 @@ def test_a_limit_that_the_question_alone_exceeds_leaves_question_and_answer_whol
     assert ids == encoder.encode_training(QUESTION, [""], "Paris")[0]
 
 
+def merging_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer in which the end of an answer's start and its first word are one token."""
+    words = ["答", "案", "是", "北", "京", "。", "答案", "答案是", "北京", "答案是北京", "巴", "黎"]
+    merges = [("答", "案"), ("答案", "是"), ("北", "京"), ("答案是", "北京")]
+    vocab = {word: number for number, word in enumerate(["<|end|>", "<unk>", *words])}
+    bpe = Tokenizer(models.BPE(vocab=vocab, merges=merges, unk_token="<unk>"))
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|end|>", unk_token="<unk>")
+
+
+@pytest.mark.parametrize(("answer", "words"), [("北京", ["北京"]), ("巴黎", ["巴", "黎"])])
+def test_a_token_that_start_and_answer_share_is_neither_trained_nor_scored(
+    answer: str, words: list[str]
+) -> None:
+    tokenizer = merging_tokenizer()
+    template = PromptTemplate(assistant="答案是{answer}。", assistant_start="答案是")
+    encoder = PromptEncoder(tokenizer, template)
+    if answer == "北京":
+        assert tokenizer.tokenize("答案是北京") == ["答案是北京"]
+    prompt = encoder.encode_generation("谁")
+    trained, num_user_tokens, _ = encoder.encode_training("谁", (), answer)
+    assert trained[: len(prompt)] == prompt
+    spoken = tokenizer.convert_ids_to_tokens(trained[num_user_tokens:])
+    assert spoken[: 1 + len(words)] == ["答案是", *words]
+    before, own = encoder.encode_answered("谁", (), answer)
+    assert before == prompt
+    assert tokenizer.convert_ids_to_tokens(own)[: len(words)] == words
+    assert trained[len(before) :][: len(words)] == own[: len(words)]
+
+
+def test_a_tokenizer_that_ends_every_text_does_not_begin_prompts_with_an_end() -> None:
+    tokenizer = tiny_tokenizer(chat=False)
+    user, end = tokens(tokenizer, "<|user|>")[0], tokenizer.eos_token_id
+    plain = PromptEncoder(tokenizer).encode_generation(QUESTION)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|user|> $A <|end|>", special_tokens=[("<|user|>", user), ("<|end|>", end)]
+    )
+    assert tokenizer("").input_ids == [user, end]
+    encoder = PromptEncoder(tokenizer)
+    assert encoder.encode_generation(QUESTION) == [user, *plain]
+    words = tokens(tokenizer, "Ada was born.")
+    assert encoder.encode_plain("Ada was born.").ids == [user, *words]
+    assert encoder.encode_training(QUESTION, (), "Paris").ids.count(end) == 1
+
+
 REASONING = TEMPLATES["chain_of_thought"]
 EXEMPLAR = Exemplar(
     "Where was Cy born?", "Cy is the son of Di. Di lived in Lund. So the answer is Lund."
@@ -181,8 +227,8 @@ def test_a_model_that_reasons_is_trained_on_what_it_is_shown_and_asked_to_say() 
         *tokens(_TOKENIZER, "Answer:"),
     ]
     # The likelihood of an answer behind reasons that only the model knows is not asked for.
-    answered = encoder.encode_answered(QUESTION, PASSAGES, "Paris")
-    assert answered == (encoder.encode_generation(QUESTION, PASSAGES), [])
+    prompt, answer = encoder.encode_answered(QUESTION, PASSAGES, "Paris")
+    assert (prompt, answer) == (encoder.encode_generation(QUESTION, PASSAGES), [])
 
 
 def test_the_wording_tells_exemplars_and_templates_apart() -> None:

@@ -50,6 +50,15 @@ def test_the_assistant_s_turn_is_the_published_one() -> None:
         ("who ? ?", "who?"),
         ("who? me", "who? me?"),
         ("\u00bfquién\u00a0?", "\u00bfquién?"),
+        ("日本の首都は\uff1f", "日本の首都は\uff1f"),
+        ("日本の首都は\uff1f \uff1f", "日本の首都は\uff1f"),
+        ("日本の首都は", "日本の首都は?"),
+        ("ما هي العاصمة؟", "ما هي العاصمة؟"),
+        ("Ποιος;", "Ποιος;"),
+        ("Ποιος\u037e", "Ποιος\u037e"),
+        ("a; b;", "a; b;?"),
+        ("?", "?"),
+        ("", "?"),
     ],
 )
 def test_a_question_ends_in_one_question_mark(raw: str, clean: str) -> None:
@@ -69,9 +78,21 @@ def test_cleaning_a_question_takes_away_nothing_but_its_end_and_is_done_once(tex
 
 @pytest.mark.parametrize(
     ("raw", "clean"),
-    [("Paris", "Paris."), (" Paris. ", "Paris."), ("D.C.", "D.C."), ("why?", "why?.")],
+    [
+        ("Paris", "Paris."),
+        (" Paris. ", "Paris."),
+        ("D.C.", "D.C."),
+        ("why?", "why?"),
+        ("Jeopardy!", "Jeopardy!"),
+        ("東京", "東京."),
+        ("東京。", "東京。"),
+        ("「はい。」", "「はい。」"),
+        ("दिल्ली।", "दिल्ली।"),
+        ("لندن\u06d4", "لندن\u06d4"),
+        ("5,", "5,."),
+    ],
 )
-def test_an_answer_ends_in_a_full_stop(raw: str, clean: str) -> None:
+def test_an_answer_ends_as_a_sentence_does(raw: str, clean: str) -> None:
     assert clean_answer(raw) == clean
 
 
@@ -79,6 +100,15 @@ def test_braces_in_a_document_or_a_question_are_plain_characters() -> None:
     text = PromptTemplate().user_text("What is {question}?", ["f{0} {passages} {}"])
     assert "Passage 1: f{0} {passages} {}\n" in text
     assert text.endswith("Question: What is {question}?")
+
+
+def test_where_answers_stand_is_said_by_the_template_and_no_part_of_prompts() -> None:
+    german = find_template({"answer_mark": "die Antwort ist"})
+    assert german.answer_mark == "die Antwort ist"
+    assert PromptTemplate().answer_mark == REASONING.answer_mark == "the answer is"
+    assert german.wording == PromptTemplate().wording
+    other = find_template({"passage": "{text}"})
+    assert other.wording != PromptTemplate().wording
 
 
 def test_a_chain_of_thought_stands_between_exemplars_documents_and_the_answer() -> None:
@@ -106,6 +136,10 @@ def test_a_chain_of_thought_stands_between_exemplars_documents_and_the_answer() 
         ({"exemplar": "{question}"}, "'exemplar' is .* mind {answer}"),
         ({"assistant": "The answer is"}, "'assistant' is .* mind none of them"),
         ({"assistant_start": "The answer is "}, "must end without a space"),
+        ({"user": "{passages}{question:9999999999}"}, "mind {question}, {question:9999999999}"),
+        ({"passage": "{text!r}"}, "mind {text}, {text!r}"),
+        ({"answer_mark": " "}, "'answer_mark' is empty"),
+        ({"assistant": "{{{answer}", "assistant_start": "{{"}, "hold no braces"),
         ({"assistant_start": "So"}, r"'assistant' \('The answer is {answer}'\) begin with it"),
     ],
 )
@@ -119,7 +153,9 @@ def test_a_template_comes_by_its_name_from_a_file_or_from_its_fields(tmp_path: P
     file = tmp_path / "mine.yaml"
     file.write_text('user: "{passages}{question}"\npassage: "{text}\\n"\n')
     assert find_template("chain_of_thought") is REASONING
-    assert find_template(str(file)) == find_template(fields) == PromptTemplate(**fields)
+    template = PromptTemplate(**fields)
+    assert find_template(str(file)) == find_template(fields) == template
+    assert find_template(template) is template
 
 
 @pytest.mark.parametrize(
@@ -129,6 +165,9 @@ def test_a_template_comes_by_its_name_from_a_file_or_from_its_fields(tmp_path: P
         ("- x", "mine.yaml: the fields of a template are .*, not <class 'list'>"),
         ("user: 3", "mine.yaml: 'user' is no text; put it in quotes"),
         ("user: [", "mine.yaml: is no YAML"),
+        ("[" * 9999, "mine.yaml: is no YAML"),
+        ("1: x\nusr: y", r"mine.yaml: the fields of a template are .*, not \['1', 'usr'\]"),
+        ("? [a, b]\n: x", "mine.yaml: is no YAML"),
     ],
 )
 def test_a_file_that_is_no_template_is_refused_with_its_name(

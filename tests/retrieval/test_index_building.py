@@ -41,12 +41,12 @@ def build(index_dir: Path, num_documents: int) -> "subprocess.Popen[str]":
 
 def test_of_two_builds_at_once_one_wins_and_the_other_says_so(tmp_path: Path) -> None:
     index_dir = tmp_path / "index"
-    first = build(index_dir, 8)
+    first = build(index_dir, 20)
     assert first.stdout is not None
     first.stdout.readline()
     second, _ = build(index_dir, 2).communicate()
     assert second.startswith(f"BlockingIOError {index_dir}: another process is building this index")
-    assert first.communicate()[0].splitlines()[-1] == "8"
+    assert first.communicate()[0].splitlines()[-1] == "20"
     found = BM25Retriever(index_dir).retrieve([Question(id="q", question="word7")], 1)
     assert found[0][0].document_id == "7"
     # Once the first is done, nothing is in the way.

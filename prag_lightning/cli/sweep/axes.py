@@ -94,7 +94,7 @@ def run_name(swept: Mapping[str, str]) -> str:
     Values are data: what may not be in a name is replaced, and a digest tells such values apart.
 
     >>> run_name({"model.lora.rank": "2", "data.folder": "../x"})
-    'rank=2,folder=.._x-43e4bc'
+    'rank=2,folder=.._x-d6b96a'
     """
     short = short_keys(list(swept))
     return ",".join(f"{short[key]}={_safe(value)}" for key, value in swept.items())

@@ -1,0 +1,104 @@
+"""How a command ends: whatever goes wrong becomes one line and an exit status."""
+
+import os
+import select
+import sys
+import traceback
+from collections.abc import Sequence
+from io import TextIOWrapper
+
+from prag_lightning.cli.exit_status import (
+    CLOSED_PIPE,
+    INTERRUPTED,
+    TRY_AGAIN,
+    UNFORESEEN,
+    USAGE,
+)
+
+_OPTION, _VARIABLE = "--traceback", "PRAG_TRACEBACK"
+_STDOUT = 1
+# A path that was given is wrong; any other OSError is a disk or a server that fails.
+_WRONG_PATH = (
+    FileNotFoundError,
+    FileExistsError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
+
+
+def without_traceback_option(words: Sequence[str]) -> tuple[list[str], bool]:
+    """Return a command line without ``--traceback``, and whether tracebacks are asked for.
+
+    >>> without_traceback_option(["fit", "--traceback", "--config", "demo"])
+    (['fit', '--config', 'demo'], True)
+    """
+    rest = [word for word in words if word != _OPTION]
+    asked = len(rest) < len(words) or os.environ.get(_VARIABLE, "0") not in ("", "0")
+    return rest, asked
+
+
+def make_output_safe() -> None:
+    """Let no character that a terminal or a file cannot hold stop a command that prints it.
+
+    Lines also come out one by one where output goes to a file, in order with those of errors.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace", line_buffering=True)
+
+
+def status_after(error: BaseException, shows_traceback: bool) -> int:
+    """Say in one line why a command ended, and return its exit status.
+
+    Args:
+        error: What the command raised.
+        shows_traceback: Whether to show first where it was raised.
+
+    Raises:
+        SystemExit: If that is what was raised: its status stands.
+    """
+    if _is_closed_pipe(error):
+        _print_to_nowhere()
+        return CLOSED_PIPE
+    if isinstance(error, SystemExit):
+        raise error
+    if isinstance(error, KeyboardInterrupt):
+        # The shell goes on in a line of its own.
+        print(file=sys.stderr)
+        return INTERRUPTED
+    if shows_traceback:
+        traceback.print_exception(error)
+    if isinstance(error, (ValueError, *_WRONG_PATH)):
+        return fail(str(error), USAGE)
+    if isinstance(error, OSError):
+        # A server that is away, a disk that is full and a store that is in use may be back later.
+        return fail(str(error), TRY_AGAIN)
+    where = "" if shows_traceback else f" ({_VARIABLE}=1 or {_OPTION} shows where)"
+    return fail(f"unforeseen: {type(error).__name__}: {error}{where}", UNFORESEEN)
+
+
+def fail(message: str, status: int) -> int:
+    """Print a message in one line and return the status."""
+    print(f"prag: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+def _is_closed_pipe(error: BaseException) -> bool:
+    """Return whether nobody reads standard output any more, as behind ``| head``."""
+    # rich ends the program with status 1.
+    if isinstance(error, SystemExit):
+        return isinstance(error.__context__, BrokenPipeError)
+    if not isinstance(error, BrokenPipeError):
+        return False
+    # Else it is a server that went away.
+    output = select.poll()
+    output.register(_STDOUT, select.POLLOUT)
+    return any(event & select.POLLERR for _, event in output.poll(0))
+
+
+def _print_to_nowhere() -> None:
+    """Let what is still to be printed go nowhere: Python flushes standard output as it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, _STDOUT)
+    os.close(nowhere)

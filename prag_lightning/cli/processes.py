@@ -1,0 +1,110 @@
+"""Processes that torchrun or SLURM has started: the Trainer has to count as many."""
+
+import os
+from typing import Any, NamedTuple
+
+from lightning import Trainer
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+
+from prag_lightning.encoding.per_document import PER_DOCUMENT
+
+# Names that SLURM gives to jobs in which somebody types commands.
+_TYPED = ("bash", "interactive")
+
+
+class StartedProcesses(NamedTuple):
+    """Who started a run's processes, and how many."""
+
+    launcher: str
+    num_nodes: int
+    num_on_each_node: int
+
+
+class SlurmProcesses(SLURMEnvironment):
+    """SLURM as Lightning knows it, but with `--ntasks`, and without a checkpoint on SIGUSR1.
+
+    A job that is started again goes on from its store.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(auto_requeue=False)
+
+    @staticmethod
+    def _validate_srun_variables() -> None:
+        """Take any number of tasks: `started_processes` has counted them."""
+
+
+def started_processes() -> StartedProcesses | None:
+    """Return what torchrun or SLURM has started; None if this process was started by hand.
+
+    Raises:
+        ValueError: If SLURM has room for several processes, but did not start this one.
+    """
+    known = os.environ
+    if _by_torchrun():
+        on_each = int(known.get("LOCAL_WORLD_SIZE", "1"))
+        return StartedProcesses("torchrun", int(known["WORLD_SIZE"]) // on_each, on_each)
+    if not _by_slurm():
+        return None
+    num_tasks, num_nodes = (int(known.get(f"SLURM_{n}", "1")) for n in ("NTASKS", "NNODES"))
+    if num_tasks > 1 and "SLURM_PROCID" not in known:
+        raise ValueError(
+            f"this job has {num_tasks} tasks (SLURM_NTASKS), but only one process was started; "
+            "write srun before the command, or ask SLURM for one task"
+        )
+    if num_tasks % num_nodes:
+        raise ValueError(
+            f"SLURM has started {num_tasks} processes on {num_nodes} nodes; start as many on each "
+            "(--ntasks-per-node)"
+        )
+    return StartedProcesses("SLURM", num_nodes, num_tasks // num_nodes)
+
+
+def settings_for_processes(settings: Any) -> dict[str, Any]:
+    """Return the Trainer's settings that follow from how its processes were started.
+
+    Args:
+        settings: Those that were given; what is not left to Lightning stays.
+    """
+    started = started_processes()
+    changes: dict[str, Any] = {}
+    if started is not None and started.num_nodes * started.num_on_each_node > 1:
+        if settings.strategy == "auto":
+            changes["strategy"] = PER_DOCUMENT
+        if settings.devices == "auto":
+            changes["devices"] = started.num_on_each_node
+        if settings.num_nodes == 1:
+            changes["num_nodes"] = started.num_nodes
+    given = settings.plugins or []
+    plugins = list(given) if isinstance(given, list) else [given]
+    if _by_slurm() and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
+        changes["plugins"] = [*plugins, SlurmProcesses()]
+    return changes
+
+
+def require_all_processes(trainer: Trainer) -> None:
+    """Check that the Trainer counts every process that was started.
+
+    Raises:
+        ValueError: If it does not: each process would take itself for the only one.
+    """
+    started = started_processes()
+    if started is None:
+        return
+    _, num_nodes, on_each = started
+    if (trainer.num_nodes, trainer.num_devices) != (num_nodes, on_each):
+        raise ValueError(
+            f"{started.launcher} has started {on_each} processes on each of {num_nodes} nodes, but "
+            f"the Trainer counts {trainer.num_devices} devices on {trainer.num_nodes}; leave "
+            "trainer.devices and trainer.num_nodes out, so that they follow"
+        )
+
+
+def _by_torchrun() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def _by_slurm() -> bool:
+    typed = os.environ.get("SLURM_JOB_NAME") in _TYPED
+    return "SLURM_NTASKS" in os.environ and not typed and not _by_torchrun()

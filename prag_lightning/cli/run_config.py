@@ -1,0 +1,64 @@
+"""The settings of a run, written into its folder."""
+
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightning import LightningModule, Trainer
+from lightning.pytorch.cli import SaveConfigCallback
+
+from prag_lightning.documents.writing import write_whole
+from prag_lightning.retrieval.address import without_passwords
+
+# Defaults of Lightning's own callbacks, such as Timer's interval.
+yaml.add_multi_representer(
+    Enum, lambda dumper, member: dumper.represent_data(member.value), Dumper=yaml.SafeDumper
+)
+# Settings that may be paths; a run's settings hold them from the root, so that it can be asked from
+# any folder.
+_PATHS = (
+    "data.folder",
+    "data.augmentations",
+    "data.questions",
+    "data.validation_questions",
+    "data.exemplars",
+    "data.template",
+    "data.warm_up",
+    "model.base",
+    "model.store",
+    "warm_start.path",
+)
+
+
+class RunConfig(SaveConfigCallback):
+    """Writes a run's settings to a file named after the command under its root folder.
+
+    They are written once the run is accepted: a refused one leaves those of the run before.
+    """
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Write nothing yet."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write ``fit.yaml``."""
+        self._write(trainer)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write ``test.yaml`` or ``predict.yaml``, beside the results."""
+        self._write(trainer)
+
+    on_predict_end = on_test_end
+
+    def _write(self, trainer: Any) -> None:
+        if trainer.is_global_zero:
+            config = self.config.clone()
+            for key in _PATHS:
+                value = config.get(key)
+                if isinstance(value, str) and Path(value).exists():
+                    config[key] = str(Path(value).resolve())
+            text = yaml.safe_dump(
+                without_passwords(yaml.safe_load(self.parser.dump(config, skip_none=False))),
+                sort_keys=False,
+            )
+            write_whole(Path(trainer.default_root_dir) / f"{trainer.state.fn.value}.yaml", text)

@@ -1,0 +1,110 @@
+"""The parser of the commands that run a Trainer, and their help: our settings by what they do."""
+
+from argparse import Action, HelpFormatter, _ArgumentGroup
+from typing import Any
+
+from jsonargparse import Namespace
+from lightning.pytorch.cli import LightningArgumentParser
+
+from prag_lightning.callbacks import AdapterWriter
+from prag_lightning.cli.one_line_parser import OneLineErrors
+from prag_lightning.module import ParametricRAG
+
+# Arguments that are objects, which a command line cannot give.
+_PYTHON_ONLY = {ParametricRAG: {"tokenizer"}, AdapterWriter: {"store"}}
+_TRAINER = "Lightning's Trainer"
+# What one wants to do, and the settings for it.
+_SECTIONS: dict[str, tuple[str, ...]] = {
+    "run": (
+        *("help", "config", "print_config", "trainer.default_root_dir", "trainer.accelerator"),
+        *("trainer.devices", "trainer.precision", "seed_everything", "return_predictions"),
+    ),
+    "documents": (
+        *("data.folder", "data.augmentations", "data.augmenter", "data.num_rewrites"),
+        "data.num_qas",
+    ),
+    "questions": (
+        *("data.questions", "data.validation_questions", "data.methods", "data.limit"),
+        *("data.retriever", "data.top_k", "data.question_batch_size"),
+    ),
+    "encoding": (
+        *("model.num_slots", "data.passes", "data.batch_size", "model.lr", "model.weight_decay"),
+        *("model.max_grad_norm", "data.loss_on", "data.few_shot_in_training", "data.packed"),
+        *("model.compile", "warm_start.path", "warm_start.seed", "data.warm_up"),
+        *("data.max_tokens", "data.num_workers"),
+    ),
+    "answering": (
+        *("data.template", "data.exemplars", "model.max_new_tokens", "model.decoding"),
+        *("evaluation.merge", "evaluation.scoring", "evaluation.on_missing"),
+    ),
+    "model": ("model.base", "model.dtype", "model.quantization", "model.trust_remote_code"),
+    "store": ("model.store",),
+    _TRAINER: (),
+}
+# Where a setting belongs that is not named above.
+_OTHERWISE = {
+    "data": "documents",
+    "warm_start": "encoding",
+    "evaluation": "answering",
+    "model": "model",
+    "adapter_writer": "store",
+    "trainer": _TRAINER,
+}
+_CLASSES = {*_OTHERWISE, "model.lora"}
+
+
+class TrainerParser(OneLineErrors, LightningArgumentParser):
+    """The parser of the commands that run a Trainer."""
+
+    # Whether help shows the Trainer's settings instead of ours.
+    helps_with_trainer = False
+
+    def add_class_arguments(self, theclass: Any, *args: Any, **kwargs: Any) -> Any:
+        """Add the arguments of a class, but for those that only Python can give."""
+        skip = {*(kwargs.pop("skip", None) or ()), *_PYTHON_ONLY.get(theclass, ())}
+        return super().add_class_arguments(theclass, *args, skip=skip, **kwargs)
+
+    def validate(self, namespace: Any, skip_unset: bool = False, **kwargs: Any) -> None:
+        """Check settings, those of a file that are ``null`` included."""
+        super().validate(namespace, skip_unset=False, **kwargs)
+
+    def _load_config_parser_mode(self, *args: Any, **kwargs: Any) -> Namespace:
+        # A section without settings, as `model:` with none below it, is YAML for null.
+        loaded = super()._load_config_parser_mode(*args, **kwargs)
+        for section in _CLASSES:
+            if section in loaded and loaded[section] is None:
+                del loaded[section]
+        return loaded
+
+    def format_help(self, formatter: HelpFormatter | None = None) -> str:
+        """Return the help, grouped by what one wants to do."""
+        groups = self._action_groups
+        self._action_groups = self._sections()
+        try:
+            return super().format_help(formatter)
+        finally:
+            self._action_groups = groups
+
+    def _sections(self) -> list[Any]:
+        shown = [title for title in _SECTIONS if (title == _TRAINER) == self.helps_with_trainer]
+        # Without those that follow from others, and those that take a file for a whole class, as
+        # --config does for all of them.
+        settings = [a for a in self._actions if a.option_strings and a.dest not in _CLASSES]
+        groups = []
+        for title in shown:
+            group = _ArgumentGroup(self, title)
+            here = [action for action in settings if _section(action.dest) == title]
+            group._group_actions = sorted(here, key=lambda action: _place(title, action))
+            groups.append(group)
+        return groups
+
+
+def _section(key: str) -> str:
+    """Return the title under which help shows a setting."""
+    named = (title for title, keys in _SECTIONS.items() if key in keys)
+    return next(named, _OTHERWISE.get(key.partition(".")[0], "run"))
+
+
+def _place(title: str, action: Action) -> int:
+    keys = _SECTIONS[title]
+    return keys.index(action.dest) if action.dest in keys else len(keys)

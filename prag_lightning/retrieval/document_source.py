@@ -1,0 +1,91 @@
+"""Documents, from a folder or as objects, and what finds them."""
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+
+from prag_lightning.documents.folder import DOCUMENTS, read_corpus, read_documents
+from prag_lightning.documents.in_memory import write_documents
+from prag_lightning.documents.records import Document
+from prag_lightning.documents.stored import StoredDocuments
+from prag_lightning.language_model.embedded import DEMO
+from prag_lightning.retrieval.base import Retriever
+from prag_lightning.retrieval.by_name import make_retriever
+from prag_lightning.retrieval.default_index import build_missing_index, find_index
+
+
+class DocumentSource:
+    """Where documents come from, and how they are found for questions.
+
+    Documents that are objects are written into a temporary folder, from which all else is read.
+
+    Args:
+        documents: Their folder, ``demo`` for the embedded world, or the documents themselves.
+        retriever: What finds them, what makes that, or its name; None for BM25.
+        run_dir: Returns the folder of the run, for what is made of the documents.
+    """
+
+    def __init__(
+        self,
+        documents: str | Path | Iterable[Document],
+        retriever: Retriever | Callable[[], Retriever] | str | None,
+        run_dir: Callable[[], Path],
+    ) -> None:
+        self._documents = documents
+        self._retriever = retriever
+        self._run_dir = run_dir
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether the documents are the embedded world."""
+        return self._documents == DEMO
+
+    @property
+    def folder(self) -> Path:
+        """Where the documents' files are."""
+        if self.is_demo:
+            return self._run_dir() / "data"
+        if isinstance(self._documents, str | Path):
+            return Path(self._documents)
+        return self._folder_of_objects
+
+    @cached_property
+    def _folder_of_objects(self) -> Path:
+        assert not isinstance(self._documents, str | Path)
+        folder = Path(tempfile.mkdtemp(prefix="prag-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        write_documents(folder, self._documents)
+        return folder
+
+    @property
+    def index_dir(self) -> Path:
+        """Where the BM25 index is."""
+        in_memory = not isinstance(self._documents, str | Path)
+        return find_index(self.folder, self.folder if in_memory else self._run_dir())
+
+    def read_documents(self) -> list[Document]:
+        """Return the documents to encode."""
+        return read_documents(self.folder)
+
+    def read_corpus(self) -> Mapping[str, Document]:
+        """Return all documents that may be found, by id."""
+        return read_corpus(self.folder)
+
+    def read_ids(self) -> list[str]:
+        """Return the ids of the documents to encode."""
+        return list(StoredDocuments(self.folder / DOCUMENTS))
+
+    def open_retriever(self) -> Retriever:
+        """Return what finds documents for questions."""
+        spec = self._retriever
+        if callable(spec):
+            return spec()
+        return make_retriever(spec, self.folder, self.index_dir)
+
+    def prepare_index(self) -> None:
+        """Build the BM25 index where it is missing and needed."""
+        if self._retriever in (None, "bm25"):
+            build_missing_index(self.folder, self.index_dir)
