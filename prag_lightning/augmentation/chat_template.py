@@ -1,4 +1,4 @@
-"""Chats that begin with examples, and chat templates that are told not to let the model think."""
+"""Chats that begin with examples, and chat templates with settings."""
 
 from collections.abc import Mapping, Sequence
 from copy import copy
@@ -7,9 +7,6 @@ from transformers import PreTrainedTokenizerBase
 
 from prag_lightning.augmentation.requests import Example
 from prag_lightning.augmentation.settings import TemplateSetting
-
-# What chat templates know under this name, as Qwen3's, leave out the model's thoughts.
-WITHOUT_THOUGHTS: dict[str, TemplateSetting] = {"enable_thinking": False}
 
 
 def with_chat_start(
@@ -25,7 +22,8 @@ def with_chat_start(
     Args:
         tokenizer: It stays as it is.
         examples: Turns before the first.
-        settings: Variables of the template, as ``enable_thinking``.
+        settings: Variables of the template, as ``reasoning_effort``. Whether the model thinks is
+            none of them: it never does (see `chat_frame`).
 
     Raises:
         ValueError: If a setting's name is no name of a variable.

@@ -18,7 +18,6 @@ _ADDED_LATER = frozenset(
         "num_summaries",
         "num_facts",
         "answers",
-        "chat_template_kwargs.enable_thinking",
     }
 )
 

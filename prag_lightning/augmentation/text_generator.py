@@ -20,7 +20,7 @@ from prag_lightning.augmentation.repetition import EndlessRepetition
 from prag_lightning.augmentation.requests import Example, Reply, Request
 from prag_lightning.augmentation.seeded_sampling import seeded_sampling
 from prag_lightning.augmentation.settings import Sampling, TemplateSetting
-from prag_lightning.augmentation.thoughts import END_MARKS, START_MARKS, thinks
+from prag_lightning.augmentation.thoughts import END_MARKS, START_MARKS
 from prag_lightning.language_model.base_model import end_token_ids
 from prag_lightning.language_model.positions import prompt_limit
 from prag_lightning.language_model.prompts import PADDING, PromptEncoder
@@ -37,7 +37,7 @@ class TextGenerator:
         model: A causal language model.
         tokenizer: Its tokenizer.
         sampling: How answers are drawn.
-        template_settings: Variables of the chat template, as ``enable_thinking``.
+        template_settings: Variables of the chat template, as ``reasoning_effort``.
     """
 
     def __init__(
@@ -65,7 +65,6 @@ class TextGenerator:
             return PromptEncoder(with_chat_start(tokenizer, examples, template_settings))
 
         self._encoder = encoder
-        self._begins_with_thought = thinks(str(tokenizer.decode(encoder(()).frame[1])))
 
     def answer(self, requests: Sequence[Request]) -> list[Reply]:
         """Return the reply to each request."""
@@ -148,7 +147,7 @@ class TextGenerator:
         text = cast(str, self._tokenizer.decode(said, skip_special_tokens=False))
         for token in self._silent_tokens:
             text = text.replace(token, "")
-        return START_MARKS[0] + text if self._begins_with_thought else text
+        return text
 
 
 @contextmanager

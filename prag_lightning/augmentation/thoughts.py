@@ -37,14 +37,3 @@ def without_thoughts(text: str) -> str | None:
     end = max((text.rfind(mark) + len(mark) for mark in END_MARKS if mark in text), default=0)
     answer = text[end:].strip()
     return None if _START.match(answer) else answer
-
-
-def thinks(prompt: str) -> bool:
-    """Return whether a prompt leaves the model within a thought, as some chat templates do.
-
-    >>> thinks("<|assistant|><think>")
-    True
-    >>> thinks("<|assistant|><think></think>")
-    False
-    """
-    return prompt.rstrip().endswith(START_MARKS)

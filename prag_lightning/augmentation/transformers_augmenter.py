@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader
 
 from prag_lightning.augmentation.asking import ModelAugmenter
 from prag_lightning.augmentation.base import Listener
-from prag_lightning.augmentation.chat_template import WITHOUT_THOUGHTS
 from prag_lightning.augmentation.outcomes import Usage
 from prag_lightning.augmentation.settings import Order, Sampling, Settings, TemplateSetting
 from prag_lightning.augmentation.text_generator import TextGenerator
@@ -32,8 +31,8 @@ class TransformersAugmenter(ModelAugmenter):
         batch_size: Documents at a time on each device.
         devices: How many devices, each with a copy of the model and its own documents.
         dtype: Of the weights; ``auto`` keeps that of the files.
-        chat_template_kwargs: Variables of the model's chat template; by default those that turn
-            thinking off.
+        chat_template_kwargs: Variables of the model's chat template, as ``reasoning_effort``.
+            Models that can think aloud do not.
 
     Raises:
         ValueError: If a number makes no sense.
@@ -58,8 +57,7 @@ class TransformersAugmenter(ModelAugmenter):
         self.batch_size = batch_size
         self.devices = devices
         self.dtype: Dtype = dtype
-        own = chat_template_kwargs
-        self.template_settings = dict(WITHOUT_THOUGHTS if own is None else own)
+        self.template_settings = dict(chat_template_kwargs or {})
 
     @property
     def settings(self) -> Settings:

@@ -73,8 +73,8 @@ def augment_with_transformers(
         devices: Number of GPUs (or of processes on a CPU), each with a copy of the model.
         dtype: Data type of the weights; auto keeps that of the files. bfloat16 is the faster one on
             GPUs and on recent server CPUs.
-        chat_template_kwargs: Variables of the model's chat template. By default enable_thinking is
-            false: models that can think aloud do not.
+        chat_template_kwargs: Variables of the model's chat template, as reasoning_effort. Models
+            that can think aloud do not.
     """
     from lightning.pytorch.utilities import rank_zero_only
 

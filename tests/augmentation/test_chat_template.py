@@ -2,7 +2,7 @@
 
 import pytest
 
-from prag_lightning.augmentation.chat_template import WITHOUT_THOUGHTS, with_chat_start
+from prag_lightning.augmentation.chat_template import with_chat_start
 from prag_lightning.augmentation.requests import Example
 from prag_lightning.language_model.prompts import PromptEncoder
 from tests.conftest import tiny_tokenizer
@@ -10,6 +10,7 @@ from tests.conftest import tiny_tokenizer
 _EXAMPLE = Example('Say "it\'s" {{ 1 }}, é\n{% x', "A: 1")
 _THINKING = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}<|assistant|>"
+    "{% if effort %}effort {{ effort }}{% endif %}"
     "{% if enable_thinking is not defined or enable_thinking %}<think>{% endif %}"
 )
 
@@ -30,19 +31,18 @@ def test_examples_are_turns_of_the_chat_word_by_word() -> None:
     )
 
 
-def test_a_template_is_told_not_to_let_the_model_think() -> None:
+def test_a_template_gets_its_settings_and_the_model_never_thinks() -> None:
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = _THINKING
 
-    def tail(**settings: bool) -> str:
+    def tail(**settings: bool | str) -> str:
         made = with_chat_start(tokenizer, settings=settings)
         return str(tokenizer.decode(PromptEncoder(made).frame[1]))
 
-    assert tail() == "<|assistant|><think>"
-    assert tail(enable_thinking=True) == "<|assistant|><think>"
-    assert tail(**{name: bool(value) for name, value in WITHOUT_THOUGHTS.items()}) == (
-        "<|assistant|>"
-    )
+    assert tail() == "<|assistant|>"
+    assert tail(effort="low") == "<|assistant|>effort low"
+    # A thought that is begun is ended at once.
+    assert tail(enable_thinking=True) == "<|assistant|><think>\n\n</think>\n\n"
 
 
 def test_without_a_template_there_is_nothing_to_set() -> None:

@@ -146,23 +146,6 @@ def test_examples_change_the_answer_with_and_without_a_chat_template() -> None:
         assert with_example.usage.num_prompt_tokens > alone.usage.num_prompt_tokens
 
 
-def test_an_answer_within_a_thought_that_the_template_opened_is_marked_as_one() -> None:
-    tokenizer = tiny_tokenizer()
-    tokenizer.chat_template = tokenizer.chat_template.replace("<|assistant|>", "<think>")
-    generator = TextGenerator(tiny_base(), tokenizer, Sampling(max_new_tokens=4))
-    (reply,) = generator.answer(_REQUESTS[:1])
-    assert reply.text.startswith("<think>")
-    tokenizer.chat_template = (
-        "{% if not enable_thinking is defined %}<think>{% endif %}"
-        + tokenizer.chat_template[:0]
-        + "{% for m in messages %}{{ m.content }}{% endfor %}"
-    )
-    generator = TextGenerator(
-        tiny_base(), tokenizer, Sampling(max_new_tokens=4), {"enable_thinking": False}
-    )
-    assert "<think>" not in generator.answer(_REQUESTS[:1])[0].text
-
-
 def test_an_endless_repetition_is_cut_short_and_its_neighbours_go_on() -> None:
     prompt = torch.tensor([[1, 2, 3]] * 4)
     circle = torch.tensor([7, 8, 9] * 40)

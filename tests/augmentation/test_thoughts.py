@@ -2,7 +2,7 @@
 
 import pytest
 
-from prag_lightning.augmentation.thoughts import thinks, without_thoughts
+from prag_lightning.augmentation.thoughts import without_thoughts
 
 
 @pytest.mark.parametrize(
@@ -27,16 +27,3 @@ from prag_lightning.augmentation.thoughts import thinks, without_thoughts
 )
 def test_only_what_follows_the_thoughts_counts(text: str, answer: str | None) -> None:
     assert without_thoughts(text) == answer
-
-
-@pytest.mark.parametrize(
-    ("prompt", "is_open"),
-    [
-        ("<|assistant|>", False),
-        ("<|assistant|><think>\n", True),
-        ("<|assistant|>[THINK]", True),
-        ("<|assistant|><think>\n\n</think>\n\n", False),
-    ],
-)
-def test_a_prompt_may_leave_the_model_within_a_thought(prompt: str, is_open: bool) -> None:
-    assert thinks(prompt) == is_open

@@ -133,11 +133,10 @@ def test_a_missing_model_is_said(tmp_path: Path, documents: list[Document]) -> N
         _augment(str(tmp_path / "none"), documents, batch_size=2)
 
 
-def test_thinking_is_turned_off_unless_the_template_is_told_otherwise() -> None:
-    assert TransformersAugmenter().settings["chat_template_kwargs.enable_thinking"] is False
-    own = TransformersAugmenter(chat_template_kwargs={"thinking": True})
-    assert own.settings["chat_template_kwargs.thinking"] is True
-    assert "chat_template_kwargs.enable_thinking" not in own.settings
+def test_settings_of_the_chat_template_are_settings_of_the_augmentations() -> None:
+    own = TransformersAugmenter(chat_template_kwargs={"reasoning_effort": "low"})
+    assert own.settings["chat_template_kwargs.reasoning_effort"] == "low"
+    assert not any("chat_template" in name for name in TransformersAugmenter().settings)
 
 
 @pytest.mark.parametrize("name", ["batch_size", "devices"])
