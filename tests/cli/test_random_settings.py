@@ -63,8 +63,9 @@ def words(changes: dict[str, Any], in_file: bool) -> list[str]:
             *parents, last = key.split(".")
             branch = tree
             for parent in parents:
-                below = branch.setdefault(parent, {})
-                branch = below if isinstance(below, dict) else branch.__setitem__(parent, {}) or {}
+                if not isinstance(branch.get(parent), dict):
+                    branch[parent] = {}
+                branch = branch[parent]
             branch[last] = value
         return ["--config", yaml.safe_dump({"seed_everything": 1, **tree})]
     return [

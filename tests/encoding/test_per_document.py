@@ -253,7 +253,12 @@ def _watched(ready: Path, ended: Path) -> None:
         while not ready.exists():
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGKILL)
-    signal.signal(signal.SIGTERM, lambda *_: (ended.touch(), os._exit(0)))
+
+    def end(*_: object) -> None:
+        ended.touch()
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, end)
     end_with_parent(seconds=0.05)
     ready.touch()
     time.sleep(30)
