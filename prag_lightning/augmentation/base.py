@@ -22,7 +22,14 @@ class Listener(Protocol):
         ...
 
     def hear(self, document_id: str, request: Request, reply: Reply, problem: str | None) -> None:
-        """Take note of an answer, and of why it is of no use, if so."""
+        """Take note of an answer.
+
+        Args:
+            document_id: What it is about.
+            request: What was asked.
+            reply: The answer.
+            problem: Why it is of no use, if so.
+        """
         ...
 
     def deliver(self, outcome: Outcome) -> None:

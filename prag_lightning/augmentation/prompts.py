@@ -106,9 +106,11 @@ def answer_prompt(question: str, passage: str) -> str:
 
 
 def question_prompt(passage: str, num_qas: int) -> str:
-    """Return the prompt that asks for ``num_qas`` question-answer pairs about a passage, as JSON.
+    """Return the prompt that asks for question-answer pairs about a passage, as JSON.
 
-    The number stands there in words up to ten, in digits beyond.
+    Args:
+        passage: The document's text.
+        num_qas: How many pairs; it stands there in words up to ten, in digits beyond.
     """
     number = _NUMBERS[num_qas] if num_qas < len(_NUMBERS) else str(num_qas)
     return _QUESTIONS.format(number=number, passage=passage)

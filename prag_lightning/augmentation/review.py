@@ -66,16 +66,7 @@ def take_out_outdated(
         for name, failure in failures.items()
         if name in digests and failure.kept is None and failure.num_attempts < max_attempts
     }
-    changed: set[str] = set()
-    kept: dict[str, Augmentation] = {}
-    num_undated = 0
-    for record in read_records(files.augmentations, Augmentation):
-        name, digest = record.document_id, digests.get(record.document_id)
-        num_undated += digest is not None and record.text_digest is None
-        if digest is not None and record.text_digest not in (None, digest):
-            changed.add(name)
-        elif name in retried:
-            kept[name] = record
+    changed, kept, num_undated = _inspect(files.augmentations, digests, retried)
     for name in retried:
         failure = failures.pop(name)
         if name in kept:
@@ -90,6 +81,26 @@ def take_out_outdated(
             f"{num_undated}; they are taken as made from the texts as they are now"
         )
     return changed
+
+
+def _inspect(
+    file: Path, digests: Mapping[str, str], retried: Set[str]
+) -> tuple[set[str], dict[str, Augmentation], int]:
+    """Return whose text has changed, what is good of those to try again, and how many say neither.
+
+    The last are augmentations without a digest.
+    """
+    changed: set[str] = set()
+    kept: dict[str, Augmentation] = {}
+    num_undated = 0
+    for record in read_records(file, Augmentation):
+        name, digest = record.document_id, digests.get(record.document_id)
+        num_undated += digest is not None and record.text_digest is None
+        if digest is not None and record.text_digest not in (None, digest):
+            changed.add(name)
+        elif name in retried:
+            kept[name] = record
+    return changed, kept, num_undated
 
 
 def _rewrite(file: Path, taken_out: Set[str], digests: Mapping[str, str]) -> None:

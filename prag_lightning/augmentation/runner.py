@@ -1,13 +1,13 @@
 """Augments documents with any augmenter, going on where an earlier run stopped."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 from prag_lightning.augmentation.base import Augmenter
 from prag_lightning.augmentation.deliveries import Deliveries
-from prag_lightning.augmentation.outcome_files import OutcomeFiles
+from prag_lightning.augmentation.outcome_files import OutcomeFiles, State
 from prag_lightning.augmentation.outcomes import Usage
 from prag_lightning.augmentation.progress import Progress
 from prag_lightning.augmentation.review import require_settings, take_out_outdated
@@ -69,7 +69,7 @@ class Summary:
         counts = {
             "requests": self.usage.num_requests,
             "answers of no use": self.usage.num_refused,
-            "pairs or rewrites that their document does not say": self.usage.num_ungrounded,
+            "pairs or texts that their document does not say": self.usage.num_ungrounded,
             "tokens read": self.usage.num_prompt_tokens,
             "written": self.usage.num_new_tokens,
         }
@@ -110,6 +110,18 @@ def run_augmentation(
         if rank == 0:
             files.tidy_failures()
         after = files.read()
+    return _summarize(documents, todo, before, after, changed, usage, time.monotonic() - start)
+
+
+def _summarize(
+    documents: Sequence[Document],
+    todo: Sequence[Document],
+    before: State,
+    after: State,
+    changed: Set[str],
+    usage: Usage,
+    seconds: float,
+) -> Summary:
     done = [document.id for document in documents if after.is_done(document.id)]
     usable = [name for name in done if after.is_usable(name)]
     return Summary(
@@ -117,9 +129,9 @@ def run_augmentation(
         num_augmented=len(usable),
         num_todo=len(todo),
         num_before=sum(map(before.is_usable, usable)),
-        num_anew=len(changed.intersection(usable)),
+        num_anew=len(changed & {*usable}),
         num_in_part=sum(name in after.failures for name in usable),
         num_failed=len(done) - len(usable),
         usage=usage,
-        seconds=time.monotonic() - start,
+        seconds=seconds,
     )

@@ -149,7 +149,12 @@ class _AugmentingModule(LightningModule):
         return DataLoader(cast(Any, own), batch_size=self._augmenter.batch_size, collate_fn=list)
 
     def predict_step(self, batch: list[Document], batch_idx: int) -> Usage:
-        """Ask about documents, and again what was answered badly; return what it took."""
+        """Ask about documents, and again what was answered badly; return what it took.
+
+        Args:
+            batch: The documents.
+            batch_idx: Not looked at.
+        """
         drafts = self._augmenter.begin(batch, self._listener)
         while asked := [(draft, request) for draft in drafts for request in draft.requests]:
             # Lightning's predict loop takes no notice of it.

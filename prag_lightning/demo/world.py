@@ -19,6 +19,7 @@ from prag_lightning.demo.people import (
     tell,
     tell_differently,
 )
+from prag_lightning.documents.digests import text_digest
 from prag_lightning.documents.records import (
     Augmentation,
     Document,
@@ -100,7 +101,9 @@ def augment(person: Person, document: Document, rng: random.Random) -> Augmentat
         for relation in rng.sample(ONE_HOP, len(ONE_HOP))
     ]
     rewrite = tell_differently(person, document.text, rng)
-    return Augmentation(document_id=document.id, rewrites=[rewrite], qas=qas)
+    return Augmentation(
+        document_id=document.id, rewrites=[rewrite], qas=qas, text_digest=text_digest(document)
+    )
 
 
 def draw_questions(people: Sequence[Person], rng: random.Random) -> list[Question]:

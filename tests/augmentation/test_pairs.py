@@ -49,7 +49,7 @@ def _read(text: str, is_cut: bool = False) -> list[tuple[str, str, str | None]]:
         "a numbered question, a capital in a name",
     ],
 )
-def test_two_pairs_are_read_from_json_however_it_is_written(answer: str) -> None:
+def test_two_pairs_are_read_from_a_list_however_it_is_written(answer: str) -> None:
     assert _read(answer) == [_EXPECTED] * 2
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import ConfigDict, ValidationError
 
+from prag_lightning.documents.digests import text_digest
 from prag_lightning.documents.entries import (
     Entry,
     ForeignRecord,
@@ -118,10 +119,12 @@ def _augmentation(passage: _AugmentedPassage, where: str) -> Augmentation:
         augmentation = _Augmentation.model_validate(fields)
     except ValidationError as error:
         raise ValueError(f"{where}: augment: {first_problem(error)}") from error
+    document = document_of("", passage.passage)
     return Augmentation(
-        document_id=document_of("", passage.passage).id,
+        document_id=document.id,
         rewrites=[augmentation.rewrite],
         qas=[QuestionAnswer(**pair.model_dump()) for pair in augmentation.qa],
+        text_digest=text_digest(document),
     )
 
 
