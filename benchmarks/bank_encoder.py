@@ -9,9 +9,9 @@ from lightning import Callback, LightningModule, Trainer
 from transformers import PreTrainedModel
 
 from benchmarks.measure import now
-from prag_lightning.adapters.bank import AdapterBank
 from prag_lightning.callbacks import AdapterWriter, EncodingLog, WarmStart
 from prag_lightning.datamodule import DocumentDataModule
+from prag_lightning.language_model.base_model import load_tokenizer
 from prag_lightning.module import ParametricRAG
 
 # What it says about every run would stand between the figures.
@@ -53,9 +53,9 @@ class BankEncoder:
         # On a GPU rows with padding are faster than a loop over segments, and a compiler wants
         # the same operations at every step.
         self.packed = self.device.type == "cpu" and not compile
-        self.module = ResidentRAG(base=str(tokenizer_dir), compile=compile)
-        self.module.base = base
-        self.module.bank = AdapterBank(base, self.module.lora, 1)
+        tokenizer = load_tokenizer(str(tokenizer_dir))
+        self.module = ResidentRAG(base, tokenizer=tokenizer, compile=compile)
+        self.module.configure_model()
 
     def encode(self, num_slots: int, documents_dir: Path) -> float:
         """Encode the documents of a folder, and return the seconds that it took."""
@@ -64,7 +64,10 @@ class BankEncoder:
         clock = Clock()
         with tempfile.TemporaryDirectory() as root:
             data = DocumentDataModule(
-                str(documents_dir), base=str(self.tokenizer_dir), packed=self.packed
+                str(documents_dir),
+                base=str(self.tokenizer_dir),
+                packed=self.packed,
+                num_slots=num_slots,
             )
             trainer = Trainer(
                 accelerator="gpu" if self.device.type == "cuda" else "cpu",

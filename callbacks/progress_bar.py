@@ -10,8 +10,8 @@ from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from prag_lightning.callbacks.slot_finder import duration
 from prag_lightning.documents.terminal import open_console
+from prag_lightning.encoding.durations import duration
 
 # Seconds between two lines, and the share of the work, whichever comes first.
 _MOST_SECONDS = 30.0

@@ -9,6 +9,7 @@ from lightning import Callback, LightningModule, Trainer
 
 from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.encoding.batches import EncodingBatch
+from prag_lightning.encoding.durations import duration
 from prag_lightning.encoding.plan import EncodingSteps
 from prag_lightning.module import ParametricRAG
 
@@ -139,18 +140,6 @@ def forecast_seconds(trainer: Trainer, module: ParametricRAG, steps: EncodingSte
     seconds = _seconds(trainer, module, batches, num_slots)
     module.set_num_slots(num_slots)
     return steps.estimate_num_tokens() * sum(seconds) / sum(batch.num_tokens for batch in batches)
-
-
-def duration(seconds: float) -> str:
-    """Return a length of time in one or two digits and a unit.
-
-    >>> duration(89), duration(5400), duration(400_000)
-    ('89 s', '90 min', '5 days')
-    """
-    for unit, length, most in (("s", 1, 90), ("min", 60, 90), ("h", 3600, 48)):
-        if seconds / length < most + 0.5:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds / 86400:.0f} days"
 
 
 def _tokens_per_second(

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -251,9 +252,9 @@ class ParametricRAG(LightningModule):
         check_vocabulary(self.base, encoder)
         return Recipe(
             base_model=self.base_name,
-            base_digest=base_digest(self.base),
+            base_digest=self._base_digests[0],
             base_digest_version=2,
-            sampled_base_digest=weights_digest(self.base),
+            sampled_base_digest=self._base_digests[1],
             lora=self.lora,
             modules=self.bank.layout.modules,
             warm_start=digest_tensors([("warm_start", self.warm_start_row())]),
@@ -265,6 +266,12 @@ class ParametricRAG(LightningModule):
                 "chat_template": str(encoder.tokenizer.chat_template or ""),
             },
         )
+
+    @cached_property
+    def _base_digests(self) -> tuple[str, str]:
+        """The digest of the base, and that of version 0.1.0."""
+        assert self.base is not None
+        return base_digest(self.base), weights_digest(self.base)
 
     def open_store(self, encoder: PromptEncoder, folder: str | None = None) -> AdapterStore:
         """Return the store of adapters, opened to be read.

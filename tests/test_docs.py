@@ -5,7 +5,9 @@ import os
 import re
 import sys
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import lightning as L
@@ -13,8 +15,17 @@ import pytest
 import yaml
 
 import prag_lightning
-from prag_lightning import AdapterWriter, DocumentDataModule, MergeWeights
+from prag_lightning import (
+    AdapterWriter,
+    DocumentDataModule,
+    LoraConfig,
+    MergedEvaluation,
+    MergeWeights,
+    ParametricRAG,
+    WarmStart,
+)
 from prag_lightning.adapters.merge import make_merge_rule
+from prag_lightning.cli.main import COMMANDS, TRAINER_COMMANDS
 from prag_lightning.demo.world import write_world
 
 ROOT = Path(__file__).parents[1]
@@ -42,7 +53,7 @@ def test_the_example_of_the_readme_runs_as_it_stands_and_stores_what_its_documen
     assert prag["prag/em"] == 1.0
     assert prag["prag/nll"] < closed_book["closed_book/nll"] - 5
     assert names["answer"].prediction == "Fenbury"
-    assert names["answer"].adapters[0].document_id == "nenora"
+    assert names["answer"].adapters[0].document_id == "Nenora Kelaby"
     assert names["answer"].passages == []
     assert (tmp_path / "adapters" / "manifest.json").exists()
 
@@ -70,6 +81,61 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in targets:
         if not target.startswith(("http://", "https://")):
             assert os.path.exists(page.parent / target), target
+
+
+SETTINGS = {
+    "data": DocumentDataModule,
+    "model": ParametricRAG,
+    "model.lora": LoraConfig,
+    "adapter_writer": AdapterWriter,
+    "evaluation": MergedEvaluation,
+    "warm_start": WarmStart,
+}
+CURRENT_PAGES = [page for page in PAGES if page.name != "CHANGELOG.md"]
+
+
+def test_every_setting_that_a_page_names_is_there() -> None:
+    wrong, num_named = [], 0
+    for page in CURRENT_PAGES:
+        text = page.read_text(encoding="utf-8")
+        for group, name in re.findall(r"--([a-z_]+(?:\.lora)?)\.(\w+)", text):
+            if group in SETTINGS:
+                num_named += 1
+                if name not in signature(SETTINGS[group]).parameters:
+                    wrong.append(f"{page.name}: --{group}.{name}")
+    assert not wrong
+    assert num_named > 50
+
+
+def test_every_command_that_a_page_names_is_there() -> None:
+    commands = {*TRAINER_COMMANDS, *COMMANDS}
+    for page in CURRENT_PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert set(re.findall(r"^(?:\$ )?prag ([a-z]+)", text, re.MULTILINE)) <= commands, page
+
+
+def test_every_module_that_a_page_names_is_there() -> None:
+    for page in CURRENT_PAGES:
+        for name in re.findall(r"prag_lightning(?:\.\w+)+", page.read_text(encoding="utf-8")):
+            try:
+                import_module(name)
+            except ModuleNotFoundError:
+                assert resolve_name(name) is not None
+
+
+def test_every_file_that_the_pages_on_the_code_name_is_there() -> None:
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "docs" / "development.md"]
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        for name in re.findall(r"`((?:[\w.-]+/)+[\w-]*(?:\.\w+)?)`", text):
+            if not name.startswith(("runs/", "earlier/", "partial/")):
+                places = [ROOT / name, ROOT / "prag_lightning" / name]
+                assert any(place.exists() for place in places), f"{page.name}: {name}"
+
+
+def test_what_is_to_be_cited_has_the_version_of_the_package() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited["version"] == prag_lightning.__version__
 
 
 def test_the_api_page_names_all_that_is_public_and_nothing_else() -> None:

@@ -70,7 +70,7 @@ def _import(
         sys.path.append(os.getcwd())
     try:
         found = getattr(import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError, SyntaxError) as error:
         raise ValueError(f"{kind} '{name}' cannot be imported: {error}") from error
     if not (isinstance(found, type) and issubclass(found, base)):
         raise ValueError(f"{kind} '{name}' does not derive from {base.__module__}.{base.__name__}")

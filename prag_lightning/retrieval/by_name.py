@@ -79,7 +79,7 @@ def _find_class(name: str) -> type[Retriever]:
         )
     try:
         found = getattr(import_module(module), class_name, None)
-    except ImportError as error:
+    except (ImportError, SyntaxError) as error:
         raise ValueError(f"retriever '{name}' cannot be imported ({error})") from error
     if not (isinstance(found, type) and issubclass(found, Retriever)):
         raise ValueError(

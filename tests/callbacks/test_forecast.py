@@ -7,7 +7,8 @@ from lightning import Callback, LightningModule, Trainer
 
 from prag_lightning.adapters.layout import LoraConfig
 from prag_lightning.callbacks import slot_finder as tuning
-from prag_lightning.callbacks.slot_finder import duration, forecast_seconds
+from prag_lightning.callbacks.slot_finder import forecast_seconds
+from prag_lightning.encoding.durations import duration
 from prag_lightning.encoding.plan import EncodingSteps, EncodingTask, TrainingPrompt
 from prag_lightning.language_model.prompts import PromptEncoder
 from prag_lightning.module import ParametricRAG

@@ -56,6 +56,18 @@ def test_an_unknown_name_gets_a_hint(
     assert message in capsys.readouterr().err
 
 
+def test_a_wrong_name_is_said_before_anything_large_is_imported(tmp_path: Path) -> None:
+    program = (
+        "import sys; from prag_lightning.cli.main import main;"
+        "status = main(['fit', '--config', 'dmo']);"
+        "sys.exit(1 if {'torch', 'lightning', 'transformers'} & set(sys.modules) else status)"
+    )
+    words = [sys.executable, "-c", program]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2, done.stderr
+    assert "did you mean 'demo'?" in done.stderr
+
+
 def test_a_name_stands_for_its_file_anywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -99,6 +99,9 @@ def test_a_section_without_settings_is_as_if_it_were_not_there(
         ("--trainer.strategy ddp --trainer.devices 2", "use --trainer.strategy per_document"),
         ("--data.methods prag,rga", "there is no method 'rga'"),
         ("--data.exemplars nowhere.json", "nowhere.json"),
+        # A relative import, of which Python says that a 'package' is required.
+        ("--adapter_writer.layout ../x", "the layout '../x' cannot be imported"),
+        ("--evaluation.merge ../x", "merge rule '../x' cannot be imported"),
         ("--data.template nowhere.yaml", "nowhere.yaml"),
         ("--model.base no-folder", "no-folder"),
     ],

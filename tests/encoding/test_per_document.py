@@ -20,7 +20,7 @@ from prag_lightning.adapters.store.opening import open_store
 from prag_lightning.cli.main import main
 from prag_lightning.demo.world import write_world
 from prag_lightning.documents.records import Document, Question, read_records, write_records
-from prag_lightning.encoding.per_document import _WaitingLauncher
+from prag_lightning.encoding.per_document import _WaitingLauncher, end_with_parent
 from prag_lightning.evaluation.scores import Prediction
 
 
@@ -88,13 +88,24 @@ def run(
     log: Path,
     num_processes: int = 2,
     launcher: Launcher = "torchrun",
+    told: bool = True,
 ) -> str:
-    """Run a command in several processes, all of which must succeed, and return what they said."""
+    """Run a command in several processes, all of which must succeed, and return what they said.
+
+    Args:
+        context: Makes the processes.
+        words: The command.
+        log: Where they write.
+        num_processes: How many there are.
+        launcher: What seems to start them.
+        told: Whether the Trainer is told how many there are.
+    """
     devices, nodes = (num_processes, 1) if launcher == "torchrun" else (1, num_processes)
     strategy = [
         *("--trainer.strategy", "per_document"),
         *("--trainer.devices", str(devices), "--trainer.num_nodes", str(nodes)),
     ]
+    strategy = strategy if told else []
     ranks = [
         context.Process(
             target=run_rank, args=(rank, num_processes, launcher, [*words, *strategy], log)
@@ -222,3 +233,69 @@ def _wait_for_writer(root: Path, parent: "subprocess.Popen[str]") -> int:
         for child in children
         if b"prag_lightning" in Path(f"/proc/{child}/cmdline").read_bytes()
     )
+
+
+@pytest.mark.parametrize("launcher", ["torchrun", "slurm on nodes"])
+def test_processes_that_a_launcher_started_are_counted_without_being_told(
+    processes: ForkServerContext, base_dir: Path, world: Path, tmp_path: Path, launcher: Launcher
+) -> None:
+    words = ["fit", *options(base_dir, world, tmp_path / "run")]
+    said = run(processes, words, tmp_path / "log", launcher=launcher, told=False)
+    assert "process 0: 2 of 2" in said
+    assert "process 1: 4 of 4" in said
+    assert len(adapters(tmp_path / "run")) == 6
+
+
+def _watched(ready: Path, ended: Path) -> None:
+    """Wait below a parent of its own until it is gone."""
+    if os.fork():
+        # The parent, which is killed.
+        while not ready.exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def end(*_: object) -> None:
+        ended.touch()
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, end)
+    end_with_parent(seconds=0.05)
+    ready.touch()
+    time.sleep(30)
+    os._exit(1)
+
+
+def test_a_process_ends_after_kill_9_of_the_one_that_launched_it(
+    processes: ForkServerContext, tmp_path: Path
+) -> None:
+    parent = processes.Process(target=_watched, args=(tmp_path / "ready", tmp_path / "ended"))
+    parent.start()
+    parent.join(30)
+    assert parent.exitcode == -signal.SIGKILL
+    deadline = time.monotonic() + 10
+    while not (tmp_path / "ended").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert (tmp_path / "ended").exists()
+
+
+def test_sigusr1_ends_a_run_as_sigterm_does_and_leaves_no_checkpoint(
+    base_dir: Path, world: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "run"
+    slurm = {
+        **{"SLURM_JOB_ID": "1", "SLURM_JOB_NAME": "fit", "SLURM_NTASKS": "1", "SLURM_NODEID": "0"},
+        **{"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NNODES": "1"},
+    }
+    words = [
+        *(sys.executable, "-m", "prag_lightning", "fit", *options(base_dir, world, root)),
+        *("--data.passes", "500", "--model.num_slots", "1"),
+    ]
+    environment = {**os.environ, **slurm, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL)
+    # It is written when training begins.
+    while process.poll() is None and not (root / "fit.yaml").exists():
+        time.sleep(0.05)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(60) == 143
+    assert list(root.rglob("*.ckpt")) == []

@@ -109,9 +109,12 @@ def test_a_base_model_that_is_a_pickle_is_not_unpickled(
     bomb = Bomb(mark)
     torch.save({"bomb": bomb}, hostile / "pytorch_model.bin")
     (tmp_path / "documents.jsonl").write_text('{"id": "a", "text": "b"}\n')
-    (tmp_path / "augmentations.jsonl").write_text(
-        '{"document_id": "a", "rewrites": [], "qas": []}\n'
-    )
+    augmentation = {
+        "document_id": "a",
+        "rewrites": [],
+        "qas": [{"question": "q", "answer": "b", "full_answer": "b"}],
+    }
+    (tmp_path / "augmentations.jsonl").write_text(json.dumps(augmentation))
     words = ["fit", *options(hostile, tmp_path / "run"), "--data.folder", str(tmp_path)]
     assert status_of(words) == USAGE
     assert "hostile" in capfd.readouterr().err

@@ -45,7 +45,7 @@ def _import_reader(name: str) -> Reader:
         sys.path.append(os.getcwd())
     try:
         reader = getattr(import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError, SyntaxError) as error:
         raise ValueError(f"format '{name}' cannot be imported: {error}") from error
     if isinstance(reader, type):
         reader = reader()
