@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from prag_lightning.adapters.merge import MergeWeights as MergeWeights
     from prag_lightning.adapters.store.opening import open_store as open_store
     from prag_lightning.answerer import Answerer as Answerer
+    from prag_lightning.answering.scoring import Scoring as Scoring
+    from prag_lightning.augmentation.base import Augmenter as Augmenter
     from prag_lightning.callbacks.adapter_writer import AdapterWriter as AdapterWriter
     from prag_lightning.callbacks.encoding_log import EncodingLog as EncodingLog
     from prag_lightning.callbacks.merged_evaluation import MergedEvaluation as MergedEvaluation
@@ -32,6 +34,7 @@ _PLACES = {
     "AdapterWriter": "callbacks.adapter_writer",
     "Answerer": "answerer",
     "Augmentation": "documents.records",
+    "Augmenter": "augmentation.base",
     "Document": "documents.records",
     "DocumentDataModule": "datamodule",
     "EncodingLog": "callbacks.encoding_log",
@@ -45,6 +48,7 @@ _PLACES = {
     "QuestionAnswer": "documents.records",
     "RetrievedDocument": "documents.rankings",
     "Retriever": "retrieval.base",
+    "Scoring": "answering.scoring",
     "SlotFinder": "callbacks.slot_finder",
     "UnitProgressBar": "callbacks.progress_bar",
     "WarmStart": "callbacks.warm_start",
