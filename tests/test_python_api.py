@@ -124,7 +124,7 @@ def test_threads_that_share_an_answerer_get_the_answers_that_each_gets_alone(
     encoded: Encoded, world: Path
 ) -> None:
     answerer = Answerer(encoded.module, encoded.store, encoded.data, device="cpu")
-    asked = [(q.question, method) for q in questions(world) for method in ("prag", "rag")]
+    asked = [(q.question, method) for q in questions(world)[:6] for method in ("prag", "rag")]
     alone = [answerer.answer([text], method)[0] for text, method in asked]  # type: ignore[arg-type]
     together = threading.Barrier(8)
 

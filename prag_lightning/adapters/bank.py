@@ -118,7 +118,12 @@ class AdapterBank(nn.Module):
 
     @torch.no_grad()
     def load(self, slot: int, row: Tensor) -> None:
-        """Put an adapter, shape ``(num_params,)``, into a slot."""
+        """Put an adapter, shape ``(num_params,)``, into a slot.
+
+        Args:
+            slot: Where it goes.
+            row: The adapter, shape ``(num_params,)``.
+        """
         self.weight[slot].copy_(row)
 
     @contextmanager

@@ -55,7 +55,12 @@ class StackedAdamW(torch.optim.Optimizer):
     def step(
         self, closure: Callable[[], Any] | None = None, *, slots: tuple[int, ...] | None = None
     ) -> Any:
-        """Take one step in each of ``slots``; in all of them where none are named."""
+        """Take one step in each of ``slots``; in all of them where none are named.
+
+        Args:
+            closure: Computes the loss anew, as torch has it.
+            slots: Where the step is taken; None for everywhere.
+        """
         result = None
         if closure is not None:
             with torch.enable_grad():
@@ -103,6 +108,11 @@ class StackedAdamW(torch.optim.Optimizer):
 
 @torch.no_grad()
 def clip_rows_(grad: Tensor, max_norm: float) -> None:
-    """Scale each row of ``grad``, shape ``(num_slots, num_params)``, to at most ``max_norm``."""
+    """Scale each row of ``grad``, shape ``(num_slots, num_params)``, to at most ``max_norm``.
+
+    Args:
+        grad: Shape ``(num_slots, num_params)``, changed in place.
+        max_norm: The largest norm that a row may have.
+    """
     norms = torch.linalg.vector_norm(grad, dim=1, keepdim=True)
     grad.mul_((max_norm / (norms + 1e-6)).clamp(max=1.0))

@@ -27,6 +27,10 @@ class WarmStartSource:
     def read(self, layout: AdapterLayout, lora: LoraConfig) -> Tensor:
         """Return the warm start, shape ``(num_params,)``, float32.
 
+        Args:
+            layout: How one adapter lies in memory.
+            lora: The LoRA settings that it must have.
+
         Raises:
             FileNotFoundError: If the folder holds no adapter.
             ValueError: If that has another rank, scaling or base model than this run.
@@ -40,6 +44,10 @@ def random_adapter(layout: AdapterLayout, seed: int) -> Tensor:
     """Return an adapter as LoRA initializes it, shape ``(num_params,)``: it changes nothing yet.
 
     ``lora_A`` is uniform within ``1 / sqrt(in_features)`` and ``lora_B`` zero, as in PEFT.
+
+    Args:
+        layout: How one adapter lies in memory.
+        seed: Seed of the numbers.
     """
     generator = torch.Generator().manual_seed(seed)
     row = torch.zeros(layout.num_params)

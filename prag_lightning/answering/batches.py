@@ -38,7 +38,12 @@ class QuestionBatch:
     answer_lengths: Tensor
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "QuestionBatch":
-        """Return the batch with its tensors on ``device``."""
+        """Return the batch with its tensors on ``device``.
+
+        Args:
+            device: Where the tensors go.
+            non_blocking: Whether to go on before the copies are done.
+        """
         names = ("input_ids", "attention_mask", "answer_ids", "answer_lengths")
         moved = {n: getattr(self, n).to(device, non_blocking=non_blocking) for n in names}
         return replace(self, **moved)

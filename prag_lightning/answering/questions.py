@@ -86,6 +86,10 @@ def first_of_each_type(questions: Iterable[Question], limit: int) -> list[Questi
     """Return the first ``limit`` questions of each type, in order; those without one are a type.
 
     The first ``limit`` of all are among them.
+
+    Args:
+        questions: The questions, in order.
+        limit: How many of each type are kept.
     """
     counts: Counter[str | None] = Counter()
     kept = []

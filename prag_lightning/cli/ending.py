@@ -79,7 +79,12 @@ def status_after(error: BaseException, shows_traceback: bool) -> int:
 
 
 def fail(message: str, status: int) -> int:
-    """Print a message in one line and return the status."""
+    """Print a message in one line and return the status.
+
+    Args:
+        message: What went wrong.
+        status: The exit status to return.
+    """
     print(f"prag: {' '.join(message.split())}", file=sys.stderr)
     return status
 

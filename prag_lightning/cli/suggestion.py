@@ -11,6 +11,11 @@ def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
     "did you mean 'fit'?"
     >>> did_you_mean("ask", ["fit", "test"], "there are two")
     'there are two'
+
+    Args:
+        word: What was written.
+        known: What could have been meant.
+        otherwise: What to say where nothing is near.
     """
     near = difflib.get_close_matches(word, list(known), n=1)
     return f"did you mean '{near[0]}'?" if near else otherwise

@@ -46,7 +46,13 @@ def names_in(split: Split) -> tuple[str, ...]:
 
 
 def draw_namesake(name: str, split: Split, rng: random.Random) -> str:
-    """Return another name of the split that has the first or the last name of ``name``."""
+    """Return another name of the split that has the first or the last name of ``name``.
+
+    Args:
+        name: The name that is shared in part.
+        split: Whose names are used.
+        rng: Chooses one.
+    """
     first, last = name.split()
     while True:
         other_first, other_last = rng.choice(names_in(split)).split()

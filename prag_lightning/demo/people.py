@@ -22,6 +22,10 @@ class Person:
 def draw_couples(names: Sequence[str], rng: random.Random) -> list[Person]:
     """Return one person for each name; the first and second are married, the next two, and so on.
 
+    Args:
+        names: The names, an even number.
+        rng: Draws the facts.
+
     Raises:
         ValueError: If the number of names is odd.
     """
@@ -32,13 +36,24 @@ def draw_couples(names: Sequence[str], rng: random.Random) -> list[Person]:
 
 
 def draw_person(name: str, spouse: str, rng: random.Random) -> Person:
-    """Return somebody of that name and marriage, with random facts."""
+    """Return somebody of that name and marriage, with random facts.
+
+    Args:
+        name: The person's name.
+        spouse: The name of the person's spouse.
+        rng: Draws the other facts.
+    """
     facts = {relation.key: rng.choice(relation.values) for relation in TWO_HOP}
     return Person(name, facts | {"spouse": spouse})
 
 
 def draw_world(split: Split, num_people: int, seed: int) -> list[Person]:
     """Return people of one split, always the same for the same arguments.
+
+    Args:
+        split: Whose names are used.
+        num_people: How many people; an even number.
+        seed: Other seeds give other people and other facts.
 
     Raises:
         ValueError: If the number is odd, not positive, or more than the split has names.
@@ -51,21 +66,38 @@ def draw_world(split: Split, num_people: int, seed: int) -> list[Person]:
 
 
 def statement(person: Person, relation: Relation, rng: random.Random) -> str:
-    """Return one fact in one of its wordings."""
+    """Return one fact in one of its wordings.
+
+    Args:
+        person: The person.
+        relation: Which fact is told.
+        rng: Chooses the wording.
+    """
     return rng.choice(relation.statements).format(
         name=person.name, value=person.facts[relation.key]
     )
 
 
 def tell(person: Person, rng: random.Random) -> str:
-    """Return a document's text: every fact of a person once, in any order and wording."""
+    """Return a document's text: every fact of a person once, in any order and wording.
+
+    Args:
+        person: The person.
+        rng: Chooses order and wording.
+    """
     return " ".join(
         statement(person, relation, rng) for relation in rng.sample(RELATIONS, len(RELATIONS))
     )
 
 
 def tell_differently(person: Person, text: str, rng: random.Random) -> str:
-    """Return the same facts in another order, none of them worded as in ``text``."""
+    """Return the same facts in another order, none of them worded as in ``text``.
+
+    Args:
+        person: The person.
+        text: What was told before.
+        rng: Chooses order and wording.
+    """
     sentences: list[str] = []
     for relation in rng.sample(RELATIONS, len(RELATIONS)):
         wordings = [
@@ -77,15 +109,32 @@ def tell_differently(person: Person, text: str, rng: random.Random) -> str:
 
 
 def full_answer(person: Person, relation: Relation) -> str:
-    """Return the fact as a sentence."""
+    """Return the fact as a sentence.
+
+    Args:
+        person: The person.
+        relation: What is asked for.
+    """
     return relation.statements[0].format(name=person.name, value=person.facts[relation.key])
 
 
 def ask(name: str, wordings: Sequence[str], rng: random.Random) -> str:
-    """Return a question about somebody in one of the wordings."""
+    """Return a question about somebody in one of the wordings.
+
+    Args:
+        name: Whom it is about.
+        wordings: Questions with a field for the name.
+        rng: Chooses the wording.
+    """
     return rng.choice(wordings).format(name=name)
 
 
 def ask_through_spouse(name: str, wordings: Sequence[str], rng: random.Random) -> str:
-    """Return a two-hop question: one about the spouse of ``name``, who is not named."""
+    """Return a two-hop question: one about the spouse of ``name``, who is not named.
+
+    Args:
+        name: Whose spouse it is about.
+        wordings: Questions with a field for the name.
+        rng: Chooses the wording.
+    """
     return ask(rng.choice(SPOUSES).format(name=name), wordings, rng)

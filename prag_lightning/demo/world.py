@@ -68,7 +68,14 @@ def write_world(
 
 
 def write_texts(output_dir: Path, num_people: int, seed: int, split: Split) -> None:
-    """Write the documents of `write_world` as text files that are named after the people."""
+    """Write the documents of `write_world` as text files that are named after the people.
+
+    Args:
+        output_dir: Folder of the text files; made where it is missing.
+        num_people: How many people, and so files; an even number.
+        seed: Other seeds give other people.
+        split: Whose names are used, as for `write_world`.
+    """
     documents = draw_documents(draw_world(split, num_people, seed), random.Random(seed))
     output_dir.mkdir(parents=True, exist_ok=True)
     for document in documents:
@@ -77,7 +84,12 @@ def write_texts(output_dir: Path, num_people: int, seed: int, split: Split) -> N
 
 
 def draw_documents(people: Sequence[Person], rng: random.Random) -> list[Document]:
-    """Return one document about each person."""
+    """Return one document about each person.
+
+    Args:
+        people: The people.
+        rng: Chooses the wording.
+    """
     return [
         Document(id=document_id(person.name), title=person.name, text=tell(person, rng))
         for person in people
@@ -89,6 +101,11 @@ def augment(person: Person, document: Document, rng: random.Random) -> Augmentat
 
     Every fact is asked about once in the first half of the pairs, of which prompts with the
     document are made, and once in the second half.
+
+    Args:
+        person: Whom the document is about.
+        document: The document.
+        rng: Chooses the wording.
     """
     wordings = {relation.key: rng.sample(relation.questions, 2) for relation in ONE_HOP}
     qas = [
@@ -107,7 +124,12 @@ def augment(person: Person, document: Document, rng: random.Random) -> Augmentat
 
 
 def draw_questions(people: Sequence[Person], rng: random.Random) -> list[Question]:
-    """Return five one-hop questions and one two-hop question about each person."""
+    """Return five one-hop questions and one two-hop question about each person.
+
+    Args:
+        people: The people.
+        rng: Chooses relations and wording.
+    """
     by_name = {person.name: person for person in people}
     questions: list[Question] = []
     for person in people:

@@ -10,6 +10,10 @@ from pathlib import Path
 def append_lines(file: Path, lines: bytes) -> None:
     """Append whole lines to a file, after cutting off what a killed process left of one.
 
+    Args:
+        file: The file, made where it is missing.
+        lines: What is appended; ends in a newline.
+
     Raises:
         OSError: If they cannot be written, as on a full disk; names the file.
     """

@@ -113,13 +113,22 @@ class ForeignDocument(ForeignRecord):
 
 
 def document_of(title: str, text: str) -> Document:
-    """Return a document whose id is made from its title and text: the same passage has the same."""
+    """Return a document whose id is made from its title and text: the same passage has the same.
+
+    Args:
+        title: The title.
+        text: The text.
+    """
     digest = hashlib.sha256(compose(f"{title}\n{text}").encode()).hexdigest()
     return Document(id=digest[:16], title=title, text=text)
 
 
 def existing(path: Path, expected: str) -> Path:
     """Return the path of a file or folder that is there.
+
+    Args:
+        path: The path.
+        expected: What should be there, for the message.
 
     Raises:
         FileNotFoundError: If it is not; says what was expected.

@@ -125,6 +125,10 @@ def _numbered_records(path: Path, record_type: type[RecordT]) -> Iterator[tuple[
 def open_lines(path: Path, record_type: type[BaseModel]) -> BinaryIO:
     """Open a file of records.
 
+    Args:
+        path: The file.
+        record_type: What its lines are, for the message.
+
     Raises:
         FileNotFoundError: If there is no such file; says what was expected, and what makes one.
     """

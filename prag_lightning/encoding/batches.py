@@ -57,7 +57,12 @@ class Part:
     loss_documents: Tensor
 
     def to(self, device: torch.device, non_blocking: bool) -> "Part":
-        """Return the part with its tensors on ``device``."""
+        """Return the part with its tensors on ``device``.
+
+        Args:
+            device: Where the tensors go.
+            non_blocking: Whether to go on before the copies are done.
+        """
         names = "input_ids", "position_ids", "loss_positions", "targets", "loss_documents"
         moved = {n: getattr(self, n).to(device, non_blocking=non_blocking) for n in names}
         return replace(self, **moved)
@@ -113,7 +118,12 @@ class EncodingBatch:
         return sum(part.input_ids.numel() for part in self.parts)
 
     def to(self, device: torch.device, non_blocking: bool = True) -> "EncodingBatch":
-        """Return the batch with its tensors on ``device``; by default without waiting for it."""
+        """Return the batch with its tensors on ``device``; by default without waiting for it.
+
+        Args:
+            device: Where the tensors go.
+            non_blocking: Whether to go on before the copies are done.
+        """
         return replace(
             self,
             parts=[part.to(device, non_blocking) for part in self.parts],
@@ -159,7 +169,15 @@ def collate_encoding(
     ends: dict[int, str],
     documents: dict[int, str],
 ) -> EncodingBatch:
-    """Return the batch of ``rows``, see ``EncodingBatch``."""
+    """Return the batch of ``rows``, see ``EncodingBatch``.
+
+    Args:
+        rows: The prompts, ordered by slot.
+        packed: Whether all of them stand in one row.
+        begins: Documents that begin with this step, by slot.
+        ends: Documents that are done after it, by slot.
+        documents: All documents of this step, by slot.
+    """
     slots = _slots(rows)
     parts = [_part(group, packed, slots) for group in ([rows] if packed else like_lengths(rows))]
     loss_documents = torch.cat([part.loss_documents for part in parts])

@@ -44,6 +44,10 @@ def document_prompts(document: Document, augmentation: Augmentation) -> list[Tra
     once below each rewrite; the second half stands alone (Su et al. 2025, arXiv:2501.15915).
     Where there are none, the document and each rewrite are texts by themselves, as in its ablation
     (section 5.3).
+
+    Args:
+        document: The document.
+        augmentation: Its rewrites and question-answer pairs.
     """
     return list(_prompts(document, augmentation))
 
@@ -99,11 +103,21 @@ class EncodingTask:
         return sum(len(text) for prompt in texts for text in prompt)
 
     def num_steps(self, batch_size: int, passes: int) -> int:
-        """Optimizer steps that it takes."""
+        """Optimizer steps that it takes.
+
+        Args:
+            batch_size: Prompts in one step.
+            passes: How often the prompts are gone through.
+        """
         return -(-len(self.prompts) // batch_size) * passes
 
     def of_step(self, step: int, batch_size: int) -> Sequence[TrainingPrompt]:
-        """Return the prompts of one step; every pass goes through them in order."""
+        """Return the prompts of one step; every pass goes through them in order.
+
+        Args:
+            step: How many steps were taken before.
+            batch_size: Prompts in one step.
+        """
         start = step * batch_size % (-(-len(self.prompts) // batch_size) * batch_size)
         return self.prompts[start : start + batch_size]
 

@@ -57,6 +57,11 @@ class FitSummary(Record):
 
 
 def append_records(file: Path, records: Iterable[Record]) -> None:
-    """Append records to a file of JSON Lines, as processes that share it can do at once."""
+    """Append records to a file of JSON Lines, as processes that share it can do at once.
+
+    Args:
+        file: The file, made where it is missing.
+        records: What is appended.
+    """
     lines = "".join(json.dumps(r.model_dump(), ensure_ascii=False) + "\n" for r in records)
     append_lines(file, lines.encode())

@@ -95,6 +95,10 @@ class SlotTrainer:
     def step(self, batch: EncodingBatch, optimizer: StackedAdamW) -> Tensor:
         """Take one optimizer step in every busy slot.
 
+        Args:
+            batch: The prompts of every busy slot.
+            optimizer: Takes the step, in these slots only.
+
         Returns:
             Each document's mean loss before the step, shape ``(len(batch.slots),)``.
         """

@@ -60,6 +60,10 @@ def _pairs_of_questions(file: Path) -> Iterator[WarmUpPair]:
 def refuse_overlap(pairs: Sequence[WarmUpPair], questions_file: Path) -> None:
     """Check that nothing is trained on which the warm start is evaluated later.
 
+    Args:
+        pairs: What the warm start is trained on.
+        questions_file: The questions that are answered later.
+
     Raises:
         ValueError: If a question of ``questions_file`` is among the pairs; names it.
     """

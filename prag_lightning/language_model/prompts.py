@@ -130,7 +130,12 @@ class PromptEncoder:
         return prompt, self._encode_turn(turn)[1]
 
     def encode_plain(self, text: str, max_tokens: int | None = None) -> TrainingTokens:
-        """Return the token ids of a text by itself, as in pretraining, cut where it is too long."""
+        """Return the token ids of a text by itself, as in pretraining, cut where it is too long.
+
+        Args:
+            text: The text.
+            max_tokens: How many tokens are kept; None for all.
+        """
         whole = begin_ids(self.tokenizer) + self._text.encode(text)
         ids = whole[:max_tokens]
         return TrainingTokens(ids, 0, len(ids) < len(whole))

@@ -89,7 +89,13 @@ class PromptTemplate:
     def user_text(
         self, question: str, passages: Sequence[str] = (), exemplars: Sequence[Exemplar] = ()
     ) -> str:
-        """Return the user's turn about ``question``, with ``passages`` and ``exemplars`` in it."""
+        """Return the user's turn about ``question``, with ``passages`` and ``exemplars`` in it.
+
+        Args:
+            question: What is asked.
+            passages: Texts to read, best first.
+            exemplars: Examples that are written out before.
+        """
         numbered = (
             self.passage.format(number=number, text=text)
             for number, text in enumerate(passages, start=1)
@@ -105,7 +111,12 @@ class PromptTemplate:
         return "".join(self.exemplar.format(**vars(exemplar)) for exemplar in exemplars)
 
     def assistant_text(self, answer: str, full_answer: str | None = None) -> str:
-        """Return the assistant's turn that gives ``answer``, said in a sentence if it reasons."""
+        """Return the assistant's turn that gives ``answer``, said in a sentence if it reasons.
+
+        Args:
+            answer: The answer in words.
+            full_answer: The answer in a sentence.
+        """
         return self.assistant.format(
             answer=clean_answer(answer), full_answer=clean_answer(full_answer or answer)
         )

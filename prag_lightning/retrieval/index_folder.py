@@ -200,7 +200,13 @@ def load_manifest(index_dir: Path, build: str) -> IndexManifest | None:
 
 
 def building_command(index_dir: Path, kind: IndexKind, corpus_file: Path | None = None) -> str:
-    """Return what to do where there is no index that fits."""
+    """Return what to do where there is no index that fits.
+
+    Args:
+        index_dir: The index.
+        kind: How it finds documents.
+        corpus_file: What it is made of; None where that is not known.
+    """
     corpus = [str(corpus_file or "CORPUS"), *(["MODEL"] if kind == "dense" else [])]
     words = ["prag", "index", kind, *corpus, "--index_dir", str(index_dir)]
     return f"build it: {shlex.join(words)}"
