@@ -102,11 +102,11 @@ class Score(MergeRule):
         return MergeWeights(weights, 1.0 - sum(weights))
 
 
-MERGE_RULES: dict[str, type[MergeRule]] = {
-    "anchored": Anchored,
-    "sum": Sum,
-    "mean": Mean,
-    "score": Score,
+MERGE_RULES = {
+    "anchored": f"{__name__}.Anchored",
+    "sum": f"{__name__}.Sum",
+    "mean": f"{__name__}.Mean",
+    "score": f"{__name__}.Score",
 }
 
 
@@ -114,7 +114,7 @@ def make_merge_rule(spec: object) -> MergeRule:
     """Return the merge rule of a name, an import path, a mapping of either to settings, or itself.
 
     >>> make_merge_rule({"score": {"temperature": 2}})
-    Score(temperature=2)
+    Score(temperature=2.0)
 
     Raises:
         ValueError: If there is no such rule.

@@ -90,7 +90,10 @@ def compare(prediction: str, answers: Sequence[str], tokenize: Tokenize) -> Answ
     return AnswerScores(em, *token_f1(prediction, answers, tokenize))
 
 
-SCORINGS: dict[str, type[Scoring]] = {"published": PublishedScoring, "strict": StrictScoring}
+SCORINGS = {
+    "published": f"{__name__}.PublishedScoring",
+    "strict": f"{__name__}.StrictScoring",
+}
 
 
 def make_scoring(spec: object) -> Scoring:

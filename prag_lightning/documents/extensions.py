@@ -11,12 +11,13 @@ PartT = TypeVar("PartT")
 
 
 def make_part(
-    kind: str, spec: object, base: type[PartT], known: Mapping[str, type[PartT]]
+    kind: str,
+    spec: object,
+    base: type[PartT],
+    known: Mapping[str, str],
+    defaults: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> PartT:
     """Return a part of the pipeline from what names it.
-
-    >>> make_part("number", "zero", int, {"zero": int})
-    0
 
     Args:
         kind: What the part is, for messages: ``merge rule``, say.
@@ -25,43 +26,40 @@ def make_part(
             or a mapping of one such name to the settings of the class, ``{"score": {"temperature":
             2}}``. The keys ``class_path`` and ``init_args`` are understood as well.
         base: The class that every part of this kind derives from.
-        known: The package's own classes by short name.
+        known: Import paths of the package's own classes by short name.
+        defaults: Settings of parts by short name, where they differ from those of the class.
 
     Raises:
         ValueError: If there is no such part, or it cannot be made with these settings.
     """
     if isinstance(spec, base):
         return spec
-    name, settings = _split(kind, spec)
-    part_class = known[name] if name in known else _import(kind, name, base, known)
-    try:
-        return part_class(**settings)
-    except TypeError as error:
-        raise ValueError(f"{kind} '{name}': {error}") from error
+    name, settings = _split(kind, spec, known)
+    part_class = _find(kind, name, base, known)
+    return _make(f"{kind} '{name}'", part_class, {**(defaults or {}).get(name, {}), **settings})
 
 
-def _split(kind: str, spec: object) -> tuple[str, dict[str, Any]]:
+def _split(kind: str, spec: object, known: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
     if isinstance(spec, str):
         return spec, {}
     if isinstance(spec, Mapping):
         fields = dict(spec)
-        if "class_path" in fields:
+        if "class_path" in fields and fields.keys() <= {"class_path", "init_args"}:
             fields = {fields["class_path"]: fields.get("init_args")}
         if len(fields) == 1:
             (name, settings), *_ = fields.items()
-            if isinstance(name, str) and isinstance(settings or {}, Mapping):
+            if isinstance(name, str) and (settings is None or isinstance(settings, Mapping)):
                 return name, dict(settings or {})
     raise ValueError(
-        f"a {kind} is given by its name or import path, or by a mapping of that to its settings, "
-        f"but this is {spec!r}"
+        f"{kind} {spec!r}: give a name or an import path, or a mapping of that to settings; names "
+        f"are {', '.join(sorted(known))}"
     )
 
 
-def _import(
-    kind: str, name: str, base: type[PartT], known: Mapping[str, type[PartT]]
-) -> type[PartT]:
-    module_name, _, class_name = name.rpartition(".")
-    if not module_name:
+def _find(kind: str, name: str, base: type[PartT], known: Mapping[str, str]) -> type[PartT]:
+    path = known.get(name, name)
+    module_name, _, class_name = path.rpartition(".")
+    if not module_name or not all(part.isidentifier() for part in path.split(".")):
         close = get_close_matches(name, known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(sorted(known))}"
         raise ValueError(f"there is no {kind} '{name}'; {hint}")
@@ -70,8 +68,27 @@ def _import(
         sys.path.append(os.getcwd())
     try:
         found = getattr(import_module(module_name), class_name)
-    except (ImportError, AttributeError, TypeError, SyntaxError) as error:
+    except (ImportError, AttributeError, SyntaxError) as error:
         raise ValueError(f"{kind} '{name}' cannot be imported: {error}") from error
     if not (isinstance(found, type) and issubclass(found, base)):
         raise ValueError(f"{kind} '{name}' does not derive from {base.__module__}.{base.__name__}")
     return found
+
+
+def _make(what: str, part_class: type[PartT], settings: dict[str, Any]) -> PartT:
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(part_class, "part")
+    try:
+        parsed = parser.parse_object({"part": settings})
+    except ArgumentError as error:
+        raise ValueError(f"{what}: {' '.join(str(error).split())}") from error
+    defaults = parser.get_defaults()
+    for key, value in parsed.items():
+        # jsonargparse takes None for a value of any type.
+        if value is None and defaults.get(key) is not None:
+            raise ValueError(f"{what}: {key.partition('.')[2]} needs a value, not null")
+    made = parser.instantiate(parsed).part
+    assert isinstance(made, part_class)
+    return made

@@ -110,11 +110,11 @@ def test_a_rule_of_one_s_own_is_an_object_or_an_import_path() -> None:
     [
         ("anchord", "there is no merge rule 'anchord'; did you mean 'anchored'"),
         ("best", "there is no merge rule 'best'; there are anchored, mean, score, sum"),
-        (None, "a merge rule is given by its name .* but this is None"),
+        (None, "merge rule None: give a name or an import path"),
         ("os.nothing", "merge rule 'os.nothing' cannot be imported"),
         ("pathlib.Path", "does not derive from prag_lightning.adapters.merge.MergeRule"),
         ({"mean": {"temperature": 2}}, "merge rule 'mean': "),
-        ({"score": {"temperature": -2}}, "temperature is -2, but must be above 0"),
+        ({"score": {"temperature": -2}}, "temperature is -2.0, but must be above 0"),
     ],
 )
 def test_what_is_no_rule_is_refused(spec: object, message: str) -> None:
