@@ -136,8 +136,11 @@ class AdapterWriter(Callback):
         """Count the adapters, and say which are missing."""
         assert self._store is not None
         self._finish()
-        ids = [*self._tasks, *self._data.plan.rejected]
-        missing = [document_id for document_id in ids if document_id not in self._store]
+        rejected = self._data.plan.rejected
+        ids = [*self._tasks, *rejected]
+        missing = [document_id for document_id in self._tasks if document_id not in self._store]
+        # Some of them may have an adapter of what they were before.
+        missing += rejected
         if WARM_START_ID in self._store and self._data.warm_up is not None:
             self._write_warm_start(Path(trainer.default_root_dir) / WARM_START_ID)
         self._store.close()

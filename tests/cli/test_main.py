@@ -12,7 +12,14 @@ from torch import Tensor
 from prag_lightning.adapters.store.opening import open_store
 from prag_lightning.cli.main import main
 from prag_lightning.demo.world import write_world
-from prag_lightning.documents.records import Document, Question, read_records, write_records
+from prag_lightning.documents.digests import text_digest
+from prag_lightning.documents.records import (
+    Augmentation,
+    Document,
+    Question,
+    read_records,
+    write_records,
+)
 from prag_lightning.evaluation.scores import Prediction
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -134,6 +141,16 @@ def test_a_document_whose_text_has_changed_is_encoded_anew_and_no_other(
     before = adapters(root)
     changed = first.model_copy(update={"text": first.text + " More."})
     write_records(other / "documents.jsonl", [changed, *rest])
+    assert main(["fit", *options(base_dir, other, root)]) == 3
+    said = capfd.readouterr().out
+    assert f"not encoded: {first.id}: it was edited since it was augmented" in said
+    augmentations = [
+        augmentation.model_copy(update={"text_digest": text_digest(changed)})
+        if augmentation.document_id == first.id
+        else augmentation
+        for augmentation in read_records(other / "augmentations.jsonl", Augmentation)
+    ]
+    write_records(other / "augmentations.jsonl", augmentations)
     assert main(["fit", *options(base_dir, other, root)]) == 0
     said = capfd.readouterr().out
     assert "6 documents, 5 of them encoded before" in said
