@@ -1,7 +1,10 @@
 """Reading the files of a store, on a disk or behind any fsspec URL."""
 
+import errno
 import os
-from collections.abc import Sequence
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -9,45 +12,59 @@ import fsspec  # type: ignore[import-untyped]
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+# Not on every system: links are then told by their type alone, and pipes by theirs.
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 
 
 class StoreFiles:
     """A folder to read from; names in it are relative and use ``/``.
 
+    On a disk, symbolic links below the folder are not followed: a stranger's store could point
+    them at any file. The folder itself may be reached through one.
+
     Args:
         path_or_url: A path, or a URL such as ``s3://bucket/store`` or ``memory://store``.
+        follow_links: Follow them in a folder that is the user's own.
     """
 
-    def __init__(self, path_or_url: str | os.PathLike[str]) -> None:
+    def __init__(self, path_or_url: str | os.PathLike[str], follow_links: bool = False) -> None:
         self.url = os.fspath(path_or_url)
+        self._follows = follow_links
         self._fs: fsspec.AbstractFileSystem
         if "://" in self.url:
             self._fs, self._root = fsspec.url_to_fs(self.url, use_listings_cache=False)
         else:
             self._fs, self._root = LocalFileSystem(), os.path.abspath(self.url)
         self._root = self._root.rstrip("/")
-
-    @property
-    def local(self) -> Path | None:
-        """The folder, if it is on this machine's disks."""
-        return Path(self._root) if isinstance(self._fs, LocalFileSystem) else None
+        # The folder, if it is on this machine's disks.
+        self.local = Path(self._root) if isinstance(self._fs, LocalFileSystem) else None
 
     def path(self, name: str) -> str:
         """Return how a file is named in messages."""
         return f"{self.url.rstrip('/')}/{name}"
 
     def names(self, folder: str = "") -> list[str]:
-        """Return the sorted names of what is in a folder; none if it is not there."""
-        path = f"{self._root}/{folder}".rstrip("/")
-        if not self._fs.isdir(path):
+        """Return the sorted names in a folder, hidden ones left out; none if it is not there."""
+        path = self._checked(folder)
+        try:
+            found = os.listdir(path) if self.local else self._remote_names(path)
+        except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(
-            entry.rstrip("/").rpartition("/")[2] for entry in self._fs.ls(path, detail=False)
-        )
+        return sorted(name for name in found if not name.startswith("."))
 
-    def all_names(self) -> list[str]:
-        """Return the names of all files, in folders of any depth."""
-        return [path[len(self._root) + 1 :] for path in self._fs.find(self._root)]
+    def all_names(self, folder: str = "") -> Iterator[str]:
+        """Yield the names of all files, in folders of any depth, hidden ones left out."""
+        if not self.local:
+            names = (path[len(self._root) + 1 :] for path in self._fs.find(self._checked(folder)))
+            yield from (name for name in names if "/." not in f"/{name}")
+            return
+        for name in self.names(folder):
+            inner = f"{folder}/{name}" if folder else name
+            if self.exists(inner):
+                yield inner
+            else:
+                yield from self.all_names(inner)
 
     def make(self) -> tuple[fsspec.AbstractFileSystem, str]:
         """Make the folder, and return its file system and its path there, to write into it."""
@@ -55,47 +72,114 @@ class StoreFiles:
         return self._fs, self._root
 
     def open(self, name: str) -> BinaryIO:
-        """Open a file to read it."""
-        file: BinaryIO = self._fs.open(f"{self._root}/{name}", "rb")
-        return file
+        """Open a file to read it.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is a link or no plain file.
+        """
+        path = self._checked(name)
+        if not self.local:
+            file: BinaryIO = self._fs.open(path, "rb")
+            return file
+        try:
+            # Without waiting, for a pipe in a stranger's store would keep us waiting for ever.
+            no_follow = 0 if self._follows else _NO_FOLLOW
+            descriptor = os.open(path, os.O_RDONLY | _NO_WAIT | no_follow)
+        except OSError as error:
+            raise self._link(name) if error.errno == errno.ELOOP else error from error
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise ValueError(f"{self.path(name)}: is no plain file; delete it")
+        return open(descriptor, "rb")
 
     def exists(self, name: str) -> bool:
         """Say whether there is such a file."""
-        return bool(self._fs.isfile(f"{self._root}/{name}"))
+        path = self._checked(name)
+        if not self.local:
+            return bool(self._fs.isfile(path))
+        try:
+            return stat.S_ISREG(os.stat(path).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def size(self, name: str) -> int:
         """Return the size of a file in bytes."""
-        return int(self._fs.size(f"{self._root}/{name}"))
+        path = self._checked(name)
+        return os.stat(path).st_size if self.local else int(self._fs.size(path))
 
     def total_size(self) -> int:
-        """Return the size of all files in bytes."""
-        return sum(int(size) for size in self._fs.du(self._root, total=False).values())
+        """Return the size of all files in bytes; what goes away meanwhile does not count."""
+        total = 0
+        for name in self.all_names():
+            with suppress(FileNotFoundError):
+                total += self.size(name)
+        return total
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
-        """Return the bytes of a file from ``start`` to ``stop``, fewer where it ends before."""
-        data: bytes = self._fs.cat_file(f"{self._root}/{name}", start=start, end=stop)
-        return data
+        """Return the bytes of a file, fewer than asked for where it ends before.
+
+        Args:
+            name: The file.
+            start: The first byte.
+            stop: The byte after the last; None for the rest of the file.
+        """
+        if not self.local:
+            data: bytes = self._fs.cat_file(self._checked(name), start=start, end=stop)
+            return data
+        with self.open(name) as file:
+            file.seek(start)
+            return file.read() if stop is None else file.read(stop - start)
 
     def read_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
         """Return several parts of files, each of name, start and stop; at once where it can."""
+        if self.local:
+            return [self.read(*part) for part in ranges]
         names, starts, stops = zip(*ranges, strict=True)
-        paths = [f"{self._root}/{name}" for name in names]
+        paths = [self._checked(name) for name in names]
         parts: list[bytes] = self._fs.cat_ranges(paths, list(starts), list(stops), on_error="raise")
         return parts
 
     def download(self, name: str, to: Path) -> None:
-        """Copy a file to this machine."""
-        self._fs.get_file(f"{self._root}/{name}", str(to))
+        """Copy a file to this machine.
 
-    def refuse_pickles(self, folder: str = "") -> None:
-        """Refuse a folder in which a pickle lies.
+        Args:
+            name: The file.
+            to: Where the copy goes.
+        """
+        self._fs.get_file(self._checked(name), str(to))
+
+    def refuse_strangers(self, folder: str = "") -> None:
+        """Refuse a folder in which a pickle or a symbolic link lies.
 
         Raises:
             ValueError: If there is one; names it.
         """
         for name in self.names(folder):
+            inner = f"{folder}/{name}" if folder else name
             if name.endswith(PICKLE_SUFFIXES):
                 raise ValueError(
-                    f"{self.path(f'{folder}/{name}' if folder else name)}: a pickle can run code "
-                    "when it is read, so no store may hold one; delete it"
+                    f"{self.path(inner)}: a pickle can run code when it is read, so no store may "
+                    "hold one; delete it"
                 )
+            self._checked(inner)
+
+    def _remote_names(self, path: str) -> list[str]:
+        if not self._fs.isdir(path):
+            return []
+        return [entry.rstrip("/").rpartition("/")[2] for entry in self._fs.ls(path, detail=False)]
+
+    def _checked(self, name: str) -> str:
+        """Return the whole path of a file or folder, none of whose parts here is a link."""
+        path: str = self._root
+        for part in name.split("/") if name else ():
+            path = f"{path}/{part}"
+            if self.local and not self._follows and os.path.islink(path):
+                raise self._link(path[len(self._root) + 1 :])
+        return path
+
+    def _link(self, name: str) -> ValueError:
+        return ValueError(
+            f"{self.path(name)}: is a symbolic link, which may lead anywhere, so no store may hold "
+            "one; delete it, or put a copy of the file in its place"
+        )

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 
-from prag_lightning.adapters.files import StoreFiles
+from prag_lightning.adapters.files import PICKLE_SUFFIXES, StoreFiles
 from prag_lightning.adapters.layout import AdapterLayout, LoraConfig, all_finite
 
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -21,6 +21,9 @@ CONFIG_FILE = "adapter_config.json"
 _HEADER_LIMIT = 2**22
 _CONFIG_LIMIT = 2**20
 _PREFIX = "base_model.model."
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_CONVERT = "convert the adapter to float32, bfloat16 or float16"
+_FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 # Settings that say nothing about the numbers of a finished adapter, whatever they hold.
 _WITHOUT_EFFECT = (
     "auto_mapping",
@@ -58,18 +61,25 @@ class PeftConfig(BaseModel):
 
 
 def read_config(content: bytes, source: str) -> PeftConfig:
-    """Return what an ``adapter_config.json`` says; ``source`` names it in errors.
+    """Return what an ``adapter_config.json`` says.
+
+    Args:
+        content: The file's bytes.
+        source: What the file is called in errors.
 
     Raises:
         ValueError: If it is none, or asks for more than plain LoRA.
     """
     try:
-        config = PeftConfig.model_validate_json(content)
+        config = PeftConfig.model_validate_json(content.removeprefix(_BYTE_ORDER_MARK))
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         field = ".".join(map(str, problem["loc"]))
+        what = problem["msg"]
+        if field == "target_modules":
+            what = f"must be a list of names, not {str(problem['input'])[:80]!r}"
         raise ValueError(
-            f"{source}: field '{field}': {problem['msg']}; only plain LoRA adapters can be read"
+            f"{source}: field '{field}': {what}; only plain LoRA adapters can be read"
         ) from error
     for name, value in (config.model_extra or {}).items():
         if value and name not in _WITHOUT_EFFECT:
@@ -80,7 +90,12 @@ def read_config(content: bytes, source: str) -> PeftConfig:
 
 
 def config_json(lora: LoraConfig, base_model: str) -> bytes:
-    """Return the ``adapter_config.json`` of an adapter, as PEFT, vLLM and SGLang read it."""
+    """Return the ``adapter_config.json`` of an adapter, as PEFT, vLLM and SGLang read it.
+
+    Args:
+        lora: Its settings.
+        base_model: Name or folder of its base model.
+    """
     alpha = int(lora.alpha) if lora.alpha == int(lora.alpha) else lora.alpha
     fields = {
         "alpha_pattern": {},
@@ -105,9 +120,11 @@ def config_json(lora: LoraConfig, base_model: str) -> bytes:
 
 
 def adapter_bytes(row: Tensor, layout: AdapterLayout) -> bytes:
-    """Return the ``adapter_model.safetensors`` of a row, shape ``(num_params,)``, in its dtype.
+    """Return the ``adapter_model.safetensors`` of a row, as PEFT's ``save_pretrained`` writes it.
 
-    The bytes are those that PEFT's ``save_pretrained`` writes.
+    Args:
+        row: The adapter, shape ``(num_params,)``, in the dtype in which it is written.
+        layout: Where its matrices lie.
     """
     return safetensors.torch.save(layout.split(row.contiguous()), metadata={"format": "pt"})
 
@@ -128,7 +145,8 @@ def read_adapter(
         FileNotFoundError: If one of its two files is not there.
         ValueError: If they are damaged, too large, or of another model or other settings.
     """
-    files = StoreFiles(path_or_url)
+    # Snapshots of the hub are folders of links.
+    files = StoreFiles(path_or_url, follow_links=True)
     _require(files, CONFIG_FILE)
     found = read_config(files.read(CONFIG_FILE, stop=_CONFIG_LIMIT), files.path(CONFIG_FILE)).lora
     for setting in ("rank", "alpha"):
@@ -144,31 +162,51 @@ def read_adapter(
 
 
 def _require(files: StoreFiles, name: str) -> None:
-    if not files.exists(name):
-        files.refuse_pickles()
-        raise FileNotFoundError(
-            f"{files.path(name)}: no such file; PEFT's save_pretrained writes it"
+    if files.exists(name):
+        return
+    pickles = [found for found in files.names() if found.endswith(PICKLE_SUFFIXES)]
+    if name == WEIGHTS_FILE and pickles:
+        raise ValueError(
+            f"{files.path(pickles[0])}: a pickle can run code when it is read, so it is not; "
+            "convert it where you trust it: load it with PEFT, and save_pretrained writes "
+            f"{WEIGHTS_FILE}"
         )
+    raise FileNotFoundError(f"{files.path(name)}: no such file; PEFT's save_pretrained writes it")
 
 
 def adapter_row(content: bytes, layout: AdapterLayout, source: str) -> Tensor:
     """Return the adapter in a safetensors file's bytes, shape ``(num_params,)``, float32.
 
+    Args:
+        content: The file's bytes.
+        layout: The adapter's modules and their order.
+        source: What the file is called in errors.
+
     Raises:
-        ValueError: If it is damaged, or not of this layout; names ``source``.
+        ValueError: If it is damaged, not of this layout, or holds numbers that float32 cannot.
     """
     try:
         tensors = safetensors.torch.load(content)
     except SafetensorError as error:
         raise ValueError(f"{source}: is no whole safetensors file ({error})") from error
-    row = layout.join(_without_doubled_prefix(tensors, source), source)
-    if not row.is_floating_point() or not all_finite(row):
-        raise ValueError(f"{source}: holds {row.dtype} numbers that are not all finite")
-    return row.to(torch.float32)
+    except KeyError as error:
+        raise ValueError(f"{source}: holds numbers of type {error}; {_CONVERT}") from error
+    for key, tensor in tensors.items():
+        if tensor.dtype not in _FLOATS:
+            raise ValueError(f"{source}: tensor '{key}' is {tensor.dtype}; {_CONVERT}")
+    row = layout.join(_without_doubled_prefix(tensors, source), source).to(torch.float32)
+    if not all_finite(row):
+        raise ValueError(f"{source}: holds numbers that are not finite in float32")
+    return row
 
 
 def check_sizes(files: StoreFiles, name: str, layout: AdapterLayout) -> None:
     """Refuse an adapter's file that would take much memory, before it takes any.
+
+    Args:
+        files: Where the file is.
+        name: The file.
+        layout: The adapter's modules.
 
     Raises:
         ValueError: If it, or its header, is larger than this layout can need.

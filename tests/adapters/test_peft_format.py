@@ -139,6 +139,23 @@ def _not_finite(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: tensor / 0 for key, tensor in tensors.items()}
 
 
+def _too_large_for_float32(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: tensor.double().fill_(1e300) for key, tensor in tensors.items()}
+
+
+def _float8(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: tensor.to(torch.float8_e4m3fn) for key, tensor in tensors.items()}
+
+
+def _one_float8(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    first = next(iter(tensors))
+    return {**tensors, first: tensors[first].to(torch.float8_e5m2)}
+
+
+def _complex(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: tensor.to(torch.complex64) for key, tensor in tensors.items()}
+
+
 def _integers(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: tensor.int() for key, tensor in tensors.items()}
 
@@ -150,8 +167,12 @@ def _integers(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         (_with_another, "belong to no adapted module, 'base_model.model.lm_head"),
         (_renamed, "6 of 12 tensors are missing"),
         (_wider, "too large for an adapter of this base model|has shape"),
-        (_not_finite, "not all finite"),
-        (_integers, "torch.int32 numbers"),
+        (_not_finite, "numbers that are not finite in float32"),
+        (_too_large_for_float32, "numbers that are not finite in float32"),
+        (_integers, r"tensor '.*' is torch\.int32; convert the adapter to float32, bfloat16"),
+        (_float8, r"is torch\.float8_e4m3fn; convert the adapter"),
+        (_one_float8, r"is torch\.float8_e5m2; convert the adapter"),
+        (_complex, r"is torch\.complex64; convert the adapter"),
     ],
 )
 def test_an_adapter_of_another_model_is_refused(
@@ -162,6 +183,51 @@ def test_an_adapter_of_another_model_is_refused(
     safetensors.torch.save_file(change(layout.split(row)), tmp_path / WEIGHTS_FILE)
     with pytest.raises(ValueError, match=message):
         read_adapter(tmp_path, layout, LORA)
+
+
+@pytest.mark.parametrize("dtype", ["F8_E8M0", "F4", "F6_E2M3", "nonsense"])
+def test_numbers_of_a_type_that_torch_lacks_are_refused(
+    tmp_path: Path, layout: AdapterLayout, row: Tensor, dtype: str
+) -> None:
+    write_folder(tmp_path, row, layout, LORA)
+    header = json.dumps({"a": {"dtype": dtype, "shape": [4], "data_offsets": [0, 4]}}).encode()
+    content = len(header).to_bytes(8, "little") + header + bytes(4)
+    (tmp_path / WEIGHTS_FILE).write_bytes(content)
+    with pytest.raises(ValueError, match=r"holds numbers of type|no whole safetensors file"):
+        read_adapter(tmp_path, layout, LORA)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_other_floating_point_numbers_are_read_as_float32(
+    tmp_path: Path, layout: AdapterLayout, row: Tensor, dtype: torch.dtype
+) -> None:
+    write_folder(tmp_path, row, layout, LORA)
+    tensors = {key: tensor.to(dtype) for key, tensor in layout.split(row).items()}
+    safetensors.torch.save_file(tensors, tmp_path / WEIGHTS_FILE)
+    assert torch.equal(read_adapter(tmp_path, layout, LORA), row.to(dtype).float())
+
+
+def test_a_config_with_a_byte_order_mark_is_read_and_a_pattern_is_refused_as_one(
+    tmp_path: Path, layout: AdapterLayout, row: Tensor
+) -> None:
+    write_folder(tmp_path, row, layout, LORA)
+    config = (tmp_path / CONFIG_FILE).read_bytes()
+    (tmp_path / CONFIG_FILE).write_bytes(b"\xef\xbb\xbf" + config)
+    assert torch.equal(read_adapter(tmp_path, layout, LORA), row)
+    fields = {**json.loads(config), "target_modules": r".*(gate|up|down)_proj"}
+    (tmp_path / CONFIG_FILE).write_text(json.dumps(fields))
+    with pytest.raises(ValueError, match=r"'target_modules': must be a list of names, not '\.\*"):
+        read_adapter(tmp_path, layout, LORA)
+
+
+def test_a_snapshot_of_the_hub_which_is_links_is_read(
+    tmp_path: Path, layout: AdapterLayout, row: Tensor
+) -> None:
+    write_folder(tmp_path / "blobs", row, layout, LORA)
+    (tmp_path / "snapshot").mkdir()
+    for file in (tmp_path / "blobs").iterdir():
+        (tmp_path / "snapshot" / file.name).symlink_to(file)
+    assert torch.equal(read_adapter(tmp_path / "snapshot", layout, LORA), row)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +280,7 @@ def test_a_file_larger_than_any_adapter_of_the_model_is_refused_unread(
 def test_a_pickle_is_never_read(tmp_path: Path, layout: AdapterLayout) -> None:
     (tmp_path / CONFIG_FILE).write_bytes(config_json(LORA, "tiny/llama"))
     (tmp_path / "adapter_model.bin").write_bytes(pickle.dumps({}))
-    with pytest.raises(ValueError, match=r"adapter_model\.bin: a pickle can run code"):
+    with pytest.raises(ValueError, match=r"adapter_model\.bin: a pickle can run .* convert it"):
         read_adapter(tmp_path, layout, LORA)
 
 
