@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from prag_lightning.adapters.store.opening import open_store
+from prag_lightning.adapters.store.opening import open_store, verify_store
 from prag_lightning.cli.main import main
 
 # What a process does first, before it runs `prag fit`.
@@ -106,7 +106,7 @@ def stored(store_dir: Path) -> dict[str, Tensor]:
     if not (store_dir / "manifest.json").exists():
         return {}
     with open_store(store_dir, mode="read") as store:
-        assert store.verify() == []
+        assert not [damage for damage in verify_store(store_dir) if not damage.harmless]
         ids = sorted(store.ids())
         return dict(zip(ids, store.get_many(ids), strict=True))
 

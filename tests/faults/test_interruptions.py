@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from prag_lightning.cli.exit_status import INTERRUPTED, TERMINATED
+from prag_lightning.cli.exit_status import INTERRUPTED, TERMINATED, TRY_AGAIN
 from prag_lightning.documents.records import Document, read_records
 from prag_lightning.encoding.records import LOSSES_FILE
 from tests.faults.conftest import NUM_PEOPLE
@@ -138,7 +138,7 @@ def test_a_second_run_into_the_same_store_is_refused_with_the_first_one_s_proces
     assert first.pid is not None
     # Held up, so as to be still at work however late the second one comes.
     os.kill(first.pid, signal.SIGSTOP)
-    assert runs.status(tmp_path, 1, "--data.passes", "3") == 2
+    assert runs.status(tmp_path, 1, "--data.passes", "3") == TRY_AGAIN
     assert f"process {first.pid} on host" in runs.said
     os.kill(first.pid, signal.SIGCONT)
     first.join()

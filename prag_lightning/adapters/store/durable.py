@@ -1,4 +1,4 @@
-"""Writing that holds: whole files, on the disk when a call returns, and clear when it is full."""
+"""Writing into open files so that it holds, and is clear when the disk is full."""
 
 import errno
 import hashlib
@@ -17,10 +17,28 @@ class StoreFullError(OSError):
     Its ``errno`` is always ``ENOSPC``.
     """
 
+    def __str__(self) -> str:
+        """Return the file and what to do, without the system's number."""
+        return f"{self.filename}: {self.strerror}"
+
+
+class StoreLostError(OSError):
+    """The store was deleted or replaced while this process was writing into it."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"{folder}: this store was deleted, moved or unlocked while this run was writing into "
+            "it, so what was stored since is lost; start the same command again"
+        )
+
 
 @contextmanager
 def needs_room(path: Path, num_bytes: int) -> Iterator[None]:
-    """Turn "no space left" while ``path`` is written into an error that says what to do.
+    """Turn "no space left" into an error that says what to do.
+
+    Args:
+        path: The file that is written in the block.
+        num_bytes: How much it is given.
 
     Raises:
         StoreFullError: If the disk is full, a quota is used up, or a file may not grow further.
@@ -28,7 +46,7 @@ def needs_room(path: Path, num_bytes: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        if error.errno not in _NO_ROOM or isinstance(error, StoreFullError):
             raise
         raise StoreFullError(
             errno.ENOSPC,
@@ -46,25 +64,70 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that has either its old content or all of the new, whenever the process dies.
+def open_plain(path: Path, flags: int) -> int:
+    """Open a file of a store for writing; never through a symbolic link.
+
+    Args:
+        path: The file.
+        flags: As for ``os.open``, without ``O_NOFOLLOW``.
 
     Raises:
-        StoreFullError: If there is no room for it.
+        ValueError: If it is a symbolic link.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
-    with needs_room(path, len(content)):
-        write_synced(temporary, content)
-    temporary.replace(path)
-    sync_folder(path.parent)
+    try:
+        # Without waiting, as a pipe would have it; a plain file knows no waiting.
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise ValueError(
+            f"{path}: is a symbolic link, through which no store is written; delete it"
+        ) from error
 
 
 def write_synced(path: Path, content: bytes) -> None:
-    """Write a file and flush it to the disk."""
-    with path.open("wb") as file:
+    """Write a new file, or one that may be lost, and flush it to the disk.
+
+    Args:
+        path: The file; one that a killed process left there is overwritten.
+        content: What it holds afterwards.
+    """
+    descriptor = open_plain(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    with open(descriptor, "wb") as file:
         file.write(content)
         file.flush()
-        os.fsync(file.fileno())
+        os.fsync(descriptor)
+
+
+def write_at(descriptor: int, content: memoryview, offset: int) -> None:
+    """Write all of ``content`` at a place in an open file, without flushing it to the disk.
+
+    Args:
+        descriptor: The file, open for writing.
+        content: What to write.
+        offset: The place of its first byte.
+    """
+    while content:
+        written = os.pwrite(descriptor, content, offset)
+        content, offset = content[written:], offset + written
+
+
+def overwrite_start(path: Path, content: bytes, length: int) -> None:
+    """Put ``content`` in the place of a file's first bytes, and flush it to the disk.
+
+    Args:
+        path: The file, made if it is not there.
+        content: Its first bytes.
+        length: Where the file ends; what lies behind is cut off.
+    """
+    descriptor = open_plain(path, os.O_RDWR | os.O_CREAT)
+    try:
+        with needs_room(path, len(content)):
+            write_at(descriptor, memoryview(content), 0)
+            os.ftruncate(descriptor, length)
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sync_file(path: Path) -> None:
@@ -80,30 +143,3 @@ def digest_file(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def write_at(descriptor: int, content: memoryview, offset: int) -> None:
-    """Write all of ``content`` at a place in an open file, without flushing it to the disk."""
-    while content:
-        written = os.pwrite(descriptor, content, offset)
-        content, offset = content[written:], offset + written
-
-
-def overwrite_start(path: Path, content: bytes) -> None:
-    """Put ``content`` in the place of a file's first bytes, and flush it to the disk."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        with needs_room(path, len(content)):
-            write_at(descriptor, memoryview(content), 0)
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush a folder's list of names to the disk, so that what was renamed in it stays so."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

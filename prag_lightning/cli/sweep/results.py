@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from rich import box
 from rich.table import Table
 
-from prag_lightning.adapters.store.durable import write_whole
 from prag_lightning.cli.sweep.axes import short_keys
+from prag_lightning.documents.writing import write_whole
 from prag_lightning.evaluation.scores import ALL_TYPES, Score
 
 DONE_STATUS = "done"
