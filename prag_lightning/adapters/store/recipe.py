@@ -1,24 +1,29 @@
-"""What made the adapters of a store: the recipe, and the manifest that holds it."""
+"""What made the adapters of a store, and in what two recipes differ."""
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from prag_lightning.adapters.layout import AdapterLayout, LoraConfig
 
-StoreLayout = Literal["packed", "peft"]
 StoreDtype = Literal["float32", "bfloat16", "float16", "int8"]
-# The fields that must agree for an adapter to do anything sensible in a base model.
-FITTING_FIELDS = ("base_digest", "lora", "modules")
 Scalar = str | int | float | bool | None
+# What must agree for an adapter to fit a base model at all.
+_FITTING = ("base_digest", "lora", "modules")
+# What must agree for it to answer as it was trained to.
+_ANSWERING = (*_FITTING, "warm_start", "prompt_version")
+# What must agree for another adapter to be put beside it.
+_ENCODING = (*_ANSWERING, "training", "imported_from")
 
 
-class _Frozen(BaseModel):
+class Frozen(BaseModel):
+    """Settings that are written to a file, and read again as they were."""
+
     model_config = ConfigDict(
         frozen=True,
         strict=True,
@@ -29,19 +34,24 @@ class _Frozen(BaseModel):
     )
 
 
-class Recipe(_Frozen):
+class Recipe(Frozen):
     """Everything that an adapter depends on besides its document.
 
     Args:
-        base_model: Public name of the base model.
-        base_digest: Digest of its weights, as of `digest_tensors`.
+        base_model: Name or folder of the base model, to be shown; the digest is what is compared.
+        base_digest: Digest of the base model.
         lora: The LoRA settings.
         modules: The adapted layers, as in `AdapterLayout`.
-        warm_start: Digest of the warm start, or ``random:SEED``.
+        warm_start: Digest of the warm start.
         training: The training settings by name.
-        prompt_version: Version of the prompt's wording.
-        imported_from: Where the adapters were trained, if not here: then nothing is known of how,
-            and the last three say so.
+        prompt_version: Digest of the prompt's wording.
+        imported_from: Where the adapters were trained, if not here; then nothing is known of how,
+            and the three fields before say so.
+        base_digest_version: What ``base_digest`` covers: 1 a sample of the weights, 2 the
+            configuration and all weights.
+        sampled_base_digest: The digest of version 1, for comparison with stores made before.
+        prompt: The prompt's wording by name, for those who use an exported adapter: the fields of
+            a template, ``exemplars`` and ``chat_template``. ``prompt_version`` is what is compared.
     """
 
     base_model: str
@@ -52,6 +62,9 @@ class Recipe(_Frozen):
     training: dict[str, Scalar]
     prompt_version: str
     imported_from: str | None = None
+    base_digest_version: Literal[1, 2] = 1
+    sampled_base_digest: str | None = None
+    prompt: dict[str, str] | None = None
 
     @property
     def layout(self) -> AdapterLayout:
@@ -59,61 +72,23 @@ class Recipe(_Frozen):
         return AdapterLayout(self.modules, self.lora.rank)
 
 
-class Manifest(_Frozen):
-    """First file of a store: the form of its files, and the recipe of its adapters."""
+def recipe_differences(stored: Recipe, asked: Recipe, *, to_write: bool) -> list[str]:
+    """Return a line for each setting that keeps a run from using a store.
 
-    version: Literal[1] = 1
-    layout: StoreLayout
-    dtype: StoreDtype
-    recipe: Recipe
-
-    def to_json(self) -> bytes:
-        """Return the content of ``manifest.json``; its last field is a checksum of the others."""
-        fields = self.model_dump(mode="json")
-        checksum = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
-        return (json.dumps({**fields, "checksum": checksum}, indent=1) + "\n").encode()
-
-
-def read_manifest(content: bytes, source: str) -> Manifest:
-    """Return the manifest of a store; ``source`` names it in errors.
-
-    Raises:
-        ValueError: If it is damaged, was edited, or a newer version wrote it.
-    """
-    try:
-        fields = json.loads(content)
-        fields.pop("checksum")
-        manifest = Manifest.model_validate_json(json.dumps(fields))
-    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-        problem = str(error)
-        if isinstance(error, ValidationError):
-            first = error.errors(include_url=False)[0]
-            problem = f"field '{'.'.join(map(str, first['loc']))}': {first['msg']}"
-        raise ValueError(
-            f"{source}: not a manifest that this version can read ({problem}); it is damaged or "
-            "from a newer version: restore it from a copy, or use another store folder"
-        ) from error
-    if manifest.to_json() != content:
-        raise ValueError(
-            f"{source}: its checksum is wrong, so it is damaged or was edited; restore it from a "
-            "copy, or use another store folder"
-        )
-    return manifest
-
-
-def recipe_differences(
-    stored: Recipe, asked: Recipe, fields: Collection[str] | None = None
-) -> list[str]:
-    """Return a line for each setting in which two recipes differ, with both values.
+    To read adapters, it is enough that they answer with this base, warm start and prompt, however
+    they were trained; adapters from elsewhere need only fit the base.
 
     Args:
-        stored: The recipe of a store.
-        asked: The recipe of a run.
-        fields: Compare only these fields of the recipe; all of them if None.
+        stored: The recipe of the store.
+        asked: The recipe of the run.
+        to_write: Whether the run adds adapters to those that are there.
     """
+    fields = _ANSWERING if stored.imported_from is None else _FITTING
     lines: list[str] = []
-    for name in Recipe.model_fields if fields is None else fields:
+    for name in _ENCODING if to_write else fields:
         ours, theirs = _settings(stored, name), _settings(asked, name)
+        if name == "base_digest":
+            ours, theirs = _comparable_bases(stored, asked)
         for key in sorted(ours.keys() | theirs.keys()):
             if ours.get(key, "nothing") != theirs.get(key, "nothing"):
                 lines.append(
@@ -121,6 +96,20 @@ def recipe_differences(
                     f"this run asks for {theirs.get(key, 'nothing')!r}"
                 )
     return lines
+
+
+def _comparable_bases(stored: Recipe, asked: Recipe) -> tuple[dict[str, object], dict[str, object]]:
+    """Return both bases by the newest digest that both have; by their names if they share none."""
+    if stored.base_digest_version == asked.base_digest_version:
+        return {"base_digest": stored.base_digest}, {"base_digest": asked.base_digest}
+    ours, theirs = _sampled(stored), _sampled(asked)
+    if ours is None or theirs is None:
+        return {"base_model": stored.base_model}, {"base_model": asked.base_model}
+    return {"base_digest": ours}, {"base_digest": theirs}
+
+
+def _sampled(recipe: Recipe) -> str | None:
+    return recipe.base_digest if recipe.base_digest_version == 1 else recipe.sampled_base_digest
 
 
 def _settings(recipe: Recipe, field: str) -> dict[str, object]:
