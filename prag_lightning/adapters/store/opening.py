@@ -1,29 +1,18 @@
 """Opening a store of finished adapters, with the recipe that they must have."""
 
+import errno
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from prag_lightning.adapters.files import StoreFiles
-from prag_lightning.adapters.store.base import (
-    MANIFEST,
-    AdapterStore,
-    Damage,
-    StoreStats,
-    load_manifest,
-)
-from prag_lightning.adapters.store.durable import write_whole
-from prag_lightning.adapters.store.packed import PackedStore
-from prag_lightning.adapters.store.peft_folders import PeftFolderStore
-from prag_lightning.adapters.store.recipe import (
-    FITTING_FIELDS,
-    Manifest,
-    Recipe,
-    StoreDtype,
-    StoreLayout,
-    recipe_differences,
-)
-from prag_lightning.adapters.store.rows import RowCodec
+from prag_lightning.adapters.store.base import AdapterStore
+from prag_lightning.adapters.store.durable import needs_room
+from prag_lightning.adapters.store.layouts import StoreLayout, find_layout, layout_of
+from prag_lightning.adapters.store.manifest import MANIFEST, Manifest, load_manifest
+from prag_lightning.adapters.store.recipe import Recipe, StoreDtype, recipe_differences
+from prag_lightning.adapters.store.records import Damage, StoreStats
+from prag_lightning.documents.writing import write_whole
 
 if TYPE_CHECKING:
     from prag_lightning.adapters.store.lock import RunLock
@@ -39,11 +28,7 @@ __all__ = [
     "verify_store",
 ]
 
-# Of a document's journal line and its index entry, at an id of some 20 letters.
-_NAMING_BYTES = 260
-# Of the usual file systems.
-_BLOCK_BYTES = 4096
-_STORE_TYPES = {"packed": PackedStore, "peft": PeftFolderStore}
+_MOST_DIFFERENCES = 10
 
 
 def open_store(
@@ -60,9 +45,11 @@ def open_store(
 
     Args:
         path_or_url: A folder, or, to read, any fsspec URL.
-        recipe: What the adapters must have been made with; None takes them as they are.
-        layout: ``packed`` (many documents in few files) or ``peft`` (a folder for each, which PEFT
-            and servers load as it is). In ``read`` mode the store's own holds.
+        recipe: What the adapters must have been made with; None takes them as they are. To read
+            them, training settings, and where the base model lies, do not count.
+        layout: ``packed`` (many documents in few files), ``peft`` (a folder for each, which PEFT
+            and servers load as it is), or a subclass of `AdapterStore` or its class path. A store
+            that is read has its own; one of ours need not be named then.
         dtype: In which form the numbers are stored. In ``read`` mode the store's own holds.
         mode: One run at a time may write; any number may read.
         rank: This process's number within its run. Rank 0 makes the store, the others wait for it.
@@ -70,23 +57,29 @@ def open_store(
 
     Raises:
         FileNotFoundError: If there is no store to read.
-        ValueError: If its recipe is another, it is damaged or holds a pickle, or another run is
-            writing into it.
+        ValueError: If its recipe is another, it is damaged, or holds a pickle or a link.
+        BlockingIOError: If another run is writing into it.
     """
     files = StoreFiles(path_or_url)
+    asked = find_layout(layout)
     if mode == "read":
         manifest = load_manifest(files)
         _check(files, manifest, recipe, None)
-        return _STORE_TYPES[manifest.layout](files, manifest)
+        return layout_of(manifest, files.url)(files, manifest)
     folder = _local(files)
-    form = Manifest(layout=layout, dtype=dtype, recipe=recipe) if recipe else None
+    form = Manifest(layout=asked.name, dtype=dtype, recipe=recipe) if recipe else None
     lock = _lock(folder, rank, run_id)
     try:
         if form and not files.exists(MANIFEST):
+            if dtype not in asked.dtypes:
+                raise ValueError(
+                    f"the layout '{asked.name}' stores no {dtype}; choose dtype "
+                    f"{', '.join(asked.dtypes)}, or layout 'packed'"
+                )
             _create(files, folder, form)
         manifest = load_manifest(files)
         _check(files, manifest, recipe, form)
-        store = _STORE_TYPES[manifest.layout](files, manifest, lock, rank)
+        store = layout_of(manifest, files.url)(files, manifest, lock, rank)
         lock.announce()
     except BaseException:
         lock.release()
@@ -100,47 +93,67 @@ def forecast_bytes(
     """Return the bytes that so many adapters will take on a disk, to a few per cent.
 
     Compare them with `free_bytes` of the folder.
+
+    Args:
+        recipe: What makes them.
+        layout: As for `open_store`.
+        dtype: In which form their numbers are stored.
+        num_documents: How many.
     """
-    adapter = RowCodec(recipe.layout, dtype).num_bytes
-    if layout == "packed":
-        return num_documents * (adapter + _NAMING_BYTES)
-    header = 100 * len(recipe.layout.matrices)
-    # Two small files and two folders beside it, a block each; few documents share a folder.
-    blocks = -(-(adapter + header) // _BLOCK_BYTES) + 4
-    return num_documents * blocks * _BLOCK_BYTES
+    return find_layout(layout).forecast(recipe, dtype, num_documents)
 
 
-def verify_store(path_or_url: str | os.PathLike[str]) -> list[Damage]:
+def verify_store(
+    path_or_url: str | os.PathLike[str], layout: StoreLayout | None = None
+) -> list[Damage]:
     """Return what is wrong in a store, even if it is too damaged to be opened.
+
+    Args:
+        path_or_url: A folder, or any fsspec URL.
+        layout: A layout of the user's own, as for `open_store`.
 
     Raises:
         FileNotFoundError: If there is no store.
     """
     files = StoreFiles(path_or_url)
+    if layout is not None:
+        find_layout(layout)
     try:
-        layout = load_manifest(files).layout
+        files.refuse_strangers()
+        manifest = load_manifest(files)
+        return list(layout_of(manifest, files.url).check(files, manifest))
     except ValueError as error:
         return [Damage(None, MANIFEST, str(error))]
-    return list(_STORE_TYPES[layout].check(files))
 
 
-def repair_store(path_or_url: str | os.PathLike[str]) -> list[Damage]:
+def repair_store(
+    path_or_url: str | os.PathLike[str], layout: StoreLayout | None = None
+) -> list[Damage]:
     """Take out what is damaged in a store, so that the next run encodes it again.
+
+    Args:
+        path_or_url: A folder.
+        layout: A layout of the user's own, as for `open_store`.
 
     Returns:
         What was wrong.
 
     Raises:
-        ValueError: If its manifest is damaged, or a run is writing into it.
+        ValueError: If its manifest is damaged, or it holds a pickle or a link.
+        BlockingIOError: If a run is writing into it.
     """
     files = StoreFiles(path_or_url)
+    if layout is not None:
+        find_layout(layout)
+    files.refuse_strangers()
     manifest = load_manifest(files)
     folder = _local(files)
+    found = layout_of(manifest, files.url)
     lock = _lock(folder, rank=0, run_id="repair")
     try:
-        damages = list(_STORE_TYPES[manifest.layout].check(files))
+        damages = list(found.check(files, manifest))
         if damages:
-            _STORE_TYPES[manifest.layout].repair(files, folder, manifest)
+            found.repair(files, manifest, lock)
     finally:
         lock.release()
     return damages
@@ -162,7 +175,11 @@ def _lock(folder: Path, rank: int, run_id: str | None) -> "RunLock":
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return RunLock(folder, rank, current_run_id() if run_id is None else run_id)
+    except (BlockingIOError, TimeoutError):
+        raise
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
         raise ValueError(
             f"{folder}: cannot be written ({error.strerror}); give a folder that can, or "
             "use this one for reading only"
@@ -170,34 +187,25 @@ def _lock(folder: Path, rank: int, run_id: str | None) -> "RunLock":
 
 
 def _create(files: StoreFiles, folder: Path, manifest: Manifest) -> None:
-    if manifest.layout == "peft" and manifest.dtype == "int8":
-        raise ValueError(
-            "PEFT reads no int8: choose dtype float32, bfloat16 or float16, or layout 'packed'"
-        )
-    strangers = [
-        name for name in files.names() if not name.startswith(".") and not name.endswith(".lock")
-    ]
+    strangers = [name for name in files.names() if not name.endswith(".lock")]
     if strangers:
         raise ValueError(
             f"{folder}: holds '{strangers[0]}' but no {MANIFEST}, so it is no store; give an "
             "empty or new folder"
         )
-    write_whole(folder / MANIFEST, manifest.to_json())
+    content = manifest.to_json()
+    with needs_room(folder / MANIFEST, len(content)):
+        write_whole(folder / MANIFEST, content)
 
 
 def _check(
-    files: StoreFiles,
-    manifest: Manifest,
-    recipe: Recipe | None,
-    form: Manifest | None,
+    files: StoreFiles, manifest: Manifest, recipe: Recipe | None, form: Manifest | None
 ) -> None:
-    """Refuse a store with a pickle in it, or of another recipe or form."""
-    files.refuse_pickles()
+    """Refuse a store with a pickle or a link in it, or of another recipe or form."""
+    files.refuse_strangers()
     differences: list[str] = []
     if recipe:
-        # To read them, it is enough that the adapters fit the base model.
-        known = FITTING_FIELDS if manifest.recipe.imported_from and not form else None
-        differences = recipe_differences(manifest.recipe, recipe, known)
+        differences = recipe_differences(manifest.recipe, recipe, to_write=form is not None)
     if form:
         pairs = (("layout", manifest.layout, form.layout), ("dtype", manifest.dtype, form.dtype))
         differences += [
@@ -206,7 +214,7 @@ def _check(
             if ours != theirs
         ]
     if differences:
-        shown = differences[:10]
+        shown = differences[:_MOST_DIFFERENCES]
         if len(differences) > len(shown):
             shown.append(f"and {len(differences) - len(shown)} more")
         raise ValueError(

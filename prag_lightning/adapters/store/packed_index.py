@@ -1,15 +1,14 @@
-"""Where each adapter lies in packed shards: journal lines, and an SQLite index of them."""
+"""An SQLite index of packed journals: where each document's adapter lies."""
 
 import errno
-import hashlib
-import json
 import shutil
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from prag_lightning.adapters.store.durable import digest_file, needs_room, sync_file, sync_folder
+from prag_lightning.adapters.store.durable import digest_file, needs_room, sync_file
+from prag_lightning.documents.writing import sync_folder
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS adapters (
@@ -19,75 +18,72 @@ CREATE TABLE IF NOT EXISTS covered (
     shard INTEGER, rows INTEGER, num_bytes INTEGER, num_entries INTEGER
 );
 """
-_SqlRow = tuple[str | int | None, ...]
+# Indexes of the first version lack these columns of `adapters`.
+_LATER = ("version", "stored")
+_AT_ONCE, _MANY = 500, 10_000
+_SqlRow = tuple[Any, ...]
 
 
 class Entry(NamedTuple):
-    """One adapter of a packed store: its place, and what is known of it."""
+    """What is known of a document in a packed store.
+
+    Args:
+        shard: Number of the shard whose journal says so.
+        row: Row of its adapter in there; None if the document was deleted.
+        text_digest: Digest of what the adapter was trained on.
+        checksum: Over the adapter and what names it.
+        version: The highest one of a document counts.
+        stored: When, in seconds since 1970; 0 where that is not known.
+    """
 
     shard: int
-    row: int
+    row: int | None
     text_digest: str
     checksum: str
+    version: int = 0
+    stored: int = 0
 
 
 class Covered(NamedTuple):
-    """How far an index knows the journals: up to this row, at this byte, of this shard's."""
+    """How far the journals are known.
+
+    Args:
+        shard: Up to the journal of this shard, and in this one
+        rows: up to this row,
+        num_bytes: up to this byte.
+    """
 
     shard: int = 0
     rows: int = 0
     num_bytes: int = 0
 
 
-def adapter_checksum(document_id: str, text_digest: str, *contents: bytes | memoryview) -> str:
-    """Return 32 hexadecimal digits (SHA-256, halved) over an adapter and what names it."""
-    digest = hashlib.sha256()
-    for content in contents:
-        digest.update(content)
-    digest.update(json.dumps([document_id, text_digest]).encode())
-    return digest.hexdigest()[:32]
+class IndexDamagedError(ValueError):
+    """An index is not what its name says: it is made anew from the journals.
 
-
-class Line(NamedTuple):
-    """One line of a journal; without a document id, its row's adapter was taken out."""
-
-    row: int
-    document_id: str | None = None
-    text_digest: str = ""
-    checksum: str = ""
-
-
-def journal_line(line: Line) -> bytes:
-    """Return a line as its journal holds it, line break included."""
-    fields: dict[str, str | int] = {"row": line.row}
-    if line.document_id is not None:
-        fields |= {"id": line.document_id, "text": line.text_digest, "checksum": line.checksum}
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-
-
-def read_line(content: bytes) -> Line:
-    """Return a line of a journal, given without its line break.
-
-    Raises:
-        ValueError: If it is not exactly as `journal_line` writes it.
+    Args:
+        file: The index.
+        problem: What is wrong with it.
     """
-    try:
-        fields = json.loads(content)
-        names = fields.get("id"), fields.get("text", ""), fields.get("checksum", "")
-        line = Line(fields["row"], *names)
-        intact = journal_line(line) == content + b"\n"
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError("not a journal line") from error
-    if not intact:
-        raise ValueError("not as it was written")
-    return line
+
+    def __init__(self, file: Path, problem: object) -> None:
+        super().__init__(
+            f"{file}: this index is damaged ({problem}), which costs no adapter; "
+            "`prag store verify STORE --repair true` makes it anew"
+        )
 
 
-def is_intact(line: Line, *contents: bytes | memoryview) -> bool:
-    """Say whether an adapter is the one that its line speaks of."""
-    if line.document_id is None:
-        return True
-    return adapter_checksum(line.document_id, line.text_digest, *contents) == line.checksum
+def keep_newest(entries: dict[str, Entry], document_id: str, entry: Entry) -> None:
+    """Put an entry in its place, unless there is one that counts more.
+
+    Args:
+        entries: Those found before.
+        document_id: Whose entry it is.
+        entry: Found later; of two of one version the first counts.
+    """
+    known = entries.get(document_id)
+    if known is None or entry.version > known.version:
+        entries[document_id] = entry
 
 
 class Index:
@@ -95,86 +91,118 @@ class Index:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged; so does every method.
+        IndexDamagedError: If it is damaged; so does every method.
     """
 
     def __init__(self, file: Path) -> None:
+        if index_name(digest_file(file)) != file.name:
+            raise IndexDamagedError(file, "its bytes are not those that its name says")
         # Immutable: no locks, no journal; so it also works on network and read-only disks.
-        file.stat()
         uri = f"{file.absolute().as_uri()}?mode=ro&immutable=1"
-        self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+        try:
+            self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+        except sqlite3.OperationalError as error:
+            # Its writer has put a newer one in its place since.
+            raise FileNotFoundError(errno.ENOENT, str(error), str(file)) from error
         self.file = file
         # The file may come from anywhere: nothing in it is run, and damage is looked for.
         self._query("PRAGMA trusted_schema = OFF")
         self._query("PRAGMA cell_size_check = ON")
+        names = {row[1] for row in self._query("PRAGMA table_info(adapters)")}
+        later = ", ".join(f"CAST({name} AS INTEGER)" if name in names else "0" for name in _LATER)
+        # Whatever lies there: what is no number points to a place that is not the adapter's.
+        self._columns = (
+            "id, CAST(shard AS INTEGER), CAST(row AS INTEGER), CAST(text_digest AS TEXT), "
+            f"CAST(checksum AS TEXT), {later}"
+        )
         rows = self._query("SELECT shard, rows, num_bytes, num_entries FROM covered")
         numbers = [number for row in rows for number in row if isinstance(number, int)]
         if len(numbers) != 4:
-            raise _damaged(file, "it does not say what it covers")
+            raise IndexDamagedError(file, "it does not say what it covers")
         self.covered = Covered(*numbers[:3])
-        self.num_entries = numbers[3]
+        self.num_documents = numbers[3]
 
     def find(self, document_ids: Sequence[str]) -> dict[str, Entry]:
         """Return the entries of those documents that it knows."""
         found: dict[str, Entry] = {}
-        for start in range(0, len(document_ids), 500):
-            chunk = document_ids[start : start + 500]
+        # In the order in which they lie there, which takes half the time.
+        ordered = sorted(document_ids)
+        for start in range(0, len(ordered), _AT_ONCE):
+            chunk = ordered[start : start + _AT_ONCE]
             marks = ",".join("?" * len(chunk))
-            rows = self._query(
-                f"SELECT id, shard, row, text_digest, checksum FROM adapters WHERE id IN ({marks})",
-                chunk,
-            )
-            for document_id, shard, row, text_digest, checksum in rows:
-                if not (isinstance(shard, int) and isinstance(row, int)):
-                    raise _damaged(self.file, f"no place for {document_id!r}")
-                found[str(document_id)] = Entry(shard, row, str(text_digest), str(checksum))
+            found.update(self._entries(f"WHERE id IN ({marks})", chunk))
         return found
 
-    def ids(self) -> Iterator[str]:
-        """Yield all document ids, sorted."""
-        try:
-            for row in self._connection.execute("SELECT id FROM adapters ORDER BY id"):
-                yield str(row[0])
-        except sqlite3.DatabaseError as error:
-            raise _damaged(self.file, error) from error
+    def after(self, document_id: str | None, limit: int) -> list[tuple[str, Entry]]:
+        """Return the next entries in the order of their documents' ids.
 
-    def ids_in(self, shard: int) -> dict[int, str]:
-        """Return the document ids of a shard by row."""
-        found = self._query("SELECT row, id FROM adapters WHERE shard = ?", (shard,))
-        return {row: str(document_id) for row, document_id in found if isinstance(row, int)}
+        Args:
+            document_id: They come after this one; None for the first.
+            limit: How many at most.
+        """
+        where, values = ("", []) if document_id is None else ("WHERE id > ? ", [document_id])
+        return self._entries(f"{where}ORDER BY id LIMIT {limit}", values)
+
+    def entries(self) -> Iterator[tuple[str, Entry]]:
+        """Yield all entries in the order of their documents' ids."""
+        last: str | None = None
+        while chunk := self.after(last, _MANY):
+            yield from chunk
+            last = chunk[-1][0]
+
+    def in_shard(self, shard: int) -> dict[int, tuple[str, Entry]]:
+        """Return the documents and entries of a shard by row."""
+        found = self._entries("WHERE shard = ? AND row IS NOT NULL", [shard])
+        return {entry.row: (name, entry) for name, entry in found if entry.row is not None}
 
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
 
+    def _entries(self, where: str, values: Sequence[str | int]) -> list[tuple[str, Entry]]:
+        rows = self._query(f"SELECT {self._columns} FROM adapters {where}", values)
+        return [(str(row[0]), Entry._make(row[1:])) for row in rows]
+
     def _query(self, sql: str, values: Sequence[str | int] = ()) -> list[_SqlRow]:
         try:
             return self._connection.execute(sql, values).fetchall()
         except sqlite3.DatabaseError as error:
-            raise _damaged(self.file, error) from error
+            raise IndexDamagedError(self.file, error) from error
 
 
 def write_index(
-    folder: Path, previous: Index | None, entries: Mapping[str, Entry], covered: Covered
+    folder: Path, previous: Path | None, entries: Mapping[str, Entry], covered: Covered
 ) -> Path:
-    """Write the entries of ``previous`` and the new ones as one index; return its file.
+    """Write an index, and take the previous one away.
+
+    Args:
+        folder: Where it goes.
+        previous: The index whose entries it takes over; None if it has ``entries`` only.
+        entries: What is known since.
+        covered: How far it knows the journals.
+
+    Returns:
+        Its file.
 
     Raises:
+        IndexDamagedError: If the previous one has been damaged since it was opened.
         StoreFullError: If there is no room for it.
     """
     temporary = folder / ".index.tmp"
-    needed = 200 * len(entries) + (previous.file.stat().st_size if previous else 0)
+    needed = 200 * len(entries) + (previous.stat().st_size if previous else 0)
     with needs_room(temporary, needed):
         temporary.unlink(missing_ok=True)
         if previous:
-            shutil.copyfile(previous.file, temporary)
-        _insert(temporary, entries, covered)
+            shutil.copyfile(previous, temporary)
+            if index_name(digest_file(temporary)) != previous.name:
+                raise IndexDamagedError(previous, "its bytes have changed")
+        _insert(temporary, entries.items(), covered)
         sync_file(temporary)
     target = folder / index_name(digest_file(temporary))
     temporary.replace(target)
     sync_folder(folder)
-    if previous and previous.file != target:
-        previous.file.unlink()
+    if previous and previous != target:
+        previous.unlink(missing_ok=True)
     return target
 
 
@@ -183,19 +211,26 @@ def index_name(digest: str) -> str:
     return f"index-{digest[:32]}.sqlite"
 
 
-def _insert(file: Path, entries: Mapping[str, Entry], covered: Covered) -> None:
+def _insert(file: Path, entries: Iterable[tuple[str, Entry]], covered: Covered) -> None:
     connection = sqlite3.connect(file)
     try:
         # The file gets its name when it is whole, so SQLite need not guard it.
         connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + _SCHEMA)
         connection.execute("BEGIN")
+        names = {row[1] for row in connection.execute("PRAGMA table_info(adapters)")}
+        for name in _LATER:
+            if name not in names:
+                connection.execute(f"ALTER TABLE adapters ADD {name} INTEGER NOT NULL DEFAULT 0")
         connection.executemany(
-            "INSERT OR REPLACE INTO adapters VALUES (?, ?, ?, ?, ?)",
-            ((document_id, *entry) for document_id, entry in sorted(entries.items())),
+            "INSERT INTO adapters VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
+            "shard = excluded.shard, row = excluded.row, text_digest = excluded.text_digest, "
+            "checksum = excluded.checksum, version = excluded.version, stored = excluded.stored "
+            "WHERE excluded.version > version",
+            ((document_id, *entry) for document_id, entry in sorted(entries)),
         )
         connection.execute("DELETE FROM covered")
         connection.execute(
-            "INSERT INTO covered SELECT ?, ?, ?, COUNT(*) FROM adapters", tuple(covered)
+            "INSERT INTO covered SELECT ?, ?, ?, COUNT(row) FROM adapters", tuple(covered)
         )
         connection.execute("COMMIT")
     except sqlite3.OperationalError as error:
@@ -203,10 +238,3 @@ def _insert(file: Path, entries: Mapping[str, Entry], covered: Covered) -> None:
         raise OSError(errno.ENOSPC, str(error), str(file)) from error
     finally:
         connection.close()
-
-
-def _damaged(file: Path, problem: object) -> ValueError:
-    return ValueError(
-        f"{file}: this index is damaged ({problem}); `prag store verify STORE --repair true` "
-        "makes it anew, and no adapter is lost by that"
-    )

@@ -1,157 +1,195 @@
-"""The packed files of one writer: shards of adapters, their journals, and the index."""
+"""What one writer of a packed store wrote: shards of adapters, their journals, and the index."""
 
-import json
-import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+import warnings
+from collections.abc import Iterator, Sequence
 
 from prag_lightning.adapters.files import StoreFiles
-from prag_lightning.adapters.store.packed_index import Covered, Entry, Index, read_line
+from prag_lightning.adapters.store.journal import Line, read_line, read_lines
+from prag_lightning.adapters.store.packed_files import (
+    HEADER_BYTES,
+    index_names,
+    journal_name,
+    open_index,
+    rows_in_header,
+    shard_name,
+    shard_numbers,
+)
+from prag_lightning.adapters.store.packed_index import (
+    Covered,
+    Entry,
+    Index,
+    IndexDamagedError,
+    keep_newest,
+)
 from prag_lightning.adapters.store.rows import RowCodec
 
-HEADER_BYTES = 4096
 _ATTEMPTS = 3
-
-
-def shard_header(codec: RowCodec, num_rows: int) -> bytes:
-    """Return the first `HEADER_BYTES` of a shard: with ``num_rows`` after it, a safetensors file.
-
-    The header is padded with spaces, as safetensors allows, so that rows can be added behind it.
-    """
-    tensor = {
-        "dtype": codec.safetensors_dtype,
-        "shape": [num_rows, codec.safetensors_width],
-        "data_offsets": [0, num_rows * codec.num_bytes],
-    }
-    text = json.dumps({"adapters": tensor}).encode().ljust(HEADER_BYTES - 8)
-    return len(text).to_bytes(8, "little") + text
-
-
-def rows_in_header(codec: RowCodec, header: bytes) -> int | None:
-    """Return how many rows a shard's header speaks of; None if it is not one of ours."""
-    try:
-        num_rows = json.loads(header[8:])["adapters"]["shape"][0]
-        intact = shard_header(codec, num_rows) == header
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
-        return None
-    return num_rows if intact else None
-
-
-def whole_lines(content: bytes) -> list[bytes]:
-    """Return the lines of a journal that end in a line break; the rest was being written."""
-    return content.split(b"\n")[:-1]
-
-
-def writer_folders(files: StoreFiles) -> list[str]:
-    """Return the names of the writers' folders in a store."""
-    return [name for name in files.names() if name.startswith("writer-")]
-
-
-def shard_numbers(names: Iterable[str], suffix: str) -> set[int]:
-    """Return the numbers of the shards among file names; files of others are passed over."""
-    stems = (name.removesuffix(suffix) for name in names if name.endswith(suffix))
-    return {int(stem) for stem in stems if stem.isdecimal()}
-
-
-def shard_name(folder: str, shard: int) -> str:
-    """Return the name of a shard in the store."""
-    return f"{folder}/{shard:06d}.safetensors"
-
-
-def journal_name(folder: str, shard: int) -> str:
-    """Return the name of a shard's journal in the store."""
-    return f"{folder}/{shard:06d}.jsonl"
-
-
-def index_names(files: StoreFiles, folder: str) -> list[str]:
-    """Return the names of the indexes in a writer's folder: one, or none yet."""
-    names = files.names(folder)
-    return [name for name in names if name.startswith("index-") and name.endswith(".sqlite")]
-
-
-def open_index(files: StoreFiles, folder: str) -> Index | None:
-    """Open the index of a writer, or a copy of it where the store is not on this machine."""
-    for attempt in range(_ATTEMPTS):
-        # Two of them: a process died before it took the old one away. Either is right.
-        name = next(iter(index_names(files, folder)), None)
-        if name is None:
-            return None
-        try:
-            if files.local:
-                return Index(files.local / folder / name)
-            with tempfile.TemporaryDirectory(prefix="prag-index-") as copies:
-                files.download(f"{folder}/{name}", Path(copies) / name)
-                # It stays open, and readable, after its name is gone.
-                return Index(Path(copies) / name)
-        except FileNotFoundError:
-            # Its writer has put a newer one in its place.
-            if attempt == _ATTEMPTS - 1:
-                raise
-    return None
+# Entries of an index that are taken at once while all of them are gone through.
+_AT_ONCE = 10_000
 
 
 class WriterFiles:
     """What one writer wrote, as it is now: which documents, and where their adapters lie.
 
     Each line of ``000000.jsonl`` names the document of one row of ``000000.safetensors``; an
-    adapter is in the store from the moment its line is whole. The index knows most lines by id.
+    adapter is in the store from the moment its line is whole. The index knows most lines by id; it
+    can be lost, for the journals hold all of it.
 
     Args:
         files: The store.
         folder: Name of the writer's folder in it.
+        codec: Form of the adapters.
+        indexed: Whether to read the index, where there is one, and only what it does not know
+            from the journals.
+
+    Attributes:
+        lost: Which lines are missing or cannot be read, and no index has them.
     """
 
-    def __init__(self, files: StoreFiles, folder: str) -> None:
+    def __init__(
+        self, files: StoreFiles, folder: str, codec: RowCodec, indexed: bool = True
+    ) -> None:
         self.files = files
         self.folder = folder
+        self.codec = codec
         # One thread may write while another asks what there is.
         self._swapping = threading.Lock()
-        files.refuse_pickles(folder)
-        self.index = open_index(files, folder)
+        files.refuse_strangers(folder)
+        self.index = self._open_index() if indexed else None
         names = files.names(folder)
-        self.shards = sorted(shard_numbers(names, ".jsonl"))
-        self.recent: dict[str, Entry] = {}
-        self.end = self.index.covered if self.index else Covered()
-        for shard in self.shards:
-            if shard >= self.end.shard:
-                self._read_journal(shard)
+        self.shards = sorted(shard_numbers(names, ".jsonl") | shard_numbers(names, ".safetensors"))
+        self._read_journals()
 
     def find(self, document_ids: Sequence[str]) -> dict[str, Entry]:
         """Return the entries of those documents that are here."""
         with self._swapping:
             found = self.index.find(document_ids) if self.index else {}
-            found.update({i: self.recent[i] for i in document_ids if i in self.recent})
+            for document_id in document_ids:
+                if document_id in self.recent:
+                    keep_newest(found, document_id, self.recent[document_id])
         return found
 
-    def ids(self) -> Iterator[str]:
-        """Yield the ids of all documents here."""
-        if self.index:
-            yield from self.index.ids()
-        yield from self.recent
-
-    @property
-    def num_documents(self) -> int:
-        """How many documents are here."""
-        return len(self.recent) + (self.index.num_entries if self.index else 0)
+    def entries(self) -> Iterator[tuple[str, Entry]]:
+        """Yield the entries of all documents here in the order of their ids."""
+        last: str | None = None
+        while True:
+            with self._swapping:
+                chunk = dict(self.index.after(last, _AT_ONCE)) if self.index else {}
+                stop = max(chunk) if len(chunk) == _AT_ONCE else None
+                for document_id, entry in self.recent.items():
+                    if (last is None or document_id > last) and not (stop and document_id > stop):
+                        keep_newest(chunk, document_id, entry)
+            yield from sorted(chunk.items())
+            if stop is None:
+                return
+            last = stop
 
     def close(self) -> None:
         """Close the index."""
         if self.index:
             self.index.close()
 
-    def _read_journal(self, shard: int) -> None:
-        """Take in the lines after `end`. Those that cannot be read are `verify`'s business."""
-        known = self.end if shard == self.end.shard else Covered(shard)
-        journal = self.files.read(journal_name(self.folder, shard), start=known.num_bytes)
-        lines = whole_lines(journal)
-        for content in lines:
+    def _open_index(self) -> Index | None:
+        """Open the index that knows most; of two, a process died before it took the old away."""
+        for attempt in range(_ATTEMPTS):
+            found: list[Index] = []
             try:
-                line = read_line(content)
-            except ValueError:
+                for name in index_names(self.files, self.folder):
+                    try:
+                        found.append(open_index(self.files, self.folder, name))
+                    except IndexDamagedError as error:
+                        warnings.warn(f"{error}; the journals are read meanwhile", stacklevel=2)
+            except FileNotFoundError:
+                for index in found:
+                    index.close()
+                # Its writer has put a newer one in its place.
+                if attempt == _ATTEMPTS - 1:
+                    raise
                 continue
-            if line.document_id is not None:
-                entry = Entry(shard, line.row, line.text_digest, line.checksum)
-                self.recent[line.document_id] = entry
-        num_bytes = known.num_bytes + sum(len(line) + 1 for line in lines)
-        self.end = Covered(shard, known.rows + len(lines), num_bytes)
+            best = max(found, key=lambda index: index.covered, default=None)
+            for index in found:
+                if index is not best:
+                    index.close()
+            return best
+        return None
+
+    def _read_journals(self) -> None:
+        """Take in what the index does not know."""
+        self.recent: dict[str, Entry] = {}
+        self.lost: list[str] = []
+        self.end = self.index.covered if self.index else Covered()
+        for shard in range(self.end.shard, max(self.shards, default=-1) + 1):
+            self._read_shard(shard)
+
+    def _read_shard(self, shard: int) -> None:
+        """Take in what the index does not know of a shard, and note what cannot be read."""
+        known = self.end if shard == self.end.shard else Covered(shard)
+        journal = self.files.path(journal_name(self.folder, shard))
+        # Before the journal, for a running writer adds its line to a row that is there.
+        sealed_rows, held_rows = self._rows(shard_name(self.folder, shard))
+        contents = self._new_lines(shard, known.num_bytes)
+        # One without a journal is being begun, if it is the last one and empty.
+        if contents is None and (held_rows > known.rows or shard != self.shards[-1]):
+            self.lost.append(f"{journal}: is missing")
+        elif contents is not None and self._has_lost_shard(shard, known.num_bytes):
+            self.lost.append(f"{self.files.path(shard_name(self.folder, shard))}: is missing")
+        lines = [(content, _line_or_none(content)) for content in contents or ()]
+        rows = max((line.row + 1 for _, line in lines if line and line.row is not None), default=0)
+        rows = max(rows, known.rows)
+        for _, line in lines:
+            if line is None:
+                self.lost.append(f"{journal}: a line behind byte {known.num_bytes} cannot be read")
+            elif line.document_id is not None:
+                keep_newest(self.recent, line.document_id, entry_of(shard, line))
+        if rows < sealed_rows:
+            self.lost.append(f"{journal}: holds lines of {rows} adapters of {sealed_rows}")
+        num_bytes = known.num_bytes + sum(len(content) + 1 for content, _ in lines)
+        self.end = Covered(shard, rows, num_bytes)
+
+    def _has_lost_shard(self, shard: int, num_known_bytes: int) -> bool:
+        """Say whether a shard is missing whose adapters, or some of them, no index knows."""
+        if self.files.exists(shard_name(self.folder, shard)):
+            return False
+        size = self.files.size(journal_name(self.folder, shard))
+        return num_known_bytes == 0 or size > num_known_bytes
+
+    def _new_lines(self, shard: int, start: int) -> list[bytes] | None:
+        """Return the lines of a journal from a byte on; None if it is missing."""
+        try:
+            return list(read_lines(self.files, journal_name(self.folder, shard), start))
+        except FileNotFoundError:
+            return None
+
+    def _rows(self, name: str) -> tuple[int, int]:
+        """Return how many rows a shard says it has, and how many it holds; 0 if it is missing."""
+        for _ in range(_ATTEMPTS):
+            try:
+                header = self.files.read(name, stop=HEADER_BYTES)
+                held = max(0, (self.files.size(name) - HEADER_BYTES) // self.codec.num_bytes)
+            except FileNotFoundError:
+                return 0, 0
+            said = rows_in_header(self.codec, header)
+            # Else it is damaged, or just being written.
+            if said is not None:
+                return said, held
+        # What lies there must be taken for adapters.
+        return held, held
+
+
+def entry_of(shard: int, line: Line) -> Entry:
+    """Return what a journal's line says, as an index holds it.
+
+    Args:
+        shard: The journal's shard.
+        line: The line, of a document.
+    """
+    return Entry(shard, line.row, line.text_digest, line.checksum, line.version, line.stored)
+
+
+def _line_or_none(content: bytes) -> Line | None:
+    """Return a line of a journal; None if it cannot be read."""
+    try:
+        return read_line(content)
+    except ValueError:
+        return None

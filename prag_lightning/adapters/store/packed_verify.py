@@ -1,169 +1,181 @@
-"""Checking packed files to the last byte, and taking out what is damaged."""
+"""Checking all packed files of a store against each other."""
 
-import hashlib
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+import heapq
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from itertools import groupby, starmap
+from operator import itemgetter
 
-from prag_lightning.adapters.files import PICKLE_SUFFIXES, StoreFiles
-from prag_lightning.adapters.store.base import Damage
-from prag_lightning.adapters.store.durable import overwrite_start, write_whole
-from prag_lightning.adapters.store.packed_index import (
-    Index,
-    Line,
-    index_name,
-    is_intact,
-    journal_line,
-    read_line,
-)
-from prag_lightning.adapters.store.packed_shards import (
-    HEADER_BYTES,
+from prag_lightning.adapters.files import StoreFiles
+from prag_lightning.adapters.store.packed_check import ShardCheck
+from prag_lightning.adapters.store.packed_files import (
     index_names,
     journal_name,
     open_index,
-    rows_in_header,
-    shard_header,
     shard_name,
     shard_numbers,
-    whole_lines,
     writer_folders,
 )
-from prag_lightning.adapters.store.packed_writer import ShardWriter
-from prag_lightning.adapters.store.recipe import Manifest
+from prag_lightning.adapters.store.packed_index import Entry, Index, IndexDamagedError, keep_newest
+from prag_lightning.adapters.store.packed_ledger import Ledger, Note
+from prag_lightning.adapters.store.records import Damage
 from prag_lightning.adapters.store.rows import RowCodec
 
-# Bytes of a shard that are read at once.
-_READ_BYTES = 2**26
+_ATTEMPTS = 3
 
 
-@dataclass
-class ShardReport:
-    """What a check of one shard and its journal found: good lines by row, and damage."""
+def verify_packed(files: StoreFiles, codec: RowCodec) -> Iterator[Damage]:
+    """Yield what is wrong in the packed files of a store.
 
-    num_rows: int = 0
-    lines: dict[int, bytes] = field(default_factory=dict)
-    damages: list[Damage] = field(default_factory=list)
-
-
-def verify_packed(files: StoreFiles, manifest: Manifest) -> Iterator[Damage]:
-    """Yield what is wrong in the packed files of a store."""
-    codec = RowCodec(manifest.recipe.layout, manifest.dtype)
-    for folder in writer_folders(files):
-        for name in files.names(folder):
-            if name.endswith(PICKLE_SUFFIXES):
-                yield Damage(None, f"{folder}/{name}", "a pickle; delete it")
-        index, damages = _check_index(files, folder)
-        yield from damages
-        for shard in _shards(files, folder, index):
-            yield from _check_shard(files, codec, folder, shard, index).damages
-
-
-def repair_packed(files: StoreFiles, root: Path, manifest: Manifest) -> None:
-    """Take damaged adapters out of the journals, mend the headers, and drop damaged indexes.
-
-    What was taken out is no longer in the store, so that the next run encodes it again.
+    Args:
+        files: The store.
+        codec: Form of its adapters.
     """
-    codec = RowCodec(manifest.recipe.layout, manifest.dtype)
-    for folder in writer_folders(files):
-        index, _ = _check_index(files, folder)
-        for file in (root / folder).glob("index-*.sqlite"):
-            file.unlink()
-        for shard in _shards(files, folder, index):
-            report = _check_shard(files, codec, folder, shard, index)
-            if report.damages:
-                _rewrite(root / folder, shard, report, codec)
-        if index:
-            index.close()
-        # Makes a new index.
-        ShardWriter(files, folder, root, codec).close()
+    with closing(Ledger()) as ledger:
+        yield from survey(files, codec, ledger)
 
 
-def _shards(files: StoreFiles, folder: str, index: Index | None) -> range:
+def survey(files: StoreFiles, codec: RowCodec, ledger: Ledger) -> Iterator[Damage]:
+    """Yield what is wrong, and note in the ledger what is right.
+
+    Args:
+        files: The store.
+        codec: Form of its adapters.
+        ledger: Empty before.
+    """
+    folders = writer_folders(files)
+    indexes: dict[int, Index] = {}
+    with ExitStack() as stack:
+        for writer, folder in enumerate(folders):
+            try:
+                files.refuse_strangers(folder)
+            except ValueError as error:
+                yield Damage(None, folder, str(error))
+                continue
+            found, damages = _open_indexes(files, folder)
+            yield from damages
+            for index in found[:1]:
+                indexes[writer] = stack.enter_context(closing(index))
+            shards = _shards(files, folder, indexes.get(writer))
+            for shard in shards:
+                is_last = shard == shards[-1]
+                check = ShardCheck(files, codec, folder, shard, indexes.get(writer), is_last)
+                yield from check.damages()
+                ledger.note(writer, shard, check.found)
+        yield from _Comparison(folders, indexes, ledger).damages()
+
+
+def _shards(files: StoreFiles, folder: str, index: Index | None) -> list[int]:
     """Return the shards that must be there: their numbers have no gaps."""
     names = files.names(folder)
     numbers = shard_numbers(names, ".jsonl") | shard_numbers(names, ".safetensors")
-    return range(max([*numbers, index.covered.shard if index else -1]) + 1)
+    covered = {index.covered.shard} if index else set()
+    return sorted({*range(max(numbers, default=-1) + 1), *covered})
 
 
-def _check_index(files: StoreFiles, folder: str) -> tuple[Index | None, list[Damage]]:
-    """Return the index if its bytes are those that its name says, and else what is wrong."""
-    damages: list[Damage] = []
-    index: Index | None = None
-    for name in index_names(files, folder):
-        content = files.read(f"{folder}/{name}")
-        if index_name(hashlib.sha256(content).hexdigest()) == name:
-            index = index or open_index(files, folder)
-        else:
-            what = "is damaged; its adapters are not"
-            damages.append(Damage(None, f"{folder}/{name}", what))
-    return index, damages
-
-
-def _check_shard(
-    files: StoreFiles, codec: RowCodec, folder: str, shard: int, index: Index | None
-) -> ShardReport:
-    """Check a shard's header, its journal's lines, and every adapter."""
-    name, journal = shard_name(folder, shard), journal_name(folder, shard)
-    report = ShardReport()
-    if _has_just_begun(files, name, journal):
-        return report
-    missing = [file for file in (name, journal) if not files.exists(file)]
-    report.damages += [Damage(None, file, "is missing") for file in missing]
-    header = b"" if name in missing else files.read(name, stop=HEADER_BYTES)
-    contents = [] if journal in missing else whole_lines(files.read(journal))
-    sealed_rows = rows_in_header(codec, header)
-    if header and sealed_rows is None:
-        report.damages.append(Damage(None, name, "its header is damaged"))
-    covered = index.covered.rows if index and index.covered.shard == shard else 0
-    report.num_rows = max(sealed_rows or 0, covered, len(contents))
-    lines = _by_row(contents, report.num_rows)
-    per_read = max(1, _READ_BYTES // codec.num_bytes)
-    for first in range(0, report.num_rows, per_read):
-        rows = range(first, min(first + per_read, report.num_rows))
-        start, stop = (HEADER_BYTES + row * codec.num_bytes for row in (rows.start, rows.stop))
-        data = memoryview(b"" if name in missing else files.read(name, start, stop))
-        for row in rows:
-            begin = (row - first) * codec.num_bytes
-            adapter = data[begin : begin + codec.num_bytes]
-            for line in lines.get(row, []):
-                if is_intact(line, adapter):
-                    report.lines[row] = journal_line(line)
-                else:
-                    what = f"adapter {row} is damaged"
-                    report.damages.append(Damage(line.document_id, name, what))
-    names = index.ids_in(shard) if index and len(lines) < report.num_rows else {}
-    report.damages += [
-        Damage(names.get(row), journal, f"holds no line of adapter {row} that can be read")
-        for row in range(report.num_rows)
-        if row not in lines
-    ]
-    return report
-
-
-def _by_row(contents: list[bytes], num_rows: int) -> dict[int, list[Line]]:
-    """Return the lines that can be read by their row; more than one only if one is damaged."""
-    lines: dict[int, list[Line]] = {}
-    for content in contents:
+def _open_indexes(files: StoreFiles, folder: str) -> tuple[list[Index], list[Damage]]:
+    """Return the index that knows most, if one is whole, and what is wrong with the others."""
+    for _ in range(_ATTEMPTS):
+        found: list[Index] = []
+        damages: list[Damage] = []
         try:
-            line = read_line(content)
-        except ValueError:
+            for name in index_names(files, folder):
+                try:
+                    found.append(open_index(files, folder, name))
+                except IndexDamagedError:
+                    what = "is damaged; its adapters are not"
+                    damages.append(Damage(None, f"{folder}/{name}", what))
+        except FileNotFoundError:
+            # A running writer has put a newer one in its place.
             continue
-        if 0 <= line.row < num_rows:
-            lines.setdefault(line.row, []).append(line)
-    return lines
+        found.sort(key=lambda index: index.covered, reverse=True)
+        for old in found[1:]:
+            old.close()
+            what = "an old index that a process left behind"
+            damages.append(Damage(None, f"{folder}/{old.file.name}", what, harmless=True))
+        return found, damages
+    return [], []
 
 
-def _has_just_begun(files: StoreFiles, name: str, journal: str) -> bool:
-    """Say whether a process died when it had made a shard, but not yet its journal."""
-    return files.exists(name) and not files.exists(journal) and files.size(name) <= HEADER_BYTES
+class _Comparison:
+    """What the lines about each document say, beside each other and beside the indexes."""
+
+    def __init__(self, folders: Sequence[str], indexes: dict[int, Index], ledger: Ledger) -> None:
+        self._folders, self._indexes, self._ledger = folders, indexes, ledger
+        # Documents of which an index says something else than the journals.
+        self._differing: dict[int, list[str]] = {writer: [] for writer in indexes}
+        # Adapters that a newer one, or a deletion, has taken the place of, by file.
+        self._replaced: Counter[str] = Counter()
+
+    def damages(self) -> Iterator[Damage]:
+        """Yield where they disagree, and strike out in the ledger what does not count."""
+        streams: list[Iterator[tuple[str, Note | tuple[int, Entry]]]]
+        streams = [self._ledger.sorted_notes(), *starmap(_said, self._indexes.items())]
+        merged = heapq.merge(*streams, key=itemgetter(0))
+        for document_id, group in groupby(merged, key=itemgetter(0)):
+            found: list[Note] = []
+            entries: dict[int, Entry] = {}
+            for _, item in group:
+                if isinstance(item, Note):
+                    found.append(item)
+                else:
+                    writer, entry = item
+                    entries[writer] = entry
+            yield from self._restore_deletions(document_id, found, entries)
+            self._compare_indexes(document_id, found, entries)
+            yield from self._strike_out(document_id, found)
+        for file, count in self._replaced.items():
+            what = f"adapters that were replaced or deleted: {count}"
+            yield Damage(None, file, what, harmless=True)
+        for writer, ids in self._differing.items():
+            if ids:
+                file = f"{self._folders[writer]}/{self._indexes[writer].file.name}"
+                what = f"says of {len(ids)} documents something else than the journals, which count"
+                yield Damage(ids[0], file, what)
+
+    def _restore_deletions(
+        self, document_id: str, notes: list[Note], entries: dict[int, Entry]
+    ) -> Iterator[Damage]:
+        """Note deletions that an index knows and no journal: else the document would come back."""
+        for writer, entry in entries.items():
+            newest = max((note.entry.version for note in notes), default=-1)
+            if entry.row is None and entry.version > newest:
+                journal = journal_name(self._folders[writer], entry.shard)
+                what = "holds no line of its deletion that can be read, but the index does"
+                yield Damage(document_id, journal, what)
+                notes.append(self._ledger.restore(writer, document_id, entry))
+
+    def _compare_indexes(
+        self, document_id: str, notes: list[Note], entries: dict[int, Entry]
+    ) -> None:
+        expected: dict[int, dict[str, Entry]] = {}
+        for note in notes:
+            if note.covered:
+                keep_newest(expected.setdefault(note.writer, {}), document_id, note.entry)
+        for writer in expected.keys() | entries.keys():
+            if expected.get(writer, {}).get(document_id) != entries.get(writer):
+                self._differing[writer].append(document_id)
+
+    def _strike_out(self, document_id: str, notes: list[Note]) -> Iterator[Damage]:
+        """Strike out all lines but the one that counts, and deletions of nothing."""
+        # The newest; of copies one that is whole, and the first.
+        notes.sort(key=lambda note: (-note.entry.version, not note.whole, note.number))
+        if len(notes) == 1 and notes[0].entry.row is None:
+            self._ledger.strike_out(notes[0])
+        for note in notes[1:]:
+            self._ledger.strike_out(note)
+            if not note.whole or note.entry.row is None:
+                continue
+            file = shard_name(self._folders[note.writer], note.entry.shard)
+            if note.entry.version == notes[0].entry.version:
+                what = "is stored twice; this copy does not count"
+                yield Damage(document_id, file, what, harmless=True)
+            else:
+                self._replaced[file] += 1
 
 
-def _rewrite(folder: Path, shard: int, report: ShardReport, codec: RowCodec) -> None:
-    """Keep the good lines, and say of all other rows that they were taken out."""
-    rows = range(report.num_rows)
-    lines = [report.lines.get(row) or journal_line(Line(row)) for row in rows]
-    write_whole(folder / f"{shard:06d}.jsonl", b"".join(lines))
-    shard_file = folder / f"{shard:06d}.safetensors"
-    overwrite_start(shard_file, shard_header(codec, report.num_rows))
-    os.truncate(shard_file, HEADER_BYTES + report.num_rows * codec.num_bytes)
+def _said(writer: int, index: Index) -> Iterator[tuple[str, tuple[int, Entry]]]:
+    """Yield what an index says of each document, sorted by their ids, with whose index it is."""
+    for document_id, entry in index.entries():
+        yield document_id, (writer, entry)

@@ -7,33 +7,28 @@ from pathlib import Path
 from prag_lightning.adapters.files import StoreFiles
 from prag_lightning.adapters.store.durable import (
     needs_room,
+    open_plain,
     overwrite_start,
-    sync_folder,
     write_at,
     write_synced,
 )
-from prag_lightning.adapters.store.packed_index import (
-    Covered,
-    Entry,
-    Index,
-    Line,
-    adapter_checksum,
-    is_intact,
-    journal_line,
-    read_line,
-    write_index,
-)
-from prag_lightning.adapters.store.packed_shards import (
+from prag_lightning.adapters.store.journal import Line, is_intact, journal_line, read_line
+from prag_lightning.adapters.store.packed_files import (
     HEADER_BYTES,
-    WriterFiles,
     journal_name,
-    rows_in_header,
     shard_header,
     shard_name,
-    shard_numbers,
-    whole_lines,
 )
+from prag_lightning.adapters.store.packed_index import (
+    Covered,
+    Index,
+    IndexDamagedError,
+    keep_newest,
+    write_index,
+)
+from prag_lightning.adapters.store.packed_shards import WriterFiles, entry_of
 from prag_lightning.adapters.store.rows import RowCodec
+from prag_lightning.documents.writing import sync_folder
 
 # A shard is closed when it has grown to this size.
 SHARD_BYTES = 2**31
@@ -52,72 +47,100 @@ class ShardWriter(WriterFiles):
         folder: Name of the writer's folder in it.
         root: The store's folder on this machine.
         codec: Form of the adapters.
+
+    Raises:
+        ValueError: If something is damaged that the next adapter would hide.
     """
 
     def __init__(self, files: StoreFiles, folder: str, root: Path, codec: RowCodec) -> None:
         self._root = root
-        self._codec = codec
         self._descriptors: tuple[int, int] | None = None
         (root / folder).mkdir(exist_ok=True)
         sync_folder(root)
-        _sweep(root / folder)
-        super().__init__(files, folder)
-        self._refuse_lost_journals()
+        # What a process that was killed while it wrote an index left behind.
+        (root / folder / ".index.tmp").unlink(missing_ok=True)
+        super().__init__(files, folder, codec)
+        self._refuse_losses()
         if self.shards:
-            self._cut_torn_tail(self.shards[-1])
+            self._cut_torn_tail()
 
-    def add(
-        self, document_ids: Sequence[str], rows: memoryview, text_digests: Sequence[str]
-    ) -> None:
-        """Add adapters, the bytes of one after another in ``rows``, with one flush for all.
+    def add(self, lines: Sequence[Line], rows: memoryview) -> None:
+        """Add adapters, or say that documents were deleted, with one flush for all.
+
+        Args:
+            lines: What each adapter is; their rows are given here. Without a row, a deletion.
+            rows: The bytes of the adapters, one after another.
 
         Raises:
             StoreFullError: If there is no room; none of them is stored then.
         """
-        size = self._codec.num_bytes
-        checksums = [
-            adapter_checksum(document_id, digest, rows[i * size : (i + 1) * size])
-            for i, (document_id, digest) in enumerate(zip(document_ids, text_digests, strict=True))
-        ]
         if not self._descriptors:
             self._open_shard()
-        shard, first, num_bytes = self.end
-        numbers = range(first, first + len(checksums))
-        lines = list(map(Line, numbers, document_ids, text_digests, checksums))
-        journal = b"".join(map(journal_line, lines))
+        shard, row, num_bytes = self.end
+        placed: list[Line] = []
+        for line in lines:
+            placed.append(line if line.row is None else line._replace(row=row))
+            row += line.row is not None
+        journal = b"".join(map(journal_line, placed))
         self._append(rows, journal)
-        for document_id, line in zip(document_ids, lines, strict=True):
-            self.recent[document_id] = Entry(shard, line.row, line.text_digest, line.checksum)
-        self.end = Covered(shard, numbers.stop, num_bytes + len(journal))
+        for line in placed:
+            assert line.document_id is not None
+            keep_newest(self.recent, line.document_id, entry_of(shard, line))
+        self.end = Covered(shard, row, num_bytes + len(journal))
         if self._row_offset() >= SHARD_BYTES:
             self.seal()
         # An index is written anew as a whole, so a large one less often.
-        num_indexed = self.index.num_entries if self.index else 0
+        num_indexed = self.index.num_documents if self.index else 0
         if len(self.recent) >= max(FOLD_EVERY, num_indexed // 20):
             self.fold()
+
+    def begin_shard(self) -> None:
+        """Let the next adapter be the first of another shard."""
+        self.seal()
+        self._open_shard(another=True)
 
     def seal(self) -> None:
         """Make the open shard a valid safetensors file; the next adapter may begin another."""
         if self._descriptors:
-            for descriptor in self._descriptors:
-                os.close(descriptor)
-            self._descriptors = None
+            self._close_shard()
             self._write_header()
 
     def fold(self) -> None:
-        """Take all entries into the index."""
+        """Take all entries into the index, or make it anew if it was damaged meanwhile."""
+        folder = self._root / self.folder
         if self.recent:
-            file = write_index(self._root / self.folder, self.index, self.recent, self.end)
+            try:
+                file = write_index(
+                    folder, self.index.file if self.index else None, self.recent, self.end
+                )
+            except (IndexDamagedError, FileNotFoundError):
+                whole = WriterFiles(self.files, self.folder, self.codec, indexed=False)
+                if whole.lost:
+                    raise lost_lines(whole.lost[0]) from None
+                file = write_index(folder, None, whole.recent, whole.end)
             with self._swapping:
                 if self.index:
                     self.index.close()
                 self.index, self.recent = Index(file), {}
+        # The journals count: whatever else calls itself an index is old, or damaged.
+        for other in folder.glob("index-*.sqlite"):
+            if not self.index or other != self.index.file:
+                other.unlink()
 
-    def close(self) -> None:
+    def finish(self) -> None:
         """Seal the open shard and bring the index up to date."""
         self.seal()
         self.fold()
+
+    def close(self) -> None:
+        """Close the files as they are."""
+        self._close_shard()
         super().close()
+
+    def _close_shard(self) -> None:
+        for descriptor in self._descriptors or ():
+            os.close(descriptor)
+        self._descriptors = None
 
     def _append(self, rows: memoryview, lines: bytes) -> None:
         assert self._descriptors is not None
@@ -139,10 +162,10 @@ class ShardWriter(WriterFiles):
             os.ftruncate(shard, offset)
             raise
 
-    def _open_shard(self) -> None:
-        if not self.shards or self._row_offset() >= SHARD_BYTES:
+    def _open_shard(self, another: bool = False) -> None:
+        if another or not self.shards or self._row_offset() >= SHARD_BYTES:
             number = self.shards[-1] + 1 if self.shards else 0
-            header = shard_header(self._codec, 0)
+            header = shard_header(self.codec, 0)
             with needs_room(self._root / shard_name(self.folder, number), len(header)):
                 write_synced(self._root / shard_name(self.folder, number), header)
                 write_synced(self._root / journal_name(self.folder, number), b"")
@@ -150,71 +173,71 @@ class ShardWriter(WriterFiles):
             self.shards.append(number)
             self.end = Covered(number)
         names = shard_name(self.folder, self.end.shard), journal_name(self.folder, self.end.shard)
-        shard, journal = (os.open(self._root / name, os.O_RDWR) for name in names)
+        shard, journal = (open_plain(self._root / name, os.O_RDWR) for name in names)
         self._descriptors = shard, journal
 
     def _row_offset(self) -> int:
-        return HEADER_BYTES + self.end.rows * self._codec.num_bytes
+        return HEADER_BYTES + self.end.rows * self.codec.num_bytes
 
-    def _refuse_lost_journals(self) -> None:
-        """Refuse to write where the place of a shard that lost its journal would be taken."""
-        lost = {self.index.covered.shard} if self.index else set()
-        for shard in shard_numbers(self.files.names(self.folder), ".safetensors"):
-            if self.files.size(shard_name(self.folder, shard)) > HEADER_BYTES:
-                lost.add(shard)
-        lost -= set(self.shards)
-        if lost:
-            raise _lost(self._root / journal_name(self.folder, min(lost)), "is missing")
-
-    def _cut_torn_tail(self, shard: int) -> None:
+    def _cut_torn_tail(self) -> None:
         """Cut what a killed process left behind the last whole adapter, and seal the shard."""
+        shard = self.end.shard
         journal = self._root / journal_name(self.folder, shard)
-        lines = whole_lines(journal.read_bytes())
-        header = self.files.read(shard_name(self.folder, shard), stop=HEADER_BYTES)
-        sealed_rows = rows_in_header(self._codec, header) or 0
-        if len(lines) < max(sealed_rows, self.end.rows):
-            expected = max(sealed_rows, self.end.rows)
-            raise _lost(journal, f"holds {len(lines)} lines of {expected}")
-        while len(lines) > sealed_rows and not self._is_whole(shard, lines[-1]):
-            lines.pop()
-        num_bytes = sum(len(line) + 1 for line in lines)
-        self.end = Covered(shard, len(lines), num_bytes)
-        self.recent = {
-            document_id: entry
-            for document_id, entry in self.recent.items()
-            if entry.shard < shard or entry.row < len(lines)
-        }
-        os.truncate(journal, num_bytes)
         path = self._root / shard_name(self.folder, shard)
-        if path.stat().st_size > self._row_offset():
-            os.truncate(path, self._row_offset())
-        if len(lines) > sealed_rows:
+        if not journal.exists():
+            # The process died when it had made the shard, but not yet its journal.
+            write_synced(path, shard_header(self.codec, 0))
+            write_synced(journal, b"")
+        sealed_rows, _ = self._rows(shard_name(self.folder, shard))
+        num_bytes = self._end_of_whole_lines(sealed_rows)
+        if journal.stat().st_size > num_bytes:
+            os.truncate(journal, num_bytes)
+        if num_bytes < self.end.num_bytes:
+            self._read_journals()
+        if path.stat().st_size > self._row_offset() or self.end.rows > sealed_rows:
             self._write_header()
 
-    def _is_whole(self, shard: int, content: bytes) -> bool:
-        """Say whether a line, and its adapter, are as they were written."""
-        try:
-            line = read_line(content)
-        except ValueError:
-            return False
-        start = HEADER_BYTES + line.row * self._codec.num_bytes
-        name = shard_name(self.folder, shard)
-        return is_intact(line, self.files.read(name, start, start + self._codec.num_bytes))
+    def _end_of_whole_lines(self, sealed_rows: int) -> int:
+        """Return where the journal's last line ends whose adapter is as it was written."""
+        shard, num_bytes = self.end.shard, self.end.num_bytes
+        known = self.index.covered if self.index else Covered()
+        start = known.num_bytes if known.shard == shard else 0
+        tail: list[bytes] = []
+        for content in self._new_lines(shard, start) or ():
+            start += len(content) + 1
+            if start <= num_bytes:
+                tail.append(content)
+        while tail and not self._is_whole(read_line(tail[-1]), sealed_rows):
+            num_bytes -= len(tail.pop()) + 1
+        return num_bytes
+
+    def _is_whole(self, line: Line, sealed_rows: int) -> bool:
+        """Say whether a line's adapter was on the disk before the line was."""
+        if line.row is None or line.row < sealed_rows:
+            return True
+        start = HEADER_BYTES + line.row * self.codec.num_bytes
+        name = shard_name(self.folder, self.end.shard)
+        return is_intact(line, self.files.read(name, start, start + self.codec.num_bytes))
+
+    def _refuse_losses(self) -> None:
+        """Refuse to write where that would hide something that is missing or damaged."""
+        if self.lost:
+            raise lost_lines(self.lost[0])
+        journal = journal_name(self.folder, self.end.shard)
+        held = self.files.size(journal) if self.files.exists(journal) else 0
+        if held < self.end.num_bytes:
+            raise lost_lines(
+                f"{self.files.path(journal)}: has {held:,} bytes, but the index knows "
+                f"{self.end.num_bytes:,}"
+            )
 
     def _write_header(self) -> None:
         path = self._root / shard_name(self.folder, self.end.shard)
-        overwrite_start(path, shard_header(self._codec, self.end.rows))
+        overwrite_start(path, shard_header(self.codec, self.end.rows), self._row_offset())
 
 
-def _sweep(folder: Path) -> None:
-    """Delete what a process that was killed while it wrote an index left behind."""
-    (folder / ".index.tmp").unlink(missing_ok=True)
-    for superfluous in sorted(folder.glob("index-*.sqlite"))[1:]:
-        superfluous.unlink()
-
-
-def _lost(journal: Path, what: str) -> ValueError:
+def lost_lines(what: str) -> ValueError:
+    """Return the error that says what is lost, and how to go on."""
     return ValueError(
-        f"{journal}: {what}; run `prag store verify STORE --repair true`, and encode the lost "
-        "documents again"
+        f"{what}; run `prag store verify STORE --repair true`, and encode the lost documents again"
     )

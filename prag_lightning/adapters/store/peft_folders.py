@@ -1,38 +1,44 @@
 """The ``peft`` layout of a store: a folder for each document, which PEFT and servers load."""
 
-import hashlib
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from prag_lightning.adapters.files import StoreFiles
-from prag_lightning.adapters.layout import AdapterLayout, all_finite
+from prag_lightning.adapters.layout import all_finite
 from prag_lightning.adapters.peft_format import (
     CONFIG_FILE,
     WEIGHTS_FILE,
     adapter_bytes,
     adapter_row,
-    check_sizes,
     config_json,
 )
-from prag_lightning.adapters.store.base import AdapterStore, Damage, WriteLock
-from prag_lightning.adapters.store.durable import needs_room, sync_folder, write_synced
-from prag_lightning.adapters.store.packed_index import (
-    Line,
-    adapter_checksum,
-    is_intact,
-    journal_line,
-    read_line,
+from prag_lightning.adapters.store.base import AdapterStore
+from prag_lightning.adapters.store.durable import needs_room, write_synced
+from prag_lightning.adapters.store.journal import Line, adapter_checksum, journal_line
+from prag_lightning.adapters.store.manifest import Manifest
+from prag_lightning.adapters.store.peft_documents import (
+    DOCUMENT_FILE,
+    REPLACED,
+    check_folder,
+    document_folders,
+    folder_of,
+    read_document,
+    read_weights,
+    replaced_folders,
 )
-from prag_lightning.adapters.store.recipe import Manifest
+from prag_lightning.adapters.store.recipe import Recipe, StoreDtype
+from prag_lightning.adapters.store.records import Damage, StoredDocument, WriteLock
+from prag_lightning.adapters.store.rows import RowCodec
+from prag_lightning.documents.writing import sync_folder
 
-DOCUMENT_FILE = "document.json"
-_NAME_DIGITS = 64
-# Bytes that are read of the two files beside the weights.
-_SMALL_FILE_LIMIT = 2**20
+# Of the usual file systems.
+_BLOCK_BYTES = 4096
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -49,39 +55,80 @@ class PeftFolderStore(AdapterStore):
         rank: This process's number among those that write.
     """
 
+    name = "peft"
+    # PEFT reads no int8.
+    dtypes = ("float32", "bfloat16", "float16")
+
     def __init__(
         self, files: StoreFiles, manifest: Manifest, lock: WriteLock | None = None, rank: int = 0
     ) -> None:
-        super().__init__(files, manifest, lock)
+        super().__init__(files, manifest, lock, rank)
         self._config = config_json(self.recipe.lora, self.recipe.base_model)
-        if lock and files.local:
-            self._root = files.local
-            self._temporary = files.local / f".unfinished-{rank:05d}"
-            shutil.rmtree(self._temporary, ignore_errors=True)
+        if lock:
+            self._temporary = self.folder / f".unfinished-{rank:05d}"
+            _remove(self._temporary)
 
-    def ids(self) -> Iterator[str]:
-        """Yield the ids of all documents."""
+    def documents(self) -> Iterator[StoredDocument]:
+        """Yield all documents."""
+        self._require_open()
         for folder in document_folders(self.files):
-            document_id = _read_document(self.files, folder).document_id
-            assert document_id is not None
-            yield document_id
+            if (document := read_document(self.files, folder)) is not None:
+                yield _stored(document, folder)
 
     def __len__(self) -> int:
         """Return the number of documents."""
         return sum(1 for _ in document_folders(self.files))
 
-    @staticmethod
-    def repair(files: StoreFiles, folder: Path, manifest: Manifest) -> None:
-        """Take out what is damaged, so that the next run encodes it again."""
-        for document in list(document_folders(files)):
-            if _check_folder(files, document, manifest.recipe.layout):
-                shutil.rmtree(folder / document)
+    def find(self, document_ids: Sequence[str]) -> Mapping[str, StoredDocument]:
+        """Return those of the documents that are stored.
 
-    @staticmethod
-    def _check(files: StoreFiles, manifest: Manifest) -> Iterator[Damage]:
+        Raises:
+            ValueError: If the folder of one is damaged.
+        """
+        self._require_open()
+        found: dict[str, StoredDocument] = {}
+        for document_id in document_ids:
+            folder = folder_of(document_id)
+            # One that is being replaced is under its other name meanwhile, and then back.
+            for name in (folder, folder + REPLACED, folder):
+                if (document := read_document(self.files, name)) is not None:
+                    found[document_id] = _stored(document, name)
+                    break
+        return found
+
+    @classmethod
+    def check(cls, files: StoreFiles, manifest: Manifest) -> Iterator[Damage]:
+        """Yield what is wrong: every file of every document is read."""
         for folder in document_folders(files):
-            if damage := _check_folder(files, folder, manifest.recipe.layout):
+            if damage := check_folder(files, folder, manifest.recipe.layout):
                 yield damage
+        for folder in replaced_folders(files):
+            what = "was being replaced by a process that was killed"
+            yield Damage(None, folder, what, harmless=True)
+
+    @classmethod
+    def repair(cls, files: StoreFiles, manifest: Manifest, lock: WriteLock) -> None:
+        """Take out what is damaged, so that the next run encodes it again."""
+        assert files.local is not None
+        for unfinished in files.local.glob(".unfinished-*"):
+            _remove(unfinished)
+        for folder in list(replaced_folders(files)):
+            path, target = files.local / folder, files.local / folder.removesuffix(REPLACED)
+            if target.exists():
+                _remove(path)
+            else:
+                path.rename(target)
+        for folder in list(document_folders(files)):
+            if check_folder(files, folder, manifest.recipe.layout):
+                _remove(files.local / folder)
+
+    @classmethod
+    def forecast(cls, recipe: Recipe, dtype: StoreDtype, num_documents: int) -> int:
+        """Return the bytes that so many adapters will take on a disk, to a few per cent."""
+        size = RowCodec(recipe.layout, dtype).num_bytes + 100 * len(recipe.layout.matrices)
+        # Two small files and two folders beside it, a block each; few documents share a folder.
+        blocks = -(-size // _BLOCK_BYTES) + 4
+        return num_documents * blocks * _BLOCK_BYTES
 
     def _add(self, document_ids: Sequence[str], rows: Tensor, text_digests: Sequence[str]) -> None:
         for document_id, row, digest in zip(document_ids, rows, text_digests, strict=True):
@@ -93,18 +140,20 @@ class PeftFolderStore(AdapterStore):
                 )
             weights = adapter_bytes(numbers, self.layout)
             checksum = adapter_checksum(document_id, digest, weights, self._config)
+            line = Line(0, document_id, digest, checksum, stored=int(time.time()))
             files = {
                 WEIGHTS_FILE: weights,
                 CONFIG_FILE: self._config,
-                DOCUMENT_FILE: journal_line(Line(0, document_id, digest, checksum)),
+                DOCUMENT_FILE: journal_line(line),
             }
-            self._write_folder(self._root / folder_of(document_id), files)
+            self._write_folder(self.folder / folder_of(document_id), files)
 
     def _write_folder(self, folder: Path, files: Mapping[str, bytes]) -> None:
-        """Write a folder whole or not at all."""
+        """Write a folder whole or not at all, and only then give up the one in its place."""
+        replaced = folder.with_name(folder.name + REPLACED)
         try:
             with needs_room(folder, sum(map(len, files.values()))):
-                self._temporary.mkdir(exist_ok=True)
+                self._temporary.mkdir()
                 for name, content in files.items():
                     write_synced(self._temporary / name, content)
                 sync_folder(self._temporary)
@@ -112,106 +161,54 @@ class PeftFolderStore(AdapterStore):
         except BaseException:
             shutil.rmtree(self._temporary, ignore_errors=True)
             raise
-        # What is there already is damaged, or the document would count as stored.
-        shutil.rmtree(folder, ignore_errors=True)
-        self._temporary.replace(folder)
+        if folder.exists():
+            _remove(replaced)
+            folder.rename(replaced)
+        self._temporary.rename(folder)
         sync_folder(folder.parent)
         sync_folder(folder.parent.parent)
+        _remove(replaced)
 
-    def _read(self, document_ids: Sequence[str]) -> Tensor:
-        documents = self._documents(document_ids)
-        if len(documents) < len(set(document_ids)):
-            raise self._missing(document_ids, documents)
+    def _delete(self, documents: Sequence[StoredDocument]) -> None:
+        for document in documents:
+            folder = self.folder / folder_of(document.id)
+            replaced = folder.with_name(folder.name + REPLACED)
+            if folder.exists():
+                _remove(replaced)
+            # With one rename; what dies in the middle of deleting files leaves half of them.
+            (folder if folder.exists() else replaced).rename(self._temporary)
+            sync_folder(folder.parent)
+            _remove(self._temporary)
+
+    def _read(self, documents: Sequence[StoredDocument]) -> Tensor:
         rows: list[Tensor] = []
-        for document_id in document_ids:
-            folder = folder_of(document_id)
-            weights = _read_weights(self.files, folder, self.layout, documents[document_id])
+        for document in documents:
+            folder, _ = cast(tuple[str, Line], document.place)
+            weights = self._read_weights(document)
             rows.append(adapter_row(weights, self.layout, self.files.path(folder)))
         return torch.stack(rows)
 
-    def _text_digests(self, document_ids: Sequence[str]) -> Mapping[str, str]:
-        return {i: document.text_digest for i, document in self._documents(document_ids).items()}
-
-    def _documents(self, document_ids: Sequence[str]) -> dict[str, Line]:
-        folders = {document_id: folder_of(document_id) for document_id in document_ids}
-        return {
-            document_id: _read_document(self.files, folder)
-            for document_id, folder in folders.items()
-            if self.files.exists(f"{folder}/{DOCUMENT_FILE}")
-        }
-
-    def _finish(self) -> None:
-        """Do nothing: every folder is finished."""
+    def _read_weights(self, document: StoredDocument) -> bytes:
+        folder, line = cast(tuple[str, Line], document.place)
+        try:
+            return read_weights(self.files, folder, self.layout, line)
+        except ValueError:
+            # A running writer may have replaced it since it was found.
+            again = self.find([document.id]).get(document.id)
+            if again is None or again == document:
+                raise
+            return self._read_weights(again)
 
 
-def folder_of(document_id: str) -> str:
-    """Return the folder of a document; its id is data, and never part of a path."""
-    digest = hashlib.sha256(document_id.encode()).hexdigest()
-    return f"documents/{digest[:2]}/{digest}"
+def _stored(document: Line, folder: str) -> StoredDocument:
+    assert document.document_id is not None
+    place = folder, document
+    return StoredDocument(document.document_id, document.text_digest, document.stored, place)
 
 
-def document_folders(files: StoreFiles) -> Iterator[str]:
-    """Yield the folders of all documents."""
-    for part in files.names("documents"):
-        for name in files.names(f"documents/{part}"):
-            # Desktops leave files of their own in folders.
-            if len(name) == _NAME_DIGITS:
-                yield f"documents/{part}/{name}"
-
-
-def _read_document(files: StoreFiles, folder: str) -> Line:
-    """Return which document a folder is of, and what is known of its adapter.
-
-    Raises:
-        ValueError: If the folder is damaged.
-    """
-    name = f"{folder}/{DOCUMENT_FILE}"
-    try:
-        content = files.read(name, stop=_SMALL_FILE_LIMIT)
-        document = read_line(content[:-1])
-    except (ValueError, FileNotFoundError) as error:
-        raise _damaged(files, name, "cannot be read") from error
-    named = document.document_id is not None and folder_of(document.document_id) == folder
-    if not named or not content.endswith(b"\n"):
-        raise _damaged(files, name, "is not that of its folder")
-    return document
-
-
-def _read_weights(files: StoreFiles, folder: str, layout: AdapterLayout, document: Line) -> bytes:
-    """Return the safetensors file of a folder, whose checksum is right.
-
-    Raises:
-        ValueError: If the folder is damaged, or holds a pickle.
-    """
-    files.refuse_pickles(folder)
-    name = f"{folder}/{WEIGHTS_FILE}"
-    try:
-        check_sizes(files, name, layout)
-        weights = files.read(name)
-        config = files.read(f"{folder}/{CONFIG_FILE}", stop=_SMALL_FILE_LIMIT)
-    except FileNotFoundError as error:
-        raise _damaged(files, folder, "lacks a file") from error
-    if not is_intact(document, weights, config):
-        raise _damaged(
-            files, folder, f"the adapter of document {document.document_id!r} is damaged"
-        )
-    return weights
-
-
-def _check_folder(files: StoreFiles, folder: str, layout: AdapterLayout) -> Damage | None:
-    """Return what is wrong with a folder."""
-    document_id: str | None = None
-    try:
-        document = _read_document(files, folder)
-        document_id = document.document_id
-        _read_weights(files, folder, layout, document)
-    except ValueError as error:
-        return Damage(document_id, folder, str(error))
-    return None
-
-
-def _damaged(files: StoreFiles, name: str, what: str) -> ValueError:
-    return ValueError(
-        f"{files.path(name)}: {what}; run `prag store verify STORE --repair true`, and encode the "
-        "document again"
-    )
+def _remove(path: Path) -> None:
+    """Delete a folder, if it is there; of a link, only the link."""
+    if path.is_symlink():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,8 +13,8 @@ from torch import Tensor
 
 from prag_lightning.adapters.layout import LoraConfig
 from prag_lightning.adapters.store import lock
-from prag_lightning.adapters.store.opening import open_store
-from prag_lightning.adapters.store.recipe import Recipe, StoreDtype, StoreLayout
+from prag_lightning.adapters.store.opening import AdapterStore, Damage, open_store, verify_store
+from prag_lightning.adapters.store.recipe import Recipe, StoreDtype
 
 RECIPE = Recipe(
     base_model="tiny/llama",
@@ -25,8 +25,8 @@ RECIPE = Recipe(
     training={"lr": 3e-4, "passes": 1, "quantization": None},
     prompt_version="1",
 )
-LAYOUTS: list[StoreLayout] = ["packed", "peft"]
-FORMS: list[tuple[StoreLayout, StoreDtype]] = [
+LAYOUTS: list[str] = ["packed", "peft"]
+FORMS: list[tuple[str, StoreDtype]] = [
     ("packed", "float32"),
     ("packed", "bfloat16"),
     ("packed", "float16"),
@@ -47,8 +47,18 @@ def names(num_documents: int) -> list[str]:
     return [f"doc {number}" for number in range(num_documents)]
 
 
+def damages(folder: Path | str) -> list[Damage]:
+    """Return what is wrong in a store, without what is harmless."""
+    return [damage for damage in verify_store(folder) if not damage.harmless]
+
+
+def put(store: AdapterStore, document_id: str, row: Tensor, text_digest: str) -> None:
+    """Store one adapter, shape ``(num_params,)``."""
+    store.put_many([document_id], row[None], [text_digest])
+
+
 def fill(
-    folder: Path, num_documents: int, layout: StoreLayout = "packed", rank: int = 0, seed: int = 0
+    folder: Path, num_documents: int, layout: str = "packed", rank: int = 0, seed: int = 0
 ) -> Tensor:
     """Write a store of ``doc 0``, ``doc 1``, ...; return their adapters."""
     rows = adapters(num_documents, seed)
@@ -56,7 +66,7 @@ def fill(
     ids = [prefix + name for name in names(num_documents)]
     with open_store(folder, RECIPE, layout=layout, mode="write", rank=rank, run_id="test") as store:
         for document_id, row in zip(ids, rows, strict=True):
-            store.put(document_id, row, f"text of {document_id}")
+            put(store, document_id, row, f"text of {document_id}")
     return rows
 
 
@@ -81,6 +91,16 @@ def killed_at(call: int, *, power_cut: bool = False) -> Iterator[SimpleNamespace
             outcome.died = True
     # The kernel gives the locks of a dead process back.
     lock._let_go()
+    if outcome.died:
+        _close_temporary_files()
+
+
+def _close_temporary_files() -> None:
+    for descriptor in os.listdir("/proc/self/fd"):
+        # The list itself is among them, and closed by now.
+        with suppress(FileNotFoundError):
+            if os.readlink(f"/proc/self/fd/{descriptor}").endswith(".tmp"):
+                os.close(int(descriptor))
 
 
 class _DyingDisk:

@@ -1,0 +1,62 @@
+"""Finding a layout of stores: one of ours by name, or a user's own class."""
+
+from importlib import import_module
+
+from prag_lightning.adapters.store.base import AdapterStore
+from prag_lightning.adapters.store.manifest import Manifest
+from prag_lightning.adapters.store.packed import PackedStore
+from prag_lightning.adapters.store.peft_folders import PeftFolderStore
+
+# A name, a class path, or the class.
+StoreLayout = str | type[AdapterStore]
+SHIPPED: tuple[type[AdapterStore], ...] = (PackedStore, PeftFolderStore)
+
+
+def find_layout(layout: StoreLayout) -> type[AdapterStore]:
+    """Return the layout that a user asks for.
+
+    Args:
+        layout: ``packed``, ``peft``, the name of another subclass of `AdapterStore` that has been
+            imported, its class path (``my_module.MyStore``), which is imported, or the class.
+
+    Raises:
+        ValueError: If there is no such layout.
+    """
+    if isinstance(layout, str):
+        layout = AdapterStore.layouts.get(layout) or _import_layout(layout)
+    if layout not in AdapterStore.layouts.values():
+        raise ValueError(f"the layout {layout.__name__} has no name; give it one, as in name = 'x'")
+    return layout
+
+
+def layout_of(manifest: Manifest, source: str) -> type[AdapterStore]:
+    """Return the layout of a store that is there. Nothing is imported on a manifest's word.
+
+    Args:
+        manifest: Its manifest.
+        source: What the store is called in errors.
+
+    Raises:
+        ValueError: If it is a layout that is not known here.
+    """
+    if manifest.layout not in AdapterStore.layouts:
+        raise ValueError(
+            f"{source}: has the layout '{manifest.layout}', which is not one of ours; name its "
+            "class path (layout, on the command line --layout), or import its module before"
+        )
+    return AdapterStore.layouts[manifest.layout]
+
+
+def _import_layout(layout: str) -> type[AdapterStore]:
+    module, _, name = layout.rpartition(".")
+    try:
+        found = getattr(import_module(module), name) if module else None
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"the layout '{layout}' cannot be imported ({error})") from error
+    if not (isinstance(found, type) and issubclass(found, AdapterStore)):
+        names = ", ".join(shipped.name for shipped in SHIPPED)
+        raise ValueError(
+            f"there is no layout '{layout}'; choose {names}, or give the class path of a subclass "
+            "of AdapterStore"
+        )
+    return found

@@ -1,0 +1,110 @@
+"""Looking at a store, and copying it, while a run writes into it."""
+
+import itertools
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from prag_lightning.adapters.store import packed_writer
+from prag_lightning.adapters.store.export import export_store
+from prag_lightning.adapters.store.opening import open_store
+from tests.adapters.store.store_world import LAYOUTS, RECIPE, adapters, damages, names
+
+NUM_LOOKS = 15
+ROWS = adapters(40)
+
+
+@contextmanager
+def writing(folder: Path, layout: str) -> Iterator[None]:
+    """Store, replace and delete documents in the block, over and over."""
+    open_store(folder, RECIPE, layout=layout, mode="write").close()
+    done = threading.Event()
+    problems: list[BaseException] = []
+
+    def write() -> None:
+        try:
+            for turn in itertools.count():
+                with open_store(folder, RECIPE, layout=layout, mode="write") as store:
+                    for start in range(0, 40, 8):
+                        ids = names(40)[start : start + 8]
+                        store.put_many(ids, ROWS[start : start + 8], [f"text {turn}"] * 8)
+                    store.delete(names(4))
+                if done.is_set():
+                    return
+        except BaseException as error:
+            problems.append(error)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+    assert problems == []
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.usefixtures("no_waiting")
+def test_commands_that_look_at_a_store_see_whole_adapters_while_a_run_writes(
+    tmp_path: Path, layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed_writer, "SHARD_BYTES", 4096 + 10 * 4 * RECIPE.layout.num_params)
+    monkeypatch.setattr(packed_writer, "FOLD_EVERY", 5)
+    with writing(tmp_path / "store", layout):
+        for _ in range(NUM_LOOKS):
+            assert damages(tmp_path / "store") == []
+            with open_store(tmp_path / "store", mode="read") as store:
+                assert store.stats().num_bytes > 0
+                ids = [document.id for document in store.documents()]
+                assert set(ids) <= set(names(40))
+                if "doc 30" in store:
+                    assert torch.equal(store.get_many(["doc 30"])[0], ROWS[30])
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_a_copy_that_is_made_while_a_run_writes_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed_writer, "SHARD_BYTES", 4096 + 10 * 4 * RECIPE.layout.num_params)
+    monkeypatch.setattr(packed_writer, "FOLD_EVERY", 5)
+    copy = tmp_path / "copy"
+    with writing(tmp_path / "store", "packed"):
+        for _ in range(NUM_LOOKS):
+            with open_store(tmp_path / "store", mode="read") as store:
+                export_store(store, copy)
+            assert damages(copy) == []
+            with open_store(copy, mode="read") as store:
+                ids = list(store.ids())
+                places = [names(40).index(document_id) for document_id in ids]
+                assert torch.equal(store.get_many(ids), ROWS[places])
+            shutil.rmtree(copy)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_document_that_is_being_replaced_is_at_no_moment_absent(
+    tmp_path: Path, layout: str
+) -> None:
+    folder = tmp_path / "store"
+    with open_store(folder, RECIPE, layout=layout, mode="write") as store:
+        store.put_many(names(1), ROWS[:1], ["text"])
+    done = threading.Event()
+
+    def replace() -> None:
+        with open_store(folder, RECIPE, layout=layout, mode="write") as store:
+            for turn in range(40):
+                store.put_many(names(1), ROWS[turn : turn + 1], [f"text {turn}"])
+        done.set()
+
+    thread = threading.Thread(target=replace)
+    thread.start()
+    while not done.is_set():
+        with open_store(folder, mode="read") as store:
+            (row,) = store.get_many(names(1))
+            assert (row == ROWS).all(dim=1).any()
+    thread.join()
