@@ -163,6 +163,11 @@ class ParametricRAG(LightningModule):
             warm_start=digest_tensors([("warm_start", self.warm_start_row())]),
             training=training,
             prompt_version=digest_text(*encoder.wording),
+            prompt={
+                **vars(encoder.template),
+                "exemplars": encoder.template.exemplar_text(encoder.exemplars),
+                "chat_template": str(encoder.tokenizer.chat_template or ""),
+            },
         )
 
     def configure_optimizers(self) -> StackedAdamW:

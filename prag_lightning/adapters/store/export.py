@@ -1,8 +1,9 @@
 """Adapters for others: PEFT folders of one or several documents, and copies of whole stores."""
 
+import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
 import fsspec  # type: ignore[import-untyped]
@@ -17,7 +18,13 @@ from prag_lightning.adapters.peft_format import (
     adapter_bytes,
     config_json,
 )
-from prag_lightning.adapters.store.base import MANIFEST, AdapterStore
+from prag_lightning.adapters.store.base import AdapterStore
+from prag_lightning.adapters.store.manifest import MANIFEST
+from prag_lightning.adapters.store.model_card import card_files
+from prag_lightning.adapters.store.peft_documents import folder_of
+
+# In a folder of several exported adapters: which document is in which folder.
+FOLDERS_FILE = "documents.jsonl"
 
 
 def merge_rows(
@@ -61,6 +68,8 @@ def export_adapter(
 ) -> None:
     """Write the adapters of documents, merged, as one folder that PEFT, vLLM and SGLang load.
 
+    Beside the adapter are a model card and, where the store has it, the prompt of its training.
+
     Args:
         store: Where the adapters are.
         document_ids: The documents; of one alone, its adapter is written as it is.
@@ -68,7 +77,7 @@ def export_adapter(
         path_or_url: The folder, or any fsspec URL of one.
         warm_start: The adapter that all started from, shape ``(num_params,)``, and how much it
             counts beside them; None where it does not.
-        base_model: Public name of the base model; None for that of the recipe.
+        base_model: Name of the base model for whoever loads the adapter; None for the recipe's.
 
     Raises:
         ValueError: If a document is not stored, or the folder holds files already.
@@ -81,36 +90,81 @@ def export_adapter(
         row, layout, lora = merge_rows(rows, weights, layout, lora)
     else:
         row = rows[0]
+    base_model = base_model or store.recipe.base_model
     fs, root = _empty_target(path_or_url)
-    fs.pipe_file(f"{root}/{WEIGHTS_FILE}", adapter_bytes(row, layout))
-    # Last, for it is what servers look for.
-    fs.pipe_file(f"{root}/{CONFIG_FILE}", config_json(lora, base_model or store.recipe.base_model))
+    _write(fs, root, card_files(store.recipe, base_model, document_ids))
+    # Its config last, for it is what servers look for.
+    _write(fs, root, {WEIGHTS_FILE: adapter_bytes(row, layout)})
+    _write(fs, root, {CONFIG_FILE: config_json(lora, base_model)})
+
+
+def export_each(
+    store: AdapterStore,
+    document_ids: Sequence[str],
+    path_or_url: str | os.PathLike[str],
+    *,
+    base_model: str | None = None,
+) -> Iterator[str]:
+    """Write every document's adapter into a folder of its own, and yield the id when it is there.
+
+    ``documents.jsonl`` says which folder is which document's.
+
+    Args:
+        store: Where the adapters are.
+        document_ids: The documents.
+        path_or_url: The folder of folders, or any fsspec URL of one.
+        base_model: Name of the base model for whoever loads the adapters; None for the recipe's.
+
+    Raises:
+        ValueError: If a document is not stored, or the folder holds files already.
+    """
+    fs, root = _empty_target(path_or_url)
+    folders = {i: folder_of(i).removeprefix("documents/") for i in document_ids}
+    for document_id, folder in folders.items():
+        target = f"{str(path_or_url).rstrip('/')}/{folder}"
+        export_adapter(store, [document_id], [1.0], target, base_model=base_model)
+        yield document_id
+    rows = (json.dumps({"id": i, "folder": f}, ensure_ascii=False) for i, f in folders.items())
+    _write(fs, root, {FOLDERS_FILE: "".join(f"{row}\n" for row in rows).encode()})
+
+
+def _write(fs: fsspec.AbstractFileSystem, root: str, files: dict[str, bytes]) -> None:
+    for name, content in files.items():
+        fs.pipe_file(f"{root}/{name}", content)
 
 
 def _adds_something(row: Tensor, layout: AdapterLayout) -> bool:
     return any(m.any() for key, m in layout.split(row).items() if key.endswith("lora_B.weight"))
 
 
-def export_store(files: StoreFiles, path_or_url: str | os.PathLike[str]) -> int:
+def export_store(store: AdapterStore, path_or_url: str | os.PathLike[str]) -> int:
     """Copy all files of a store, its manifest last, and return how many there were.
 
+    A run may be writing into it meanwhile: what it adds is in the copy or not, but whole.
+
+    Args:
+        store: The store.
+        path_or_url: The copy, a folder or any fsspec URL of one.
+
     Raises:
-        ValueError: If the target holds files already.
+        ValueError: If the target holds files already, or a link lies in the store.
     """
     fs, root = _empty_target(path_or_url)
-    # A line of a journal must not come without its adapter, so shards are copied after journals.
-    names = sorted(files.all_names(), key=lambda name: (name == MANIFEST, _is_shard(name), name))
-    names = [name for name in names if not name.endswith(".lock")]
-    for name in names:
+    num_copied = 0
+    for name, head in [*store.copy_plan(), (MANIFEST, b"")]:
+        try:
+            source = store.files.open(name)
+        except FileNotFoundError:
+            # What a run has taken away since is elsewhere in the copy, or was deleted.
+            continue
         path = PurePosixPath(root) / name
         fs.makedirs(str(path.parent), exist_ok=True)
-        with files.open(name) as source, fs.open(str(path), "wb") as target:
+        with source, fs.open(str(path), "wb") as target:
+            target.write(head)
+            source.seek(len(head))
             shutil.copyfileobj(source, target, length=2**24)
-    return len(names)
-
-
-def _is_shard(name: str) -> bool:
-    return name.endswith(".safetensors")
+        num_copied += 1
+    return num_copied
 
 
 def _empty_target(path_or_url: str | os.PathLike[str]) -> tuple[fsspec.AbstractFileSystem, str]:

@@ -1,13 +1,16 @@
 """Adapters for others: merged folders, and copies of stores."""
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import fsspec  # type: ignore[import-untyped]
 import peft
 import pytest
 import safetensors.torch
 import torch
+import yaml
 from torch import Tensor
 
 from prag_lightning.adapters.bank import AdapterBank
@@ -19,10 +22,16 @@ from prag_lightning.adapters.peft_format import (
     config_json,
     read_adapter,
 )
-from prag_lightning.adapters.store.export import export_adapter, export_store, merge_rows
+from prag_lightning.adapters.store.export import (
+    export_adapter,
+    export_each,
+    export_store,
+    merge_rows,
+)
 from prag_lightning.adapters.store.opening import AdapterStore, open_store, verify_store
 from prag_lightning.adapters.store.recipe import Recipe
-from tests.conftest import tiny_base
+from tests.adapters.store.store_world import put
+from tests.conftest import tiny_base, tiny_tokenizer
 
 LORA = LoraConfig(rank=2, alpha=32.0)
 IDS = ["a", "b", "c"]
@@ -83,7 +92,7 @@ def test_peft_loads_the_folder_of_a_document_of_a_store_as_it_is(
     tmp_path: Path, store: AdapterStore, layout: AdapterLayout, rows: Tensor
 ) -> None:
     with open_store(tmp_path / "folders", store.recipe, layout="peft", mode="write") as writing:
-        writing.put("a/../b", rows[0], "text")
+        put(writing, "a/../b", rows[0], "text")
     (weights,) = (tmp_path / "folders").rglob(WEIGHTS_FILE)
     loaded = peft.PeftModel.from_pretrained(tiny_base(), str(weights.parent))
     expected = peft_merge(tmp_path / "apart", rows[:1], [1.0], layout)
@@ -164,14 +173,14 @@ def test_a_whole_store_is_copied_to_any_url_and_read_there(
     tmp_path: Path, store: AdapterStore, rows: Tensor, scheme: str
 ) -> None:
     url = f"{scheme}://{tmp_path}/copy"
-    export_store(store.files, url)
+    export_store(store, url)
     with open_store(url, store.recipe, mode="read") as copy:
         assert torch.equal(copy.get_many(["c", "a"]), rows[[2, 0]])
     assert verify_store(url) == []
     fs, root = fsspec.url_to_fs(url)
     assert not [path for path in fs.find(root) if path.endswith(".lock")]
     with pytest.raises(ValueError, match=r"holds 'manifest\.json' already; give an empty"):
-        export_store(store.files, url)
+        export_store(store, url)
 
 
 def test_a_folder_is_exported_to_any_url(
@@ -187,7 +196,6 @@ def test_a_folder_is_exported_to_any_url(
 def test_a_copy_that_is_not_finished_is_no_store(
     tmp_path: Path, store: AdapterStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = sorted(store.files.all_names())
     copied: list[str] = []
     real = store.files.open
 
@@ -195,13 +203,126 @@ def test_a_copy_that_is_not_finished_is_no_store(
         copied.append(name)
         return real(name)
 
+    plan = store.copy_plan()
+    monkeypatch.setattr(store, "copy_plan", lambda: plan)
     monkeypatch.setattr(store.files, "open", noting)
-    export_store(store.files, tmp_path / "copy")
+    export_store(store, tmp_path / "copy")
+    # The index knows no more than the journal, and the journal no more than the shard.
+    endings = [name.rpartition(".")[2] for name in copied]
+    assert endings == ["sqlite", "jsonl", "safetensors", "json"]
     assert copied[-1] == "manifest.json"
-    assert copied.index("writer-00000/000000.jsonl") < copied.index(
-        "writer-00000/000000.safetensors"
+
+
+PROMPT = {
+    "user": "Use what you know.\n{passages}\n{exemplars}\nQuestion: {question} {{really}}",
+    "passage": "Passage {number}: {text}\n",
+    "assistant": "The answer is {answer}",
+    "assistant_start": "The answer is",
+    "exemplars": "Question: 1 + 1?\nAnswer: 2\n\n",
+    "chat_template": "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>",
+}
+
+
+def with_prompt(store: AdapterStore, folder: Path, **changes: str) -> AdapterStore:
+    """Return the same store with a recipe that keeps the prompt."""
+    recipe = store.recipe.model_copy(update={"prompt": {**PROMPT, **changes}})
+    with open_store(folder, recipe, mode="write") as writing:
+        writing.put_many(IDS, store.get_many(IDS), ["text"] * 3)
+    return open_store(folder, mode="read")
+
+
+def test_an_exported_adapter_says_in_words_and_in_files_how_it_is_asked(
+    tmp_path: Path, store: AdapterStore
+) -> None:
+    export_adapter(with_prompt(store, tmp_path / "with"), ["b"], [1.0], tmp_path / "one")
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == [
+        "README.md", CONFIG_FILE, WEIGHTS_FILE, "chat_template.jinja", "prompt.json",
+    ]  # fmt: skip
+    assert (tmp_path / "one/chat_template.jinja").read_text() == PROMPT["chat_template"]
+    fields = json.loads((tmp_path / "one/prompt.json").read_text())
+    assert fields == {name: text for name, text in PROMPT.items() if name != "chat_template"}
+    card = (tmp_path / "one/README.md").read_text()
+    assert yaml.safe_load(card.split("---")[1])["base_model"] == "tiny/llama"
+    assert '| documents | "b" |' in card
+    user = "Use what you know.\n\nQuestion: 1 + 1?\nAnswer: 2\n\n\nQuestion: {question} {really}"
+    assert user in card
+    assert "begins with `The answer is`" in card
+
+
+def test_an_adapter_of_a_store_that_did_not_keep_the_prompt_says_so(
+    tmp_path: Path, store: AdapterStore
+) -> None:
+    export_adapter(store, IDS, [1.0] * 3, tmp_path / "merged")
+    card = (tmp_path / "merged/README.md").read_text()
+    assert "# Adapter of 3 documents" in card
+    assert "a version that did not keep the prompt" in card
+    assert not (tmp_path / "merged/prompt.json").exists()
+
+
+@pytest.mark.parametrize("chat_template", ["", PROMPT["chat_template"]])
+def test_the_code_on_a_model_card_asks_as_in_training_and_gets_the_adapter_s_answer(
+    tmp_path: Path, store: AdapterStore, capsys: pytest.CaptureFixture[str], chat_template: str
+) -> None:
+    base, tokenizer = tiny_base(), tiny_tokenizer()
+    tokenizer.chat_template = chat_template or None
+    base.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    kept = with_prompt(store, tmp_path / "with", chat_template=chat_template)
+    export_adapter(kept, ["a"], [1.0], tmp_path / "one", base_model=str(tmp_path / "base"))
+    card = (tmp_path / "one/README.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    exec(code.replace('"."', repr(str(tmp_path / "one"))), {})
+    printed = capsys.readouterr().out
+    user = (
+        "Use what you know.\n\nQuestion: 1 + 1?\nAnswer: 2\n\n\n"
+        "Question: Where was Ada Lovelace born? {really}"
     )
-    assert sorted([*copied, "run.lock"]) == names
+    text = f"<user>{user}<assistant>The answer is" if chat_template else f"{user}\nThe answer is"
+    ids = tokenizer(text, add_special_tokens=not chat_template, return_tensors="pt").input_ids
+    answers: list[str] = []
+    models: list[Any] = [peft.PeftModel.from_pretrained(tiny_base(), str(tmp_path / "one"))]
+    for model in [*models, tiny_base()]:
+        output = model.generate(input_ids=ids, max_new_tokens=20, do_sample=False)
+        answers.append(str(tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True)))
+    assert printed == answers[0] + "\n"
+    assert answers[0] != answers[1]
+
+
+@pytest.mark.parametrize(
+    "user", ["{question.__class__}", "{nonsense}", "{question:99999999999}", "{", "", "{0}"]
+)
+def test_the_prompt_of_a_stranger_s_store_is_text_and_no_format(
+    tmp_path: Path, store: AdapterStore, user: str
+) -> None:
+    strange = with_prompt(store, tmp_path / "with", user=user)
+    export_adapter(strange, ["a"], [1.0], tmp_path / "one")
+    card = (tmp_path / "one/README.md").read_text()
+    assert f"````text\n{user}\n````" in card
+    assert f"user = {json.dumps(user)}.replace" in card
+
+
+def test_every_document_is_exported_into_a_folder_of_its_own(
+    tmp_path: Path, store: AdapterStore, layout: AdapterLayout, rows: Tensor
+) -> None:
+    assert list(export_each(store, IDS, tmp_path / "each")) == IDS
+    lines = (tmp_path / "each/documents.jsonl").read_text().splitlines()
+    folders = {row["id"]: row["folder"] for row in map(json.loads, lines)}
+    assert list(folders) == IDS
+    for document_id, row in zip(IDS, rows, strict=True):
+        folder = tmp_path / "each" / folders[document_id]
+        assert torch.equal(read_adapter(folder, layout, LORA), row)
+        assert f'"{document_id}"' in (folder / "README.md").read_text()
+    with pytest.raises(ValueError, match="already"):
+        list(export_each(store, IDS, tmp_path / "each"))
+
+
+def test_what_is_in_an_id_cannot_break_a_card(tmp_path: Path, store: AdapterStore) -> None:
+    hostile = "a|b`c\n---\n# title"
+    with open_store(tmp_path / "other", store.recipe, mode="write") as writing:
+        put(writing, hostile, store.get_many(["a"])[0], "text")
+        export_adapter(writing, [hostile], [1.0], tmp_path / "one")
+    card = (tmp_path / "one/README.md").read_text()
+    assert r'| documents | "a\|b\'c\n---\n# title" |'.replace(r"\'", "'") in card
 
 
 def test_a_document_that_is_not_stored_is_named(tmp_path: Path, store: AdapterStore) -> None:
