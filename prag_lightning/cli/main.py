@@ -22,7 +22,7 @@ TRAINER_COMMANDS = {
     "predict": "answer questions whose answers nobody knows",
 }
 # Those that read their own words, which auto_cli cannot: flags, and words that may be left out.
-_OWN_PARSERS = ("ask", "configs", "report", "sweep")
+_OWN_PARSERS = ("ask", "configs", "report", "store", "sweep")
 # Command: the function that runs it, or several by name, and what it does.
 COMMANDS: dict[str, tuple[str, str]] = {
     "ask": (
@@ -47,7 +47,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "prag_lightning.cli.report:run_report",
         "show what runs have to show, on a page and in tables",
     ),
-    "store": ("prag_lightning.cli.store:STORE_COMMANDS", "look after a store of adapters"),
+    "store": ("prag_lightning.cli.store:run_store", "look after a store of adapters"),
 }
 
 

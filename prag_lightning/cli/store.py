@@ -1,29 +1,47 @@
 """The commands ``prag store``: look into a store, check it, and carry adapters in and out."""
 
+import json
 import sys
+from collections.abc import Sequence
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from prag_lightning.adapters.store.base import AdapterStore, Damage
+    from prag_lightning.adapters.store.base import AdapterStore
     from prag_lightning.adapters.store.published import PublishedAdapter
     from prag_lightning.adapters.store.recipe import Recipe
+    from prag_lightning.adapters.store.records import Damage
 
 # Exit status: done, but some documents are damaged.
 _SOME_DAMAGED = 3
+# Bytes that are read in about two seconds.
+_TAKES_TIME = 2**29
 
 
-def store_stats(store: str) -> None:
+def run_store(args: Sequence[str]) -> int:
+    """Run one of the commands, and return its exit status."""
+    from jsonargparse import auto_cli
+
+    from prag_lightning.cli.one_line_parser import OneLineParser
+
+    words = _ids_in_one_word(list(args))
+    auto_cli(
+        dict[str, Any](STORE_COMMANDS), args=words, prog="prag store", parser_class=OneLineParser
+    )
+    return 0
+
+
+def store_stats(store: str, layout: str | None = None) -> None:
     """Print how much a store holds, and what made it.
 
     Args:
         store: Folder of the store, or any fsspec URL (s3://, gs://, hf://) of one.
+        layout: Class path of the store's layout, if it is none of ours.
     """
-    from prag_lightning.adapters.store.opening import open_store
-
-    with open_store(store, mode="read") as opened:
+    with _opened(store, layout) as opened:
         stats = opened.stats()
     manifest, recipe = stats.manifest, stats.manifest.recipe
     lora = recipe.lora
@@ -33,7 +51,7 @@ def store_stats(store: str) -> None:
         "bytes a document": f"{stats.bytes_per_document:,.0f}",
         "numbers an adapter": f"{recipe.layout.num_params:,} in {manifest.dtype}",
         "layout": manifest.layout,
-        "base model": f"{recipe.base_model} (weights {recipe.base_digest})",
+        "base model": f"{recipe.base_model} (digest {recipe.base_digest})",
         "LoRA": f"rank {lora.rank}, alpha {lora.alpha:g}, {', '.join(lora.target_modules)}",
         "warm start": recipe.warm_start,
         "prompt": recipe.prompt_version,
@@ -43,35 +61,66 @@ def store_stats(store: str) -> None:
     width = max(map(len, lines))
     for name, value in lines.items():
         if value is not None:
-            print(f"{name:<{width}}  {value}")
+            print(f"{name:<{width}}  {_shown(str(value))}")
 
 
-def store_verify(store: str, repair: bool = False) -> None:
+def store_list(store: str, layout: str | None = None) -> None:
+    """Print the documents that have an adapter: digest of what was trained on, when, and the id.
+
+    Args:
+        store: Folder of the store, or any fsspec URL of one.
+        layout: Class path of the store's layout, if it is none of ours.
+    """
+    with _opened(store, layout) as opened:
+        for document in opened.documents():
+            print(f"{document.text_digest:<32}  {_time(document.stored)}  {_shown(document.id)}")
+
+
+def store_delete(store: Path, document_ids: list[str], layout: str | None = None) -> None:
+    """Delete the adapters of documents; `prag store verify --repair true` frees their room.
+
+    Args:
+        store: Folder of the store.
+        document_ids: Their ids, a word each; behind `--` where one begins with a dash.
+        layout: Class path of the store's layout, if it is none of ours.
+    """
+    from prag_lightning.adapters.store.opening import open_store
+
+    with _opened(str(store), layout) as opened:
+        manifest = opened.manifest
+    with open_store(
+        store, manifest.recipe, layout=layout or manifest.layout, dtype=manifest.dtype, mode="write"
+    ) as writing:
+        writing.delete(document_ids)
+        print(f"{len(set(document_ids))} deleted; {len(writing)} documents are in {store}")
+
+
+def store_verify(store: str, repair: bool = False, layout: str | None = None) -> None:
     """Read every adapter, account for every byte, and print what is damaged; exit status 3 if any.
 
     Args:
         store: Folder of the store, or any fsspec URL of one.
-        repair: Take out what is damaged, so that the next `prag fit` encodes it again.
+        repair: Take out what is damaged, so that the next `prag fit` encodes it again, and free the
+            room of what was replaced or deleted.
+        layout: Class path of the store's layout, if it is none of ours.
     """
     from prag_lightning.adapters.store.opening import repair_store, verify_store
 
-    damages = repair_store(store) if repair else verify_store(store)
-    for damage in damages:
+    _say_size("reading", store)
+    found = repair_store(store, layout) if repair else verify_store(store, layout)
+    for damage in found:
         print(_damage_line(damage))
+    damages = [damage for damage in found if not damage.harmless]
+    done, to_do = "`--repair true` takes them out", "`--repair true` tidies up"
+    if repair:
+        done, to_do = "taken out", "tidied up"
+    if len(damages) < len(found):
+        print(f"{len(found) - len(damages)} harmless; {to_do}")
     if not damages:
         print(f"{store}: nothing is damaged")
         return
-    print(
-        f"{len(damages)} damaged; "
-        + ("taken out" if repair else "`prag store verify STORE --repair true` takes them out")
-        + ", and `prag fit` encodes the documents again"
-    )
+    print(f"{len(damages)} damaged; {done}, and `prag fit` encodes the documents again")
     sys.exit(_SOME_DAMAGED)
-
-
-def _damage_line(damage: "Damage") -> str:
-    document = "" if damage.document_id is None else f"document {damage.document_id!r}: "
-    return f"{damage.file}: {document}{damage.what}"
 
 
 def store_import(
@@ -98,6 +147,120 @@ def store_import(
     print(f"{len(adapters)} adapters of {published_dir} are in {store}")
 
 
+def store_export(
+    store: str,
+    to: str,
+    document_ids: list[str] | None = None,
+    separate: bool = False,
+    merge: Literal["anchored", "sum", "mean"] = "anchored",
+    warm_start: str = "random",
+    seed: int = 0,
+    base: str | None = None,
+    layout: str | None = None,
+) -> None:
+    """Copy a store, or write adapters as PEFT folders, which vLLM and SGLang load, too.
+
+    Args:
+        store: Folder of the store, or any fsspec URL (s3://, gs://, hf://) of one.
+        to: Empty or new folder, or any fsspec URL of one.
+        document_ids: Write one PEFT folder with the adapters of these documents merged, instead of
+            a copy of the whole store.
+        separate: Write a PEFT folder for each of these documents, or for all of the store.
+        merge: Rule by which several adapters become one.
+        warm_start: What the adapters started from, as in `prag fit`; `anchored` needs it.
+        seed: Seed of a random warm start.
+        base: Name of the base model for servers; by default that in the recipe.
+        layout: Class path of the store's layout, if it is none of ours.
+    """
+    from prag_lightning.adapters.merge import merge_weights
+    from prag_lightning.adapters.store.export import export_adapter, export_each, export_store
+    from prag_lightning.cli.counting import counted
+
+    with _opened(store, layout) as opened:
+        base = base or _base_for_others(opened.recipe)
+        if separate:
+            ids = list(opened.ids()) if document_ids is None else document_ids
+            folders = export_each(opened, ids, to, base_model=base)
+            count = sum(1 for _ in counted(folders, "adapters"))
+            print(f"the adapters of {count} documents are in {to}, each as a PEFT folder")
+            return
+        if document_ids is None:
+            _say_size("copying", store)
+            print(f"{export_store(opened, to)} files of {store} are in {to}")
+            return
+        weights = merge_weights(merge, [0.0] * len(document_ids))
+        start: tuple[Tensor, float] | None = None
+        if weights.warm_start:
+            start = _warm_start(opened, warm_start, seed), weights.warm_start
+        export_adapter(
+            opened, document_ids, weights.documents, to, warm_start=start, base_model=base
+        )
+    print(f"the adapters of {len(document_ids)} documents are in {to}, as one in PEFT's form")
+
+
+def _ids_in_one_word(args: list[str]) -> list[str]:
+    """Return the words of a command line with the ids to delete as one, as the parser has lists."""
+    if args[:1] != ["delete"] or not {"-h", "--help"}.isdisjoint(args):
+        return args
+    options: list[str] = []
+    words: list[str] = []
+    rest = iter(args[1:])
+    for word in rest:
+        if word == "--":
+            words += rest
+        elif word.startswith("-"):
+            options += [word] if "=" in word else [word, next(rest, "")]
+        else:
+            words.append(word)
+    ids = [json.dumps(words[1:])] if len(words) > 1 else []
+    return ["delete", *options, *words[:1], *ids]
+
+
+def _opened(store: str, layout: str | None) -> "AdapterStore":
+    from prag_lightning.adapters.store.opening import open_store
+
+    return open_store(store, layout=layout or "packed", mode="read")
+
+
+def _say_size(doing: str, store: str) -> None:
+    """Say what is being done to a store that is so large that it takes some time."""
+    from rich.filesize import decimal
+
+    from prag_lightning.adapters.files import StoreFiles
+
+    size = StoreFiles(store).total_size()
+    if size > _TAKES_TIME:
+        print(f"{doing} {decimal(size)} of {store}", file=sys.stderr, flush=True)
+
+
+def _time(stored: int) -> str:
+    """Return a time in UTC; as long a dash where it is not known."""
+    if not stored:
+        return f"{'-':<20}"
+    return datetime.fromtimestamp(stored, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _shown(text: str) -> str:
+    """Return a text of a store as a terminal may show it, without what would steer the terminal."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
+def _damage_line(damage: "Damage") -> str:
+    document = "" if damage.document_id is None else f"document {damage.document_id!r}: "
+    harmless = " (harmless)" if damage.harmless else ""
+    return _shown(f"{damage.file}: {document}{damage.what}{harmless}")
+
+
+def _base_for_others(recipe: "Recipe") -> str:
+    """Return the base model as other programs load it: the embedded one by its folder."""
+    from prag_lightning.language_model.embedded import BASE_DIR, DEMO
+
+    return str(BASE_DIR) if recipe.base_model == DEMO else recipe.base_model
+
+
 def _published_recipe(published_dir: Path, adapter: "PublishedAdapter", base: str) -> "Recipe":
     """Return the recipe of published adapters, as far as it is known."""
     from prag_lightning.adapters.bank import find_target_modules
@@ -118,45 +281,6 @@ def _published_recipe(published_dir: Path, adapter: "PublishedAdapter", base: st
         prompt_version="unknown",
         imported_from="the published encoder",
     )
-
-
-def store_export(
-    store: str,
-    to: str,
-    document_ids: list[str] | None = None,
-    merge: Literal["anchored", "sum", "mean"] = "anchored",
-    warm_start: str = "random",
-    seed: int = 0,
-    base: str | None = None,
-) -> None:
-    """Copy a store, or write the merged adapters of some documents for PEFT, vLLM and SGLang.
-
-    Args:
-        store: Folder of the store, or any fsspec URL (s3://, gs://, hf://) of one.
-        to: Empty or new folder, or any fsspec URL of one.
-        document_ids: Write one PEFT folder with the adapters of these documents in one, instead of
-            a copy of the whole store.
-        merge: Rule by which several adapters become one.
-        warm_start: What the adapters started from, as in `prag fit`; `anchored` needs it.
-        seed: Of a random warm start.
-        base: Name of the base model for servers; by default that in the recipe.
-    """
-    from prag_lightning.adapters.merge import merge_weights
-    from prag_lightning.adapters.store.export import export_adapter, export_store
-    from prag_lightning.adapters.store.opening import open_store
-
-    with open_store(store, mode="read") as opened:
-        if document_ids is None:
-            print(f"{export_store(opened.files, to)} files of {store} are in {to}")
-            return
-        weights = merge_weights(merge, [0.0] * len(document_ids))
-        start: tuple[Tensor, float] | None = None
-        if weights.warm_start:
-            start = _warm_start(opened, warm_start, seed), weights.warm_start
-        export_adapter(
-            opened, document_ids, weights.documents, to, warm_start=start, base_model=base
-        )
-    print(f"the adapters of {len(document_ids)} documents are in {to}, as one in PEFT's form")
 
 
 def _warm_start(store: "AdapterStore", path: str, seed: int) -> "Tensor":
@@ -181,7 +305,9 @@ def _warm_start(store: "AdapterStore", path: str, seed: int) -> "Tensor":
 
 STORE_COMMANDS = {
     "stats": store_stats,
+    "list": store_list,
     "verify": store_verify,
-    "import": store_import,
+    "delete": store_delete,
     "export": store_export,
+    "import": store_import,
 }

@@ -1,12 +1,11 @@
 """The commands ``prag store``."""
 
 import json
+import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from jsonargparse import auto_cli
 from torch import Tensor
 
 from prag_lightning.adapters.bank import AdapterBank
@@ -21,7 +20,9 @@ from prag_lightning.adapters.peft_format import (
 from prag_lightning.adapters.store.opening import open_store
 from prag_lightning.adapters.store.recipe import Recipe, digest_tensors
 from prag_lightning.adapters.warm_start import random_adapter
-from prag_lightning.cli.store import STORE_COMMANDS
+from prag_lightning.cli.exit_status import DONE, TRY_AGAIN, USAGE
+from prag_lightning.cli.main import main
+from prag_lightning.cli.store import run_store
 from prag_lightning.documents.formats.entries import document_of
 from prag_lightning.language_model.base_model import weights_digest
 from tests.conftest import tiny_base
@@ -30,7 +31,7 @@ LORA = LoraConfig(rank=2, alpha=32.0)
 
 
 def prag_store(*words: str | Path) -> None:
-    auto_cli(dict[str, Any](STORE_COMMANDS), args=[str(word) for word in words], prog="prag store")
+    run_store([str(word) for word in words])
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def test_stats_say_documents_bytes_and_recipe(
     assert printed["bytes"] == f"{num_bytes:,}"
     assert printed["bytes a document"] == f"{num_bytes / 3:,.0f}"
     assert printed["numbers an adapter"] == f"{layout.num_params:,} in float32"
-    assert printed["base model"] == "tiny/llama (weights 0123)"
+    assert printed["base model"] == "tiny/llama (digest 0123)"
     assert printed["LoRA"] == "rank 2, alpha 32, down_proj, gate_proj, up_proj"
     assert printed["training: lr"] == "0.0003"
 
@@ -94,6 +95,107 @@ def test_verify_names_what_is_damaged_and_takes_it_out(
     prag_store("verify", store)
     with open_store(store, mode="read") as opened:
         assert sorted(opened.ids()) == ["b", "c"]
+
+
+def test_verify_calls_harmless_what_is(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with open_store(store, mode="read") as opened:
+        recipe = opened.recipe
+    with open_store(store, recipe, mode="write") as opened:
+        opened.put_many(["a"], torch.ones(1, opened.layout.num_params), ["new text"])
+    prag_store("verify", store)
+    first, second, last = capsys.readouterr().out.splitlines()
+    assert first.endswith("adapters that were replaced or deleted: 1 (harmless)")
+    assert second == "1 harmless; `--repair true` tidies up"
+    assert last == f"{store}: nothing is damaged"
+    prag_store("verify", store, "--repair", "true")
+    assert "1 harmless; tidied up" in capsys.readouterr().out
+    prag_store("verify", store)
+    assert capsys.readouterr().out == f"{store}: nothing is damaged\n"
+
+
+def test_what_takes_time_says_what_it_does(
+    store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prag_store("verify", store)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("prag_lightning.cli.store._TAKES_TIME", 0)
+    prag_store("verify", store)
+    assert re.fullmatch(rf"reading [\d.]+ kB of {store}\n", capsys.readouterr().err)
+
+
+def test_list_names_documents_with_digest_and_time(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_store(store, mode="read") as opened:
+        recipe = opened.recipe
+    with open_store(store, recipe, mode="write") as opened:
+        hostile = "\x1b[31mred é 中"
+        opened.put_many([hostile], torch.ones(1, opened.layout.num_params), ["0" * 32])
+    prag_store("list", store)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert re.fullmatch(r"0{32}  2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\dZ  \\x1b\[31mred é 中", lines[0])
+    assert re.fullmatch(r"text {28}  2\S{19}  a", lines[1])
+
+
+@pytest.mark.parametrize("words", [("a", "c"), ("--", "a", "c"), ("a", "--layout=packed", "c")])
+def test_delete_takes_ids_as_words(
+    store: Path, rows: Tensor, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    prag_store("delete", store, *words)
+    assert capsys.readouterr().out == f"2 deleted; 1 documents are in {store}\n"
+    with open_store(store, mode="read") as opened:
+        assert list(opened.ids()) == ["b"]
+        assert torch.equal(opened.get_many(["b"])[0], rows[1])
+
+
+def test_delete_of_an_id_like_an_option_or_of_one_that_is_not_there(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["store", "delete", str(store), "--", "-1"]) == USAGE
+    assert "holds no adapter of '-1'" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as left:
+        main(["store", "delete", str(store)])
+    assert left.value.code == USAGE
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    with open_store(store, mode="read") as opened:
+        assert len(opened) == 3
+
+
+def test_a_store_that_a_run_writes_into_is_to_be_tried_again_later(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_store(store, mode="read") as opened:
+        recipe = opened.recipe
+    with open_store(store, recipe, mode="write"):
+        for words in (["delete", str(store), "a"], ["verify", str(store), "--repair", "true"]):
+            assert main(["store", *words]) == TRY_AGAIN
+            assert f"prag: {store}: process" in capsys.readouterr().err
+        assert main(["store", "list", str(store)]) == DONE
+
+
+def test_the_store_of_a_run_is_named_where_its_folder_was_given(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = store.parent / "first run"
+    run.mkdir()
+    store.rename(run / "adapters")
+    assert main(["store", "verify", str(run)]) == USAGE
+    assert capsys.readouterr().err.rstrip().endswith(f"that of this run is {run}/adapters")
+
+
+def test_export_writes_a_folder_for_every_document(
+    store: Path, tmp_path: Path, layout: AdapterLayout, rows: Tensor
+) -> None:
+    prag_store("export", store, tmp_path / "each", "--separate", "true")
+    lines = (tmp_path / "each/documents.jsonl").read_text().splitlines()
+    folders = [json.loads(line) for line in lines]
+    assert [folder["id"] for folder in folders] == ["a", "b", "c"]
+    adapter = read_adapter(tmp_path / "each" / folders[2]["folder"], layout, LORA)
+    assert torch.equal(adapter, rows[2])
+    some = tmp_path / "some"
+    prag_store("export", store, some, "--separate", "true", "--document_ids", '["c"]')
+    assert len((tmp_path / "some/documents.jsonl").read_text().splitlines()) == 1
 
 
 def test_export_copies_a_store(
