@@ -96,7 +96,15 @@ def synthetic_recipe(num_params: int) -> Recipe:
 def time_writing(
     root: Path, recipe: Recipe, dtype: StoreDtype, num_documents: int, batch_size: int
 ) -> dict[str, float]:
-    """Fill a store, the first documents singly, and return seconds and rates."""
+    """Fill a store, the first documents singly, and return seconds and rates.
+
+    Args:
+        root: Folder of the store.
+        recipe: What its adapters look like.
+        dtype: In which form they are stored.
+        num_documents: How many.
+        batch_size: How many are stored with one flush to the disk.
+    """
     num_singly = min(1000, num_documents // 10)
     store = open_store(root, recipe, dtype=dtype, mode="write")
     singly: list[float] = []
@@ -115,14 +123,26 @@ def time_writing(
 
 
 def put(store: AdapterStore, document_ids: list[str], rows: Tensor) -> None:
-    """Store adapters with a digest of 32 digits each, as real ones have."""
+    """Store adapters with a digest of 32 digits each, as real ones have.
+
+    Args:
+        store: Open for writing.
+        document_ids: Whose adapters they are.
+        rows: The adapters, shape ``(n, num_params)``.
+    """
     store.put_many(document_ids, rows, [f"{hash(i) & (2**128 - 1):032x}" for i in document_ids])
 
 
 def synthetic_adapters(
     numbers: range, recipe: Recipe, batch_size: int
 ) -> Iterator[tuple[list[str], Tensor]]:
-    """Yield batches of document ids and adapters; an adapter begins with its document's number."""
+    """Yield batches of document ids and adapters; an adapter begins with its document's number.
+
+    Args:
+        numbers: Of the documents.
+        recipe: What the adapters look like.
+        batch_size: How many are yielded at once.
+    """
     pool = torch.randn(min(_POOL, batch_size), recipe.layout.num_params)
     for start in range(numbers.start, numbers.stop, batch_size):
         chunk = range(start, min(start + batch_size, numbers.stop))
@@ -142,7 +162,13 @@ def mark(number: int) -> int:
 
 
 def time_reading(root: Path, num_documents: int, num_reads: int) -> dict[str, float]:
-    """Open the store, and read three documents at a time; check that they are the right ones."""
+    """Open the store, and read three documents at a time; check that they are the right ones.
+
+    Args:
+        root: Folder of the store.
+        num_documents: How many it holds.
+        num_reads: How often to read.
+    """
     open_s, store = timed(lambda: open_store(root, mode="read"))
     choice = random.Random(0)
     times: list[float] = []
@@ -167,7 +193,13 @@ def time_reading(root: Path, num_documents: int, num_reads: int) -> dict[str, fl
 
 
 def measure_files(root: Path, num_documents: int, tensor_bytes: int) -> dict[str, int | float]:
-    """Return files, bytes, and how much larger the store is than its tensors."""
+    """Return files, bytes, and how much larger the store is than its tensors.
+
+    Args:
+        root: Folder of the store.
+        num_documents: How many it holds.
+        tensor_bytes: Bytes of one adapter.
+    """
     sizes = [path.stat().st_size for path in root.rglob("*") if path.is_file()]
     bytes_per_document = sum(sizes) / num_documents
     return {

@@ -141,7 +141,12 @@ class StoreFiles:
         return parts
 
     def download(self, name: str, to: Path) -> None:
-        """Copy a file to this machine."""
+        """Copy a file to this machine.
+
+        Args:
+            name: The file.
+            to: Where the copy goes.
+        """
         self._fs.get_file(self._checked(name), str(to))
 
     def refuse_strangers(self, folder: str = "") -> None:

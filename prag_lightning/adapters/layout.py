@@ -90,10 +90,14 @@ class AdapterLayout:
         return {m.key: row[m.start : m.stop].view(m.shape) for m in self.matrices}
 
     def join(self, tensors: Mapping[str, Tensor], source: str) -> Tensor:
-        """Return the flat row, shape ``(num_params,)``, of matrices by PEFT's key.
+        """Return the flat row, shape ``(num_params,)``, of an adapter's matrices.
+
+        Args:
+            tensors: The matrices by PEFT's key.
+            source: What the adapter is called in errors.
 
         Raises:
-            ValueError: If a matrix is missing, unknown or of another shape; names ``source``.
+            ValueError: If a matrix is missing, unknown or of another shape.
         """
         expected = {m.key: m.shape for m in self.matrices}
         problem = _first_difference(expected, {k: tuple(t.shape) for k, t in tensors.items()})
@@ -121,5 +125,5 @@ def _first_difference(
 
 
 def all_finite(numbers: Tensor) -> bool:
-    """Say whether no number is infinite or none; 25 times as fast as ``isfinite`` on a CPU."""
+    """Say whether all numbers are finite; on a CPU 25 times as fast as ``isfinite``."""
     return all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(numbers))

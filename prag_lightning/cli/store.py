@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Exit status: done, but some documents are damaged.
 _SOME_DAMAGED = 3
+# Bytes that are read in about two seconds.
+_TAKES_TIME = 2**29
 
 
 def run_store(args: Sequence[str]) -> int:
@@ -59,7 +61,7 @@ def store_stats(store: str, layout: str | None = None) -> None:
     width = max(map(len, lines))
     for name, value in lines.items():
         if value is not None:
-            print(f"{name:<{width}}  {value}")
+            print(f"{name:<{width}}  {_shown(str(value))}")
 
 
 def store_list(store: str, layout: str | None = None) -> None:
@@ -104,6 +106,7 @@ def store_verify(store: str, repair: bool = False, layout: str | None = None) ->
     """
     from prag_lightning.adapters.store.opening import repair_store, verify_store
 
+    _say_size("reading", store)
     found = repair_store(store, layout) if repair else verify_store(store, layout)
     for damage in found:
         print(_damage_line(damage))
@@ -169,7 +172,7 @@ def store_export(
         base: Name of the base model for servers; by default that in the recipe.
         layout: Class path of the store's layout, if it is none of ours.
     """
-    from prag_lightning.adapters.merge import make_merge_rule
+    from prag_lightning.adapters.merge import merge_weights
     from prag_lightning.adapters.store.export import export_adapter, export_each, export_store
     from prag_lightning.cli.counting import counted
 
@@ -182,9 +185,10 @@ def store_export(
             print(f"the adapters of {count} documents are in {to}, each as a PEFT folder")
             return
         if document_ids is None:
+            _say_size("copying", store)
             print(f"{export_store(opened, to)} files of {store} are in {to}")
             return
-        weights = make_merge_rule(merge).weigh([0.0] * len(document_ids))
+        weights = merge_weights(merge, [0.0] * len(document_ids))
         start: tuple[Tensor, float] | None = None
         if weights.warm_start:
             start = _warm_start(opened, warm_start, seed), weights.warm_start
@@ -218,6 +222,17 @@ def _opened(store: str, layout: str | None) -> "AdapterStore":
     return open_store(store, layout=layout or "packed", mode="read")
 
 
+def _say_size(doing: str, store: str) -> None:
+    """Say what is being done to a store that is so large that it takes some time."""
+    from rich.filesize import decimal
+
+    from prag_lightning.adapters.files import StoreFiles
+
+    size = StoreFiles(store).total_size()
+    if size > _TAKES_TIME:
+        print(f"{doing} {decimal(size)} of {store}", file=sys.stderr, flush=True)
+
+
 def _time(stored: int) -> str:
     """Return a time in UTC; as long a dash where it is not known."""
     if not stored:
@@ -225,18 +240,18 @@ def _time(stored: int) -> str:
     return datetime.fromtimestamp(stored, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _shown(document_id: str) -> str:
-    """Return an id as a terminal may show it, without what would steer the terminal."""
+def _shown(text: str) -> str:
+    """Return a text of a store as a terminal may show it, without what would steer the terminal."""
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in document_id
+        for letter in text
     )
 
 
 def _damage_line(damage: "Damage") -> str:
     document = "" if damage.document_id is None else f"document {damage.document_id!r}: "
     harmless = " (harmless)" if damage.harmless else ""
-    return f"{damage.file}: {document}{damage.what}{harmless}"
+    return _shown(f"{damage.file}: {document}{damage.what}{harmless}")
 
 
 def _base_for_others(recipe: "Recipe") -> str:

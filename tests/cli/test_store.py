@@ -23,8 +23,8 @@ from prag_lightning.adapters.warm_start import random_adapter
 from prag_lightning.cli.exit_status import DONE, TRY_AGAIN, USAGE
 from prag_lightning.cli.main import main
 from prag_lightning.cli.store import run_store
-from prag_lightning.documents.entries import document_of
-from prag_lightning.language_model.digest import weights_digest
+from prag_lightning.documents.formats.entries import document_of
+from prag_lightning.language_model.base_model import weights_digest
 from tests.conftest import tiny_base
 
 LORA = LoraConfig(rank=2, alpha=32.0)
@@ -111,6 +111,16 @@ def test_verify_calls_harmless_what_is(store: Path, capsys: pytest.CaptureFixtur
     assert "1 harmless; tidied up" in capsys.readouterr().out
     prag_store("verify", store)
     assert capsys.readouterr().out == f"{store}: nothing is damaged\n"
+
+
+def test_what_takes_time_says_what_it_does(
+    store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prag_store("verify", store)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("prag_lightning.cli.store._TAKES_TIME", 0)
+    prag_store("verify", store)
+    assert re.fullmatch(rf"reading [\d.]+ kB of {store}\n", capsys.readouterr().err)
 
 
 def test_list_names_documents_with_digest_and_time(

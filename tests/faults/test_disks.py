@@ -1,6 +1,8 @@
 """Runs on disks that are full, or may not be written."""
 
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ from prag_lightning.adapters.store.opening import open_store
 from prag_lightning.cli.exit_status import DONE, TRY_AGAIN, USAGE
 from prag_lightning.cli.main import main
 from tests.faults.conftest import NUM_PEOPLE
-from tests.faults.runs import Runs, assert_same, small_files, stored
+from tests.faults.runs import Runs, assert_same, small_files, stored, wait_for_adapters
 
 # Room for settings and manifest, and for some adapters of 4.6 kB, but not for all.
 SMALL = 40 * 1024
@@ -76,6 +78,24 @@ def test_a_file_that_may_not_grow_stops_a_run_which_goes_on_when_it_may(
     assert 1 <= len(kept) < NUM_PEOPLE
     assert runs.status(tmp_path) == DONE
     assert_same(stored(tmp_path / "adapters"), undisturbed, 0.0)
+
+
+def test_a_run_whose_store_is_deleted_ends_at_its_next_adapter_in_one_line(
+    runs: Runs, tmp_path: Path
+) -> None:
+    process = runs.start(tmp_path, 1, "--data.passes", "3")
+    wait_for_adapters(tmp_path / "adapters", 1, process)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    shutil.rmtree(tmp_path / "adapters")
+    os.kill(process.pid, signal.SIGCONT)
+    process.join()
+    assert process.exitcode == TRY_AGAIN
+    assert runs.said.splitlines()[-1].startswith(
+        f"prag: {tmp_path}/adapters: this store was deleted"
+    )
+    assert "Traceback" not in runs.said
+    assert not (tmp_path / "adapters").exists()
 
 
 def test_a_store_on_a_disk_that_may_not_be_written_is_read_and_not_written(

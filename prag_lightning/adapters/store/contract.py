@@ -90,7 +90,12 @@ class LayoutContract(ABC):
 
     @classmethod
     def check(cls, files: StoreFiles, manifest: Manifest) -> Iterator[Damage]:
-        """Yield what is wrong besides the manifest; here, what reading every adapter shows."""
+        """Yield what is wrong besides the manifest; here, what reading every adapter shows.
+
+        Args:
+            files: The store.
+            manifest: Its manifest.
+        """
         store = cls(files, manifest)
         for document in store.documents():
             try:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from prag_lightning.adapters.files import StoreFiles
 
 _CRC = b',"crc":"'
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _BLOCK_BYTES = 2**20
 # A document's id may be long, but a stranger's line must not take all memory.
 _LONGEST_LINE = 2**24
@@ -140,7 +141,7 @@ def _first_version(line: Line) -> bytes:
 
 
 def _dump(fields: dict[str, str | int]) -> bytes:
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+    return _ENCODER.encode(fields).encode()
 
 
 def _is_well_formed(line: Line) -> bool:

@@ -1,6 +1,7 @@
 """What goes with an exported adapter: its prompt, and in words how to ask it."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 
 from prag_lightning.adapters.store.recipe import Recipe
@@ -8,6 +9,7 @@ from prag_lightning.adapters.store.recipe import Recipe
 # Documents that a card names.
 _MOST_NAMED = 20
 _QUESTION = "Where was Ada Lovelace born?"
+_FIELD = re.compile(r"\{\{|\}\}|\{passages\}|\{exemplars\}")
 _CARD = """\
 ---
 base_model: {base}
@@ -50,7 +52,8 @@ base = {base}
 tokenizer = AutoTokenizer.from_pretrained(base)
 model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), ".")
 
-user = {user_code}.replace("{{question}}", {question})
+question = {question}
+user = {user_code}.replace("{{question}}", question)
 text = {text_code} + {start_code}
 ids = tokenizer(text, add_special_tokens={special}, return_tensors="pt").input_ids
 with torch.inference_mode():
@@ -99,21 +102,23 @@ def _card(recipe: Recipe, base_model: str, document_ids: Sequence[str]) -> str:
         "base model": f"{_cell(base_model)}, digest {recipe.base_digest}",
         "trained with": f"rank {lora.rank}, alpha {lora.alpha:g}, {', '.join(lora.target_modules)}",
         "warm start": recipe.warm_start,
-        **{name: str(value) for name, value in sorted(recipe.training.items())},
+        **{n: str(value) for n, value in sorted(recipe.training.items()) if value is not None},
     }
     return _CARD.format(
         base=json.dumps(base_model, ensure_ascii=False),
         title="Adapter of a document" if count == 1 else f"Adapter of {count} documents",
         rows="\n".join(f"| {name} | {value} |" for name, value in fields.items()),
-        prompt=_prompt(recipe.prompt, base_model) if recipe.prompt else _UNKNOWN_PROMPT,
+        prompt=_prompt(recipe.prompt or {}, base_model),
     )
 
 
 def _prompt(prompt: Mapping[str, str], base_model: str) -> str:
     """Return how a question is asked without passages, and the code that does so."""
-    user = prompt["user"].format(
-        passages="", exemplars=prompt.get("exemplars", ""), question="{question}"
-    )
+    if "user" not in prompt or "assistant_start" not in prompt:
+        return _UNKNOWN_PROMPT
+    fields = {"{passages}": "", "{exemplars}": prompt.get("exemplars", ""), "{{": "{", "}}": "}"}
+    # Not by `format`, which does more than put a text in its place: the store may be a stranger's.
+    user = _FIELD.sub(lambda field: fields[field[0]], prompt["user"])
     start = prompt["assistant_start"]
     has_chat = bool(prompt.get("chat_template"))
     return _PROMPT.format(

@@ -13,14 +13,10 @@ from prag_lightning.adapters.files import StoreFiles
 from prag_lightning.adapters.store.base import AdapterStore
 from prag_lightning.adapters.store.journal import Line, adapter_checksum
 from prag_lightning.adapters.store.manifest import Manifest
+from prag_lightning.adapters.store.packed_files import HEADER_BYTES, shard_name, writer_folders
 from prag_lightning.adapters.store.packed_index import Entry
 from prag_lightning.adapters.store.packed_repair import repair_packed
-from prag_lightning.adapters.store.packed_shards import (
-    HEADER_BYTES,
-    WriterFiles,
-    shard_name,
-    writer_folders,
-)
+from prag_lightning.adapters.store.packed_shards import WriterFiles
 from prag_lightning.adapters.store.packed_verify import verify_packed
 from prag_lightning.adapters.store.packed_writer import ShardWriter, lost_lines
 from prag_lightning.adapters.store.recipe import Recipe, StoreDtype

@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 from prag_lightning.adapters.files import StoreFiles
 from prag_lightning.adapters.store.journal import Line, is_intact, read_line, read_lines
-from prag_lightning.adapters.store.packed_index import Covered, Index
-from prag_lightning.adapters.store.packed_ledger import FoundLine
-from prag_lightning.adapters.store.packed_shards import (
+from prag_lightning.adapters.store.packed_files import (
     HEADER_BYTES,
     journal_name,
     rows_in_header,
     shard_name,
 )
+from prag_lightning.adapters.store.packed_index import Covered, Index
+from prag_lightning.adapters.store.packed_ledger import FoundLine
 from prag_lightning.adapters.store.records import Damage
 from prag_lightning.adapters.store.rows import RowCodec
 
@@ -28,15 +28,23 @@ class ShardCheck:
         folder: Name of the writer's folder.
         shard: Number of the shard.
         index: The writer's index; it has lines that the journal may have lost.
+        is_last: Whether it is the writer's last shard, which a process may just have begun.
 
     Attributes:
         found: The lines about documents, once `damages` has ended.
     """
 
     def __init__(
-        self, files: StoreFiles, codec: RowCodec, folder: str, shard: int, index: Index | None
+        self,
+        files: StoreFiles,
+        codec: RowCodec,
+        folder: str,
+        shard: int,
+        index: Index | None,
+        is_last: bool,
     ) -> None:
-        self._files, self._codec, self._shard, self._index = files, codec, shard, index
+        self._files, self._codec, self._shard = files, codec, shard
+        self._index, self._is_last = index, is_last
         self._name, self._journal = shard_name(folder, shard), journal_name(folder, shard)
         self._covered = index.covered if index else Covered(-1)
         self.found: list[FoundLine] = []
@@ -49,7 +57,7 @@ class ShardCheck:
         """Yield what is wrong, and note what is not."""
         missing = [name for name in (self._name, self._journal) if not self._files.exists(name)]
         size = 0 if self._name in missing else self._files.size(self._name)
-        if missing == [self._journal] and size <= HEADER_BYTES:
+        if self._is_last and missing == [self._journal] and size <= HEADER_BYTES:
             # A process died when it had made the shard, but not yet its journal.
             return
         yield from (Damage(None, name, "is missing") for name in missing)
@@ -60,11 +68,12 @@ class ShardCheck:
             yield Damage(None, self._name, "its header is damaged")
         if self._journal not in missing:
             yield from self._read_journal()
-        last_row = max(self._by_row, default=-1)
-        claimed = max(sealed_rows or 0, self._covered_rows)
         # Again, for it may have grown.
         held = self._files.size(self._name) - HEADER_BYTES if size else 0
-        num_rows = max(0, min(held // self._codec.num_bytes, max(claimed, last_row + 1)))
+        held = max(0, held // self._codec.num_bytes)
+        last_row = max(self._by_row, default=-1)
+        claimed = max(held if sealed_rows is None else sealed_rows, self._covered_rows)
+        num_rows = min(held, max(claimed, last_row + 1))
         yield from self._check_rows(num_rows)
         yield from self._check_beyond(num_rows, claimed)
         surplus = size - HEADER_BYTES - max(claimed, last_row + 1) * self._codec.num_bytes

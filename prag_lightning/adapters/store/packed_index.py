@@ -59,7 +59,12 @@ class Covered(NamedTuple):
 
 
 class IndexDamagedError(ValueError):
-    """An index is not what its name says: it is made anew from the journals."""
+    """An index is not what its name says: it is made anew from the journals.
+
+    Args:
+        file: The index.
+        problem: What is wrong with it.
+    """
 
     def __init__(self, file: Path, problem: object) -> None:
         super().__init__(

@@ -5,8 +5,7 @@ from contextlib import closing
 from prag_lightning.adapters.files import StoreFiles
 from prag_lightning.adapters.store.durable import needs_room, overwrite_start
 from prag_lightning.adapters.store.journal import Line, journal_line
-from prag_lightning.adapters.store.packed_ledger import Ledger
-from prag_lightning.adapters.store.packed_shards import (
+from prag_lightning.adapters.store.packed_files import (
     HEADER_BYTES,
     journal_name,
     shard_header,
@@ -14,6 +13,7 @@ from prag_lightning.adapters.store.packed_shards import (
     shard_numbers,
     writer_folders,
 )
+from prag_lightning.adapters.store.packed_ledger import Ledger
 from prag_lightning.adapters.store.packed_verify import survey
 from prag_lightning.adapters.store.packed_writer import ShardWriter
 from prag_lightning.adapters.store.rows import RowCodec
@@ -41,18 +41,18 @@ def repair_packed(files: StoreFiles, codec: RowCodec) -> None:
     for folder in folders:
         files.refuse_strangers(folder)
     with closing(Ledger()) as ledger:
-        touched = {damage.file for damage in survey(files, codec, ledger)}
+        damages = list(survey(files, codec, ledger))
+        touched = {damage.file for damage in damages}
+        hurt = {damage.file for damage in damages if not damage.harmless}
         for writer, folder in enumerate(folders):
             if any(file.startswith(f"{folder}/") for file in touched):
-                kept = {
-                    shard: ledger.kept_lines(writer, shard)
-                    for shard in _shards(files, folder, touched)
-                }
-                _FolderRepair(files, codec, folder).run(kept)
+                shards = _shards(folder, touched)
+                kept = {shard: ledger.kept_lines(writer, shard) for shard in shards}
+                _FolderRepair(files, codec, folder).run(kept, _shards(folder, hurt))
 
 
-def _shards(files: StoreFiles, folder: str, touched: set[str]) -> list[int]:
-    """Return the shards of a folder of which something is to be repaired."""
+def _shards(folder: str, touched: set[str]) -> list[int]:
+    """Return the shards of a folder that are among some files, or whose journals are."""
     names = {name.removeprefix(f"{folder}/") for name in touched if name.startswith(f"{folder}/")}
     return sorted(shard_numbers(names, ".jsonl") | shard_numbers(names, ".safetensors"))
 
@@ -64,11 +64,19 @@ class _FolderRepair:
         assert files.local is not None
         self._files, self._codec, self._folder, self._root = files, codec, folder, files.local
 
-    def run(self, kept: dict[int, list[Line]]) -> None:
-        """Leave in these shards only these lines and their adapters, and no room between them."""
+    def run(self, kept: dict[int, list[Line]], hurt: list[int]) -> None:
+        """Leave in these shards only these lines and their adapters, and no room between them.
+
+        Args:
+            kept: The lines by shard.
+            hurt: The shards whose journals may lack some of them.
+        """
+        # Before the indexes are dropped, for those may be all that has them.
+        for shard in hurt:
+            self._rewrite(shard, kept[shard])
         self._drop_indexes()
-        for shard, lines in kept.items():
-            self._rewrite(shard, lines)
+        for shard in kept.keys() - set(hurt):
+            self._rewrite(shard, kept[shard])
         gaps = {shard: lines for shard, lines in kept.items() if _has_gaps(lines)}
         self._move(gaps)
         # A move may have made one, of places that are now empty.

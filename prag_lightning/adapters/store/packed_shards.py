@@ -1,14 +1,20 @@
-"""The packed files of one writer: shards of adapters, their journals, and the index."""
+"""What one writer of a packed store wrote: shards of adapters, their journals, and the index."""
 
-import json
-import tempfile
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 from prag_lightning.adapters.files import StoreFiles
 from prag_lightning.adapters.store.journal import Line, read_line, read_lines
+from prag_lightning.adapters.store.packed_files import (
+    HEADER_BYTES,
+    index_names,
+    journal_name,
+    open_index,
+    rows_in_header,
+    shard_name,
+    shard_numbers,
+)
 from prag_lightning.adapters.store.packed_index import (
     Covered,
     Entry,
@@ -18,95 +24,9 @@ from prag_lightning.adapters.store.packed_index import (
 )
 from prag_lightning.adapters.store.rows import RowCodec
 
-HEADER_BYTES = 4096
 _ATTEMPTS = 3
 # Entries of an index that are taken at once while all of them are gone through.
 _AT_ONCE = 10_000
-
-
-def shard_header(codec: RowCodec, num_rows: int) -> bytes:
-    """Return the first `HEADER_BYTES` of a shard: with ``num_rows`` after it, a safetensors file.
-
-    The header is padded with spaces, as safetensors allows, so that rows can be added behind it.
-
-    Args:
-        codec: Form of the adapters.
-        num_rows: How many there are.
-    """
-    tensor = {
-        "dtype": codec.safetensors_dtype,
-        "shape": [num_rows, codec.safetensors_width],
-        "data_offsets": [0, num_rows * codec.num_bytes],
-    }
-    text = json.dumps({"adapters": tensor}).encode().ljust(HEADER_BYTES - 8)
-    return len(text).to_bytes(8, "little") + text
-
-
-def rows_in_header(codec: RowCodec, header: bytes) -> int | None:
-    """Return how many rows a shard's header speaks of; None if it is not one of ours.
-
-    Args:
-        codec: Form of the adapters.
-        header: The first `HEADER_BYTES` of the shard.
-    """
-    try:
-        num_rows = json.loads(header[8:])["adapters"]["shape"][0]
-        intact = shard_header(codec, num_rows) == header
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
-        return None
-    return num_rows if intact else None
-
-
-def writer_folders(files: StoreFiles) -> list[str]:
-    """Return the names of the writers' folders in a store."""
-    return [name for name in files.names() if name.startswith("writer-")]
-
-
-def shard_numbers(names: Iterable[str], suffix: str) -> set[int]:
-    """Return the numbers of the shards among file names; files of others are passed over.
-
-    Args:
-        names: Of the files in a writer's folder.
-        suffix: ``.safetensors`` for the shards, ``.jsonl`` for their journals.
-    """
-    stems = (name.removesuffix(suffix) for name in names if name.endswith(suffix))
-    return {int(stem) for stem in stems if len(stem) == 6 and stem.isdecimal()}
-
-
-def shard_name(folder: str, shard: int) -> str:
-    """Return the name of a shard in the store."""
-    return f"{folder}/{shard:06d}.safetensors"
-
-
-def journal_name(folder: str, shard: int) -> str:
-    """Return the name of a shard's journal in the store."""
-    return f"{folder}/{shard:06d}.jsonl"
-
-
-def index_names(files: StoreFiles, folder: str) -> list[str]:
-    """Return the names of the indexes in a writer's folder: one, or none yet."""
-    names = files.names(folder)
-    return [name for name in names if name.startswith("index-") and name.endswith(".sqlite")]
-
-
-def open_index(files: StoreFiles, folder: str, name: str) -> Index:
-    """Open an index, or a copy of it where the store is not on this machine.
-
-    Args:
-        files: The store.
-        folder: Name of the writer's folder in it.
-        name: The index.
-
-    Raises:
-        FileNotFoundError: If its writer has put a newer one in its place.
-        IndexDamagedError: If it is damaged.
-    """
-    if files.local:
-        return Index(files.local / folder / name)
-    with tempfile.TemporaryDirectory(prefix="prag-index-") as copies:
-        files.download(f"{folder}/{name}", Path(copies) / name)
-        # It stays open, and readable, after its name is gone.
-        return Index(Path(copies) / name)
 
 
 class WriterFiles:
@@ -181,6 +101,8 @@ class WriterFiles:
                     except IndexDamagedError as error:
                         warnings.warn(f"{error}; the journals are read meanwhile", stacklevel=2)
             except FileNotFoundError:
+                for index in found:
+                    index.close()
                 # Its writer has put a newer one in its place.
                 if attempt == _ATTEMPTS - 1:
                     raise
@@ -207,8 +129,11 @@ class WriterFiles:
         # Before the journal, for a running writer adds its line to a row that is there.
         sealed_rows, held_rows = self._rows(shard_name(self.folder, shard))
         contents = self._new_lines(shard, known.num_bytes)
-        if contents is None and (held_rows > known.rows or shard not in self.shards):
+        # One without a journal is being begun, if it is the last one and empty.
+        if contents is None and (held_rows > known.rows or shard != self.shards[-1]):
             self.lost.append(f"{journal}: is missing")
+        elif contents is not None and self._has_lost_shard(shard, known.num_bytes):
+            self.lost.append(f"{self.files.path(shard_name(self.folder, shard))}: is missing")
         lines = [(content, _line_or_none(content)) for content in contents or ()]
         rows = max((line.row + 1 for _, line in lines if line and line.row is not None), default=0)
         rows = max(rows, known.rows)
@@ -222,6 +147,13 @@ class WriterFiles:
         num_bytes = known.num_bytes + sum(len(content) + 1 for content, _ in lines)
         self.end = Covered(shard, rows, num_bytes)
 
+    def _has_lost_shard(self, shard: int, num_known_bytes: int) -> bool:
+        """Say whether a shard is missing whose adapters, or some of them, no index knows."""
+        if self.files.exists(shard_name(self.folder, shard)):
+            return False
+        size = self.files.size(journal_name(self.folder, shard))
+        return num_known_bytes == 0 or size > num_known_bytes
+
     def _new_lines(self, shard: int, start: int) -> list[bytes] | None:
         """Return the lines of a journal from a byte on; None if it is missing."""
         try:
@@ -231,12 +163,18 @@ class WriterFiles:
 
     def _rows(self, name: str) -> tuple[int, int]:
         """Return how many rows a shard says it has, and how many it holds; 0 if it is missing."""
-        try:
-            header = self.files.read(name, stop=HEADER_BYTES)
-            held = (self.files.size(name) - HEADER_BYTES) // self.codec.num_bytes
-        except FileNotFoundError:
-            return 0, 0
-        return rows_in_header(self.codec, header) or 0, max(0, held)
+        for _ in range(_ATTEMPTS):
+            try:
+                header = self.files.read(name, stop=HEADER_BYTES)
+                held = max(0, (self.files.size(name) - HEADER_BYTES) // self.codec.num_bytes)
+            except FileNotFoundError:
+                return 0, 0
+            said = rows_in_header(self.codec, header)
+            # Else it is damaged, or just being written.
+            if said is not None:
+                return said, held
+        # What lies there must be taken for adapters.
+        return held, held
 
 
 def entry_of(shard: int, line: Line) -> Entry:

@@ -9,9 +9,7 @@ from operator import itemgetter
 
 from prag_lightning.adapters.files import StoreFiles
 from prag_lightning.adapters.store.packed_check import ShardCheck
-from prag_lightning.adapters.store.packed_index import Entry, Index, IndexDamagedError, keep_newest
-from prag_lightning.adapters.store.packed_ledger import Ledger, Note
-from prag_lightning.adapters.store.packed_shards import (
+from prag_lightning.adapters.store.packed_files import (
     index_names,
     journal_name,
     open_index,
@@ -19,6 +17,8 @@ from prag_lightning.adapters.store.packed_shards import (
     shard_numbers,
     writer_folders,
 )
+from prag_lightning.adapters.store.packed_index import Entry, Index, IndexDamagedError, keep_newest
+from prag_lightning.adapters.store.packed_ledger import Ledger, Note
 from prag_lightning.adapters.store.records import Damage
 from prag_lightning.adapters.store.rows import RowCodec
 
@@ -57,8 +57,10 @@ def survey(files: StoreFiles, codec: RowCodec, ledger: Ledger) -> Iterator[Damag
             yield from damages
             for index in found[:1]:
                 indexes[writer] = stack.enter_context(closing(index))
-            for shard in _shards(files, folder, indexes.get(writer)):
-                check = ShardCheck(files, codec, folder, shard, indexes.get(writer))
+            shards = _shards(files, folder, indexes.get(writer))
+            for shard in shards:
+                is_last = shard == shards[-1]
+                check = ShardCheck(files, codec, folder, shard, indexes.get(writer), is_last)
                 yield from check.damages()
                 ledger.note(writer, shard, check.found)
         yield from _Comparison(folders, indexes, ledger).damages()

@@ -13,6 +13,12 @@ from prag_lightning.adapters.store.durable import (
     write_synced,
 )
 from prag_lightning.adapters.store.journal import Line, is_intact, journal_line, read_line
+from prag_lightning.adapters.store.packed_files import (
+    HEADER_BYTES,
+    journal_name,
+    shard_header,
+    shard_name,
+)
 from prag_lightning.adapters.store.packed_index import (
     Covered,
     Index,
@@ -20,14 +26,7 @@ from prag_lightning.adapters.store.packed_index import (
     keep_newest,
     write_index,
 )
-from prag_lightning.adapters.store.packed_shards import (
-    HEADER_BYTES,
-    WriterFiles,
-    entry_of,
-    journal_name,
-    shard_header,
-    shard_name,
-)
+from prag_lightning.adapters.store.packed_shards import WriterFiles, entry_of
 from prag_lightning.adapters.store.rows import RowCodec
 from prag_lightning.documents.writing import sync_folder
 

@@ -45,6 +45,10 @@ def replaced_folders(files: StoreFiles) -> Iterator[str]:
 def read_document(files: StoreFiles, folder: str) -> Line | None:
     """Return which document a folder is of, and what is known of its adapter.
 
+    Args:
+        files: The store.
+        folder: The document's folder in it.
+
     Returns:
         None if there is no such folder.
 
@@ -78,6 +82,12 @@ def read_document(files: StoreFiles, folder: str) -> Line | None:
 def read_weights(files: StoreFiles, folder: str, layout: AdapterLayout, document: Line) -> bytes:
     """Return the safetensors file of a folder, whose checksum is right.
 
+    Args:
+        files: The store.
+        folder: The document's folder in it.
+        layout: The modules of an adapter.
+        document: What `read_document` says of the folder.
+
     Raises:
         ValueError: If the folder is damaged, or holds a pickle.
     """
@@ -97,7 +107,13 @@ def read_weights(files: StoreFiles, folder: str, layout: AdapterLayout, document
 
 
 def check_folder(files: StoreFiles, folder: str, layout: AdapterLayout) -> Damage | None:
-    """Return what is wrong with a folder."""
+    """Return what is wrong with a folder; None if nothing is.
+
+    Args:
+        files: The store.
+        folder: A document's folder in it.
+        layout: The modules of an adapter.
+    """
     document_id: str | None = None
     try:
         document = read_document(files, folder)

@@ -236,3 +236,27 @@ def test_a_repair_that_dies_at_any_write_loses_nothing_and_brings_nothing_back(
         if not outcome.died:
             break
     assert call > 20
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_a_repair_that_dies_keeps_what_only_the_index_knows(tmp_path: Path) -> None:
+    rows = fill(tmp_path / "before", 5)
+    with open_store(tmp_path / "before", RECIPE, mode="write") as store:
+        store.delete(["doc 4"])
+    (journal,) = tmp_path.glob("before/*/*.jsonl")
+    first, *others = journal.read_bytes().splitlines(keepends=True)
+    # A line of an adapter, and the one of the deletion.
+    journal.write_bytes(b"".join([b"?" + first[1:], *others[:-1], b"?" + others[-1][1:]]))
+    assert len(damages(tmp_path / "before")) == 3
+    for call in itertools.count(1):
+        folder = shutil.copytree(tmp_path / "before", tmp_path / str(call))
+        with killed_at(call) as outcome:
+            repair_store(folder)
+        repair_store(folder)
+        assert verify_store(folder) == [], call
+        with open_store(folder, mode="read") as store:
+            assert list(store.ids()) == names(4), call
+            assert torch.equal(store.get_many(names(4)), rows[:4]), call
+        if not outcome.died:
+            break
+    assert call > 8

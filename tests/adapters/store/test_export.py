@@ -288,6 +288,19 @@ def test_the_code_on_a_model_card_asks_as_in_training_and_gets_the_adapter_s_ans
     assert answers[0] != answers[1]
 
 
+@pytest.mark.parametrize(
+    "user", ["{question.__class__}", "{nonsense}", "{question:99999999999}", "{", "", "{0}"]
+)
+def test_the_prompt_of_a_stranger_s_store_is_text_and_no_format(
+    tmp_path: Path, store: AdapterStore, user: str
+) -> None:
+    strange = with_prompt(store, tmp_path / "with", user=user)
+    export_adapter(strange, ["a"], [1.0], tmp_path / "one")
+    card = (tmp_path / "one/README.md").read_text()
+    assert f"````text\n{user}\n````" in card
+    assert f"user = {json.dumps(user)}.replace" in card
+
+
 def test_every_document_is_exported_into_a_folder_of_its_own(
     tmp_path: Path, store: AdapterStore, layout: AdapterLayout, rows: Tensor
 ) -> None:

@@ -85,7 +85,7 @@ def damage(folder: Path, places: random.Random) -> list[str]:
     return touched
 
 
-def read(folder: Path) -> None:
+def read(folder: Path, num_faults: int) -> None:
     """Read all that is given out: it must be right, and nothing be called absent."""
     try:
         store = open_store(folder, RECIPE, mode="read")
@@ -98,7 +98,8 @@ def read(folder: Path) -> None:
                 assert torch.equal(store.get_many([document_id])[0], row)
             except (ValueError, FileNotFoundError):
                 pass
-        assert IDS[9] not in store
+        # What brings it back is two faults: in its journal, between two lines, and in the index.
+        assert IDS[9] not in store or num_faults > 1
 
 
 @pytest.mark.timeout(600)
@@ -122,7 +123,7 @@ def test_whatever_is_damaged_is_found_and_repaired_and_nothing_wrong_is_given_ou
         shutil.copytree(tmp_path / layout, folder)
         touched = damage(folder, places)
         assert bool(verify_store(folder)) >= bool(touched), (number, touched)
-        read(folder)
+        read(folder, len(touched))
         repair_store(folder)
         assert verify_store(folder) == [], (number, touched)
         with open_store(folder, RECIPE, layout=layout, mode="write") as store:
@@ -130,7 +131,6 @@ def test_whatever_is_damaged_is_found_and_repaired_and_nothing_wrong_is_given_ou
                 rows = NEW if store.text_digest(document_id) == "new" else OLD
                 row = rows[IDS.index(document_id)]
                 assert torch.equal(store.get_many([document_id])[0], row), (number, touched)
-            # What brings a deleted document back is two faults: in its journal and in the index.
             assert IDS[9] not in store or len(touched) > 1
             store.put_many(
                 list(EXPECTED), torch.stack(list(EXPECTED.values())), list(DIGESTS.values())

@@ -19,6 +19,8 @@ import torch
 from prag_lightning.adapters.store import packed_writer
 from prag_lightning.adapters.store.durable import StoreFullError
 from prag_lightning.adapters.store.opening import open_store
+from prag_lightning.adapters.store.packed_files import shard_header
+from prag_lightning.adapters.store.rows import RowCodec
 from tests.adapters.store.store_world import (
     LAYOUTS,
     RECIPE,
@@ -125,8 +127,7 @@ def test_a_record_cut_at_any_byte_costs_only_itself(tmp_path: Path) -> None:
         (folder / "writer-00000").mkdir(parents=True)
         (folder / "manifest.json").write_bytes(manifest)
         # As it was before the first closing: no header yet, no index.
-        unsealed = shard[:header].replace(b'"shape": [3,', b'"shape": [0,')
-        unsealed = unsealed.replace(b"[0, 768]", b"[0, 0]  ")
+        unsealed = shard_header(RowCodec(RECIPE.layout, "float32"), 0)
         (folder / "writer-00000/000000.safetensors").write_bytes(unsealed + shard[header:shard_end])
         (folder / "writer-00000/000000.jsonl").write_bytes(journal[:journal_end])
         with open_store(folder, RECIPE, mode="write") as store:

@@ -1,0 +1,112 @@
+"""The packed files of a writer: their names, the header of a shard, and opening an index."""
+
+import json
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from prag_lightning.adapters.files import StoreFiles
+from prag_lightning.adapters.store.packed_index import Index
+from prag_lightning.adapters.store.rows import RowCodec
+
+HEADER_BYTES = 4096
+
+
+def shard_header(codec: RowCodec, num_rows: int) -> bytes:
+    """Return the first `HEADER_BYTES` of a shard: with ``num_rows`` after it, a safetensors file.
+
+    The header is padded with spaces, as safetensors allows, so that rows can be added behind it.
+
+    Args:
+        codec: Form of the adapters.
+        num_rows: How many there are.
+    """
+    tensor = {
+        "dtype": codec.safetensors_dtype,
+        "shape": [num_rows, codec.safetensors_width],
+        "data_offsets": [0, num_rows * codec.num_bytes],
+    }
+    text = json.dumps({"adapters": tensor}).encode().ljust(HEADER_BYTES - 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def rows_in_header(codec: RowCodec, header: bytes) -> int | None:
+    """Return how many rows a shard's header speaks of; None if it is not one of ours.
+
+    Args:
+        codec: Form of the adapters.
+        header: The first `HEADER_BYTES` of the shard.
+    """
+    try:
+        num_rows = json.loads(header[8:])["adapters"]["shape"][0]
+        intact = shard_header(codec, num_rows) == header
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+        return None
+    return num_rows if intact else None
+
+
+def writer_folders(files: StoreFiles) -> list[str]:
+    """Return the names of the writers' folders in a store."""
+    return [name for name in files.names() if name.startswith("writer-")]
+
+
+def shard_numbers(names: Iterable[str], suffix: str) -> set[int]:
+    """Return the numbers of the shards among file names; files of others are passed over.
+
+    Args:
+        names: Of the files in a writer's folder.
+        suffix: ``.safetensors`` for the shards, ``.jsonl`` for their journals.
+    """
+    stems = (name.removesuffix(suffix) for name in names if name.endswith(suffix))
+    return {int(stem) for stem in stems if len(stem) == 6 and stem.isdecimal()}
+
+
+def shard_name(folder: str, shard: int) -> str:
+    """Return the name of a shard in the store.
+
+    Args:
+        folder: Name of the writer's folder.
+        shard: Number of the shard.
+    """
+    return f"{folder}/{shard:06d}.safetensors"
+
+
+def journal_name(folder: str, shard: int) -> str:
+    """Return the name of a shard's journal in the store.
+
+    Args:
+        folder: Name of the writer's folder.
+        shard: Number of the shard.
+    """
+    return f"{folder}/{shard:06d}.jsonl"
+
+
+def index_names(files: StoreFiles, folder: str) -> list[str]:
+    """Return the names of the indexes in a writer's folder: one, or none yet.
+
+    Args:
+        files: The store.
+        folder: Name of the writer's folder.
+    """
+    names = files.names(folder)
+    return [name for name in names if name.startswith("index-") and name.endswith(".sqlite")]
+
+
+def open_index(files: StoreFiles, folder: str, name: str) -> Index:
+    """Open an index, or a copy of it where the store is not on this machine.
+
+    Args:
+        files: The store.
+        folder: Name of the writer's folder in it.
+        name: The index.
+
+    Raises:
+        FileNotFoundError: If its writer has put a newer one in its place.
+        IndexDamagedError: If it is damaged.
+    """
+    if files.local:
+        return Index(files.local / folder / name)
+    with tempfile.TemporaryDirectory(prefix="prag-index-") as copies:
+        files.download(f"{folder}/{name}", Path(copies) / name)
+        # It stays open, and readable, after its name is gone.
+        return Index(Path(copies) / name)
