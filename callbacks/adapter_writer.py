@@ -18,7 +18,6 @@ from prag_lightning.adapters.store.durable import StoreFullError, free_bytes
 from prag_lightning.adapters.store.export import export_adapter
 from prag_lightning.adapters.store.opening import AdapterStore, forecast_bytes, open_store
 from prag_lightning.adapters.store.recipe import StoreDtype
-from prag_lightning.callbacks.slot_finder import duration, forecast_seconds
 from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.encoding.warm_up import WARM_START_ID
 from prag_lightning.module import ParametricRAG
@@ -44,6 +43,7 @@ class AdapterWriter(Callback):
 
     def __init__(
         self,
+        store: str | None = None,
         layout: str = "packed",
         dtype: StoreDtype = "float32",
         check_free_space: bool = True,

@@ -41,6 +41,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "prag_lightning.cli.report:run_report",
         "show what runs have to show, on a page and in tables",
     ),
+    "base": (
+        "prag_lightning.cli.base:BASE_COMMANDS",
+        "look after base models converted from GGUF files",
+    ),
     "store": ("prag_lightning.cli.store:run_store", "look after a store of adapters"),
 }
 

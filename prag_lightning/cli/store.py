@@ -172,7 +172,7 @@ def store_export(
         base: Name of the base model for servers; by default that in the recipe.
         layout: Class path of the store's layout, if it is none of ours.
     """
-    from prag_lightning.adapters.merge import merge_weights
+    from prag_lightning.adapters.merge import make_merge_rule
     from prag_lightning.adapters.store.export import export_adapter, export_each, export_store
     from prag_lightning.cli.counting import counted
 
@@ -188,7 +188,7 @@ def store_export(
             _say_size("copying", store)
             print(f"{export_store(opened, to)} files of {store} are in {to}")
             return
-        weights = merge_weights(merge, [0.0] * len(document_ids))
+        weights = make_merge_rule(merge).weigh([0.0] * len(document_ids))
         start: tuple[Tensor, float] | None = None
         if weights.warm_start:
             start = _warm_start(opened, warm_start, seed), weights.warm_start

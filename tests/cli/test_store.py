@@ -23,8 +23,8 @@ from prag_lightning.adapters.warm_start import random_adapter
 from prag_lightning.cli.exit_status import DONE, TRY_AGAIN, USAGE
 from prag_lightning.cli.main import main
 from prag_lightning.cli.store import run_store
-from prag_lightning.documents.formats.entries import document_of
-from prag_lightning.language_model.base_model import weights_digest
+from prag_lightning.documents.entries import document_of
+from prag_lightning.language_model.digest import weights_digest
 from tests.conftest import tiny_base
 
 LORA = LoraConfig(rank=2, alpha=32.0)

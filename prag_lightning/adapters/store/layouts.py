@@ -51,7 +51,7 @@ def _import_layout(layout: str) -> type[AdapterStore]:
     module, _, name = layout.rpartition(".")
     try:
         found = getattr(import_module(module), name) if module else None
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError, SyntaxError) as error:
         raise ValueError(f"the layout '{layout}' cannot be imported ({error})") from error
     if not (isinstance(found, type) and issubclass(found, AdapterStore)):
         names = ", ".join(shipped.name for shipped in SHIPPED)

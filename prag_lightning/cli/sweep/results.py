@@ -8,9 +8,15 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
-from prag_lightning.cli.sweep.axes import short_keys
+from prag_lightning.documents.records import read_records
+from prag_lightning.documents.terminal import plain_text
 from prag_lightning.documents.writing import write_whole
-from prag_lightning.evaluation.scores import ALL_TYPES, Score
+from prag_lightning.evaluation.report.comparison import Columns
+from prag_lightning.evaluation.report.statistics import LEVEL, Interval, column_intervals
+from prag_lightning.evaluation.results import PREDICTIONS_FILE
+from prag_lightning.evaluation.run_result import RunResult
+from prag_lightning.evaluation.scores import ALL_TYPES, Prediction
+from prag_lightning.evaluation.setting_names import short_keys
 
 _SHOWN = ("em", "f1", "answer_nll")
 _SHARE = f"half of its {LEVEL:.0%} interval, by bootstrap over questions"
