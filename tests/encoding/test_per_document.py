@@ -126,7 +126,7 @@ def adapters(root: Path) -> dict[str, Tensor]:
         return dict(zip(ids, store.get_many(ids), strict=True))
 
 
-@pytest.mark.parametrize("quantization", ["null", "nf4"])
+@pytest.mark.parametrize("quantization", ["null", pytest.param("nf4", marks=pytest.mark.slow)])
 def test_two_processes_give_the_adapters_and_the_scores_of_one(
     processes: ForkServerContext, base_dir: Path, world: Path, tmp_path: Path, quantization: str
 ) -> None:
@@ -154,7 +154,11 @@ def test_two_processes_give_the_adapters_and_the_scores_of_one(
 
 @pytest.mark.parametrize(
     ("num_documents", "launcher"),
-    [(1, "torchrun"), (1, "torchrun on nodes"), (1, "slurm on nodes")],
+    [
+        (1, "torchrun"),
+        pytest.param(1, "torchrun on nodes", marks=pytest.mark.slow),
+        pytest.param(1, "slurm on nodes", marks=pytest.mark.slow),
+    ],
 )
 def test_processes_without_documents_end_well(
     processes: ForkServerContext,
@@ -235,7 +239,9 @@ def _wait_for_writer(root: Path, parent: "subprocess.Popen[str]") -> int:
     )
 
 
-@pytest.mark.parametrize("launcher", ["torchrun", "slurm on nodes"])
+@pytest.mark.parametrize(
+    "launcher", [pytest.param("torchrun", marks=pytest.mark.slow), "slurm on nodes"]
+)
 def test_processes_that_a_launcher_started_are_counted_without_being_told(
     processes: ForkServerContext, base_dir: Path, world: Path, tmp_path: Path, launcher: Launcher
 ) -> None:

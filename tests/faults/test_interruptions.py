@@ -53,7 +53,9 @@ def trained(root: Path) -> list[str]:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize(("num_slots", "tolerance"), [(1, 0.0), (3, 1e-6)])
+@pytest.mark.parametrize(
+    ("num_slots", "tolerance"), [(1, 0.0), pytest.param(3, 1e-6, marks=pytest.mark.slow)]
+)
 def test_a_run_that_is_killed_again_and_again_ends_with_the_adapters_of_one_that_is_not(
     runs: Runs,
     world: Path,
