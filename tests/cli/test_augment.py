@@ -104,6 +104,7 @@ def test_without_httpx_it_is_said_what_to_install(
         _run("endpoint", source)
 
 
+@pytest.mark.slow
 def test_after_a_failed_augmentation_any_other_way_is_free(
     source: Path, base_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -178,6 +179,7 @@ def test_the_help_says_something_of_every_setting(
         assert not match[2].startswith(("(", "--")), match[0]
 
 
+@pytest.mark.slow
 def test_transformers_asks_a_local_model(
     source: Path, base_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
