@@ -55,8 +55,9 @@ class ShardCheck:
 
     def damages(self) -> Iterator[Damage]:
         """Yield what is wrong, and note what is not."""
+        # In this order, for a running writer makes the journal before it adds a row.
+        size = self._files.size(self._name) if self._files.exists(self._name) else 0
         missing = [name for name in (self._name, self._journal) if not self._files.exists(name)]
-        size = 0 if self._name in missing else self._files.size(self._name)
         if self._is_last and missing == [self._journal] and size <= HEADER_BYTES:
             # A process died when it had made the shard, but not yet its journal.
             return

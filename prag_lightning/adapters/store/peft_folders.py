@@ -39,6 +39,8 @@ from prag_lightning.documents.writing import sync_folder
 
 # Of the usual file systems.
 _BLOCK_BYTES = 4096
+# How often, and with which pause in seconds, a folder is looked at before it is called damaged.
+_LOOKS, _PAUSE = 3, 0.01
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -100,7 +102,14 @@ class PeftFolderStore(AdapterStore):
     def check(cls, files: StoreFiles, manifest: Manifest) -> Iterator[Damage]:
         """Yield what is wrong: every file of every document is read."""
         for folder in document_folders(files):
-            if damage := check_folder(files, folder, manifest.recipe.layout):
+            for _ in range(_LOOKS):
+                damage = check_folder(files, folder, manifest.recipe.layout)
+                if damage is None:
+                    break
+                # A running writer may have been replacing or deleting it.
+                time.sleep(_PAUSE)
+            else:
+                assert damage is not None
                 yield damage
         for folder in replaced_folders(files):
             what = "was being replaced by a process that was killed"
@@ -167,7 +176,7 @@ class PeftFolderStore(AdapterStore):
         self._temporary.rename(folder)
         sync_folder(folder.parent)
         sync_folder(folder.parent.parent)
-        _remove(replaced)
+        self._discard(replaced)
 
     def _delete(self, documents: Sequence[StoredDocument]) -> None:
         for document in documents:
@@ -175,8 +184,12 @@ class PeftFolderStore(AdapterStore):
             replaced = folder.with_name(folder.name + REPLACED)
             if folder.exists():
                 _remove(replaced)
-            # With one rename; what dies in the middle of deleting files leaves half of them.
-            (folder if folder.exists() else replaced).rename(self._temporary)
+            self._discard(folder if folder.exists() else replaced)
+
+    def _discard(self, folder: Path) -> None:
+        """Delete a folder, if it is there, so that at no moment half of it is seen."""
+        if folder.exists():
+            folder.rename(self._temporary)
             sync_folder(folder.parent)
             _remove(self._temporary)
 
