@@ -89,8 +89,7 @@ class AdapterWriter(Callback):
         plan = data.plan
         self._tasks = {task.document_id: task for task in plan.tasks}
         self.failures = dict(plan.rejected)
-        digests = {name: store.text_digest(name) for name in self._tasks}
-        stored = {name: digest for name, digest in digests.items() if digest is not None}
+        stored = store.text_digests(list(self._tasks))
         current = {
             name for name, digest in stored.items() if self._tasks[name].is_what_was_stored(digest)
         }
@@ -138,7 +137,8 @@ class AdapterWriter(Callback):
         self._finish()
         rejected = self._data.plan.rejected
         ids = [*self._tasks, *rejected]
-        missing = [document_id for document_id in self._tasks if document_id not in self._store]
+        stored = self._store.text_digests(list(self._tasks))
+        missing = [document_id for document_id in self._tasks if document_id not in stored]
         # Some of them may have an adapter of what they were before.
         missing += rejected
         if WARM_START_ID in self._store and self._data.warm_up is not None:
