@@ -1,6 +1,5 @@
 """The command ``prag augment``: rewrites of documents, and questions with answers about them."""
 
-import os
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -187,8 +186,6 @@ def augment_with_class(
     """
     from prag_lightning.augmentation.by_name import make_augmenter
 
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
     spec = {"class_path": augmenter, "init_args": init_args or {}}
     _augment(documents, output, make_augmenter(spec))
 

@@ -57,22 +57,37 @@ def _split(kind: str, spec: object, known: Mapping[str, str]) -> tuple[str, dict
 
 
 def _find(kind: str, name: str, base: type[PartT], known: Mapping[str, str]) -> type[PartT]:
-    path = known.get(name, name)
-    module_name, _, class_name = path.rpartition(".")
+    found = import_part(kind, name, known)
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise ValueError(f"{kind} '{name}' does not derive from {base.__module__}.{base.__name__}")
+    return found
+
+
+def import_part(kind: str, name: str, known: Mapping[str, object]) -> object:
+    """Return what a short name or an import path stands for.
+
+    Args:
+        kind: What the part is, for messages.
+        name: A short name, or an import path, which is looked for in the working directory, too.
+        known: Import paths of the package's own parts by short name. Of parts that the caller has
+            found already, only the names count, for hints.
+
+    Raises:
+        ValueError: If it cannot be imported, or is no import path.
+    """
+    path = str(known.get(name, name))
+    module_name, _, attribute = path.rpartition(".")
     if not module_name or not all(part.isidentifier() for part in path.split(".")):
         close = get_close_matches(name, known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(sorted(known))}"
         raise ValueError(f"there is no {kind} '{name}'; {hint}")
-    # Files beside the user's configuration can be named without being installed.
+    # Last, so that a file there does not come before a library of its name.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
-        found = getattr(import_module(module_name), class_name)
-    except (ImportError, AttributeError, SyntaxError) as error:
+        return getattr(import_module(module_name), attribute)
+    except (ImportError, AttributeError, TypeError, SyntaxError) as error:
         raise ValueError(f"{kind} '{name}' cannot be imported: {error}") from error
-    if not (isinstance(found, type) and issubclass(found, base)):
-        raise ValueError(f"{kind} '{name}' does not derive from {base.__module__}.{base.__name__}")
-    return found
 
 
 def _make(what: str, part_class: type[PartT], settings: dict[str, Any]) -> PartT:

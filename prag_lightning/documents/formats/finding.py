@@ -1,13 +1,10 @@
 """The reader of a format, by its short name or by where it is imported from."""
 
-import os
-import sys
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
-from difflib import get_close_matches
-from importlib import import_module
 from typing import Any, cast
 
+from prag_lightning.documents.extensions import import_part
 from prag_lightning.documents.formats import FORMATS, Reader
 
 
@@ -35,18 +32,7 @@ def find_reader(name: str, settings: Mapping[str, object]) -> Reader:
 
 
 def _import_reader(name: str) -> Reader:
-    module_name, _, attribute = name.rpartition(".")
-    if not module_name:
-        near = get_close_matches(name, FORMATS, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(FORMATS)}"
-        raise ValueError(f"there is no format '{name}'; {hint}")
-    if os.getcwd() not in sys.path:
-        # Last, so that a file there does not come before a library of its name.
-        sys.path.append(os.getcwd())
-    try:
-        reader = getattr(import_module(module_name), attribute)
-    except (ImportError, AttributeError, TypeError, SyntaxError) as error:
-        raise ValueError(f"format '{name}' cannot be imported: {error}") from error
+    reader = import_part("format", name, FORMATS)
     if isinstance(reader, type):
         reader = reader()
     if not callable(reader):
