@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from prag_lightning.documents.records import Document as Document
     from prag_lightning.documents.records import Question as Question
     from prag_lightning.documents.records import QuestionAnswer as QuestionAnswer
+    from prag_lightning.encoding.objectives import Objective as Objective
     from prag_lightning.language_model.templates import PromptTemplate as PromptTemplate
     from prag_lightning.module import ParametricRAG as ParametricRAG
     from prag_lightning.retrieval.base import Retriever as Retriever
@@ -42,6 +43,7 @@ _PLACES = {
     "MergeRule": "adapters.merge",
     "MergeWeights": "adapters.merge",
     "MergedEvaluation": "callbacks.merged_evaluation",
+    "Objective": "encoding.objectives",
     "ParametricRAG": "module",
     "PromptTemplate": "language_model.templates",
     "Question": "documents.records",

@@ -4,7 +4,7 @@ import hashlib
 import warnings
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lightning import LightningDataModule
 from pydantic import NonNegativeInt, PositiveInt
@@ -18,8 +18,14 @@ from prag_lightning.documents.digests import augmentation_is_current
 from prag_lightning.documents.records import Augmentation, Document, Question, read_unique
 from prag_lightning.encoding.batches import EncodingBatch
 from prag_lightning.encoding.limits import AugmentationLimits
+from prag_lightning.encoding.objectives import LossOn, NextToken, Objective, make_objective
 from prag_lightning.encoding.per_document import wait_for_file
-from prag_lightning.encoding.plan import EncodingPlan, EncodingSteps, LossOn, plan_tasks
+from prag_lightning.encoding.plan import (
+    EncodingPlan,
+    EncodingSteps,
+    PassageInPrompt,
+    plan_tasks,
+)
 from prag_lightning.encoding.warm_up import plan_warm_up
 from prag_lightning.language_model.base_model import load_tokenizer
 from prag_lightning.language_model.embedded import DEMO
@@ -40,11 +46,13 @@ if TYPE_CHECKING:
     Template = str | dict[str, str] | PromptTemplate
     AugmenterSource = Augmenter | str | None
     Finder = Retriever | Callable[[], Retriever] | str | None
+    Objectives = Objective | str | dict[str, Any]
 else:
     Documents = Tokenizer = str
     Augmentations = Questions = AugmenterSource = str | None
     Template = str | dict[str, str]
     Finder = Callable[[], Retriever] | str | None
+    Objectives = str | dict[str, Any]
 
 
 class DocumentDataModule(LightningDataModule):
@@ -78,7 +86,13 @@ class DocumentDataModule(LightningDataModule):
         max_tokens: Longest prompt; passages are cut to fit, answers never.
         passes: How often a document's prompts are gone through.
         batch_size: Prompts of a document in one optimizer step.
-        loss_on: Which tokens carry loss; all of them, as published, or the answer's only.
+        objective: What adapters are trained to do: ``next_token`` as published, ``distill`` what
+            the base says with the document in its prompt, or the import path of an `Objective`
+            and what it takes. From Python also an `Objective`.
+        loss_on: Which tokens carry loss: all of them, as published, or the answer's only;
+            ``auto`` is what the objective needs.
+        passage_in_prompt: Which question-answer pairs stand below the passage, and below each
+            rewrite, in the prompts of encoding: the first half, as published, none or all.
         packed: Train on prompts behind each other in one row, without padding; else each in its
             own row, those of like length together, which is faster on a GPU.
         num_slots: How many documents train at once. The command line takes it from
@@ -119,7 +133,9 @@ class DocumentDataModule(LightningDataModule):
         max_tokens: PositiveInt = 3000,
         passes: PositiveInt = 1,
         batch_size: PositiveInt = 1,
-        loss_on: LossOn = "prompt_and_answer",
+        objective: Objectives = "next_token",
+        loss_on: LossOn | Literal["auto"] = "auto",
+        passage_in_prompt: PassageInPrompt = "half",
         packed: bool = True,
         num_slots: PositiveInt = 8,
         num_rewrites: NonNegativeInt | None = None,
@@ -143,7 +159,9 @@ class DocumentDataModule(LightningDataModule):
         self.max_tokens = max_tokens
         self.passes = passes
         self.batch_size = batch_size
-        self.loss_on = loss_on
+        self.objective = make_objective(objective)
+        self.loss_on = self.objective.loss_on if loss_on == "auto" else loss_on
+        self.passage_in_prompt = passage_in_prompt
         self.packed = packed
         self.num_slots = num_slots
         self.limits = AugmentationLimits(num_rewrites, num_qas)
@@ -156,8 +174,24 @@ class DocumentDataModule(LightningDataModule):
         self.num_workers = num_workers
         self._plan: EncodingPlan | None = None
         self._asked: dict[str, QuestionSet] = {}
+        self._check_objective()
         # Documents whose adapters need not be made.
         self._left_out: Container[str] = ()
+
+    def _check_objective(self) -> None:
+        if not self.objective.has_teacher:
+            return
+        name = type(self.objective).__name__
+        if self.loss_on != "answer":
+            raise ValueError(
+                f"loss_on is '{self.loss_on}', but the objective {name} has a teacher, with whom "
+                "it shares the answer only; leave loss_on out"
+            )
+        if self.warm_up is not None or self.limits.num_qas == 0:
+            raise ValueError(
+                f"the objective {name} has a teacher, who answers questions from a document; for "
+                "a warm start, or without question-answer pairs, take the objective next_token"
+            )
 
     # ---------------------------------------------------------------- what is read
 
@@ -212,7 +246,8 @@ class DocumentDataModule(LightningDataModule):
             rank, _ = self._place
             return plan_warm_up(Path(self.warm_up), self._questions_file, own=rank == 0)
         own = list(self._own_documents(self.source.read_documents()))
-        return plan_tasks(own, self._read_augmentations(own), self.limits)
+        augmentations = self._read_augmentations(own)
+        return plan_tasks(own, augmentations, self.limits, self.passage_in_prompt)
 
     def _own_documents(self, documents: Iterable[Document]) -> Iterator[Document]:
         """Yield the documents of this process: by a hash of the id, so that runs agree on it."""
@@ -268,7 +303,17 @@ class DocumentDataModule(LightningDataModule):
             "loss_on": self.loss_on,
             "max_tokens": self.max_tokens,
             **self.limits.settings,
+            **self._unpublished_settings(),
         }
+
+    def _unpublished_settings(self) -> dict[str, str]:
+        """Return what is not as published: stores of before these settings know none of them."""
+        settings = {}
+        if not isinstance(self.objective, NextToken):
+            settings["objective"] = self.objective.wording
+        if self.passage_in_prompt != "half":
+            settings["passage_in_prompt"] = self.passage_in_prompt
+        return settings
 
     def encoding_steps(self, num_slots: int) -> EncodingSteps:
         """Return the steps that encode what is not left out."""
@@ -279,6 +324,7 @@ class DocumentDataModule(LightningDataModule):
             batch_size=self.batch_size,
             passes=self.passes,
             loss_on=self.loss_on,
+            objective=self.objective,
             packed=self.packed,
             max_tokens=self.max_tokens,
         )

@@ -29,7 +29,8 @@ _SECTIONS: dict[str, tuple[str, ...]] = {
     ),
     "encoding": (
         *("model.num_slots", "data.passes", "data.batch_size", "model.lr", "model.weight_decay"),
-        *("model.max_grad_norm", "data.loss_on", "data.few_shot_in_training", "data.packed"),
+        *("model.max_grad_norm", "data.objective", "data.loss_on", "data.passage_in_prompt"),
+        *("data.few_shot_in_training", "data.packed"),
         *("model.compile", "warm_start.path", "warm_start.seed", "data.warm_up"),
         *("data.max_tokens", "data.num_workers"),
     ),

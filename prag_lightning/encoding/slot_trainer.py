@@ -12,8 +12,9 @@ from transformers import PreTrainedModel
 from prag_lightning.adapters.bank import AdapterBank, Pairs, Route
 from prag_lightning.adapters.optimizer import StackedAdamW, clip_rows_
 from prag_lightning.encoding.batches import EncodingBatch, Part
+from prag_lightning.encoding.objectives import LossTokens, NextToken, Objective
+from prag_lightning.encoding.teacher import Teacher
 from prag_lightning.language_model.logits import head_of, last_hidden_states
-from prag_lightning.language_model.loss import token_nll
 
 # Where the loss scale of 16-bit training begins, as in torch's GradScaler, and where it gives up.
 FIRST_LOSS_SCALE, LAST_LOSS_SCALE = 2.0**16, 2.0**-16
@@ -62,6 +63,7 @@ class SlotTrainer:
         self.max_grad_norm = max_grad_norm
         self.loss_scaling = loss_scaling
         self.compile = compile
+        self._teacher = Teacher(base)
         device = bank.weight.device
         self._num_steps = [0] * bank.num_slots
         self._failed_at = torch.zeros(bank.num_slots, dtype=torch.long, device=device)
@@ -109,6 +111,7 @@ class SlotTrainer:
             if self.loss_scaling:
                 self._loss_scales[slot] = FIRST_LOSS_SCALE
             self.too_large.discard(slot)
+            self._teacher.forget(slot)
         self.bank.zero_grad()
         losses = self._accumulate(batch)
         self._note_failures(batch.slots, losses)
@@ -118,12 +121,18 @@ class SlotTrainer:
             optimizer.step(slots=slots)
         return losses
 
-    def part_losses(self, part: Part, loss_counts: Tensor) -> Tensor:
-        """Return what a part of a batch adds to each document's mean negative log-likelihood.
+    def part_losses(
+        self,
+        part: Part,
+        loss_counts: Tensor,
+        objective: Objective = NextToken(),  # noqa: B008
+    ) -> Tensor:
+        """Return what a part of a batch adds to each document's mean loss.
 
         Args:
             part: Prompts that are read together.
             loss_counts: The batch's.
+            objective: The batch's.
 
         Returns:
             Shape of ``loss_counts``; 0 for documents that are not in the part.
@@ -144,9 +153,15 @@ class SlotTrainer:
                 hidden = _compiled_hidden_states()(self.bank, pairs, *inputs)
             else:
                 hidden = last_hidden_states(*inputs, part.lengths)
-        flat = hidden.flatten(0, 1).index_select(0, part.loss_positions)
-        nll = token_nll(flat, head_of(self.base), part.targets, compile=self.compile)
-        sums = nll.new_zeros(len(loss_counts)).index_add(0, part.loss_documents, nll)
+        tokens = LossTokens(
+            hidden.flatten(0, 1).index_select(0, part.loss_positions),
+            head_of(self.base),
+            part.targets,
+            self._teacher.states(part.rows) if objective.has_teacher else None,
+            self.compile,
+        )
+        losses = objective.losses(tokens)
+        sums = losses.new_zeros(len(loss_counts)).index_add(0, part.loss_documents, losses)
         return sums / loss_counts
 
     def take_finished(self, slots: Sequence[int]) -> FinishedAdapters:
@@ -223,8 +238,10 @@ class SlotTrainer:
     def _accumulate_at_once(self, batch: EncodingBatch) -> Tensor:
         scales = self._loss_scales.index_select(0, self._places(batch.slots))
         losses = torch.zeros_like(scales)
+        if batch.objective.has_teacher:
+            self._teacher.read(batch)
         for part in batch.parts:
-            part_losses = self.part_losses(part, batch.loss_counts)
+            part_losses = self.part_losses(part, batch.loss_counts, batch.objective)
             self.backward((part_losses * scales).sum())
             losses = losses + part_losses.detach()
         if self.loss_scaling:

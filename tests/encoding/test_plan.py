@@ -162,7 +162,10 @@ def test_every_pass_goes_through_all_prompts_in_order_and_begins_a_batch(
     num_prompts: int, batch_size: int, passes: int
 ) -> None:
     work = task("d", num_prompts)
-    batches = [work.of_step(step, batch_size) for step in range(work.num_steps(batch_size, passes))]
+    batches = [
+        [p for _, p in work.of_step(step, batch_size)]
+        for step in range(work.num_steps(batch_size, passes))
+    ]
     one_pass = [
         work.prompts[start : start + batch_size] for start in range(0, num_prompts, batch_size)
     ]
