@@ -78,8 +78,9 @@ def test_compiled_code_gives_the_same_gradients_and_serves_every_shape(
     batches = [batch((12, 12)), batch((9, 12, 7, 12)), batch((30, 31, 30)), batch((5, 6, 7, 6))]
     both = (gradients(compiled, batches, objective) for compiled in (True, False))
     for found, expected in zip(*both, strict=True):
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
-        assert expected.abs().max() > 1e-3
+        largest = expected.abs().max().item()
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-3 * largest)
+        assert largest > 1e-5
     assert len({part.input_ids.shape for one in batches for part in one.parts}) == 6
     # The base for one row, the base for several, and a chunk of the loss.
     assert counter.frame_count == 3
