@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from prag_lightning.callbacks.merged_evaluation import MergedEvaluation as MergedEvaluation
     from prag_lightning.callbacks.progress_bar import UnitProgressBar as UnitProgressBar
     from prag_lightning.callbacks.slot_finder import SlotFinder as SlotFinder
+    from prag_lightning.callbacks.strangers import TrainWithStrangers as TrainWithStrangers
     from prag_lightning.callbacks.warm_start import WarmStart as WarmStart
     from prag_lightning.datamodule import DocumentDataModule as DocumentDataModule
     from prag_lightning.documents.rankings import RetrievedDocument as RetrievedDocument
@@ -52,6 +53,7 @@ _PLACES = {
     "Retriever": "retrieval.base",
     "Scoring": "answering.scoring",
     "SlotFinder": "callbacks.slot_finder",
+    "TrainWithStrangers": "callbacks.strangers",
     "UnitProgressBar": "callbacks.progress_bar",
     "WarmStart": "callbacks.warm_start",
     "open_store": "adapters.store.opening",

@@ -25,6 +25,7 @@ from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.answering.generate import Answers, Decoding, answer_alone, answer_questions
 from prag_lightning.encoding.batches import EncodingBatch
 from prag_lightning.encoding.slot_trainer import FinishedAdapters, SlotTrainer
+from prag_lightning.encoding.strangers import Strangers
 from prag_lightning.encoding.trainer_check import check_trainer
 from prag_lightning.language_model.base_check import BaseAbilities, check_base
 from prag_lightning.language_model.base_model import (
@@ -131,6 +132,7 @@ class ParametricRAG(LightningModule):
             self.tokenizer = tokenizer
             self._loaded = (base,)
         self._warm_start = WarmStartSource()
+        self._strangers: Strangers | None = None
         self._store = store
         self._abilities: BaseAbilities | None = None
         self._route: Route | None = None
@@ -203,12 +205,17 @@ class ParametricRAG(LightningModule):
         """Start every document's adapter from ``source`` from now on."""
         self._warm_start = source
 
+    def use_strangers(self, strangers: Strangers) -> None:
+        """Train documents in the company of ``strangers`` from now on."""
+        self._strangers = strangers
+
     def warm_start_row(self) -> Tensor:
         """Return the warm start, shape ``(num_params,)``, float32."""
         return self._warm_start.read(self.bank.layout, self.lora)
 
     def training_settings(self) -> dict[str, Scalar]:
         """Return the settings here that an adapter depends on."""
+        company = {} if self._strangers is None else {"strangers": self._strangers.wording}
         return {
             "lr": self.lr,
             "weight_decay": self.weight_decay,
@@ -216,6 +223,7 @@ class ParametricRAG(LightningModule):
             "dtype": self.dtype_name,
             "quantization": self.quantization,
             "precision": str(self._trainer.precision) if self._trainer else "32-true",
+            **company,
         }
 
     def recipe_settings(self, encoder: PromptEncoder, training: dict[str, Any]) -> dict[str, Any]:
@@ -380,6 +388,7 @@ class ParametricRAG(LightningModule):
             max_grad_norm=self.max_grad_norm,
             loss_scaling=str(self.trainer.precision) in ("16-mixed", "16-true"),
             compile=self.compile_base,
+            strangers=self._strangers,
         )
 
     # ---------------------------------------------------------------- answering

@@ -27,7 +27,7 @@ class Route:
         weights: Shape ``(rows, k)``; None stands for 1 everywhere.
         adapters: What ``slots`` counts in, shape ``(n, num_params)``; None for the bank's own.
         lengths: Where the rows stand one behind the other in a single packed row, their lengths
-            in tokens; only with ``k = 1`` and no weights. None where each row is a row.
+            in tokens. None where each row is a row.
     """
 
     slots: Tensor

@@ -1,6 +1,7 @@
 """Training the documents in a bank's slots: losses, gradients, and what may go wrong with them."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from prag_lightning.adapters.bank import AdapterBank, Pairs, Route
 from prag_lightning.adapters.optimizer import StackedAdamW, clip_rows_
 from prag_lightning.encoding.batches import EncodingBatch, Part
 from prag_lightning.encoding.objectives import LossTokens, NextToken, Objective
+from prag_lightning.encoding.strangers import Strangers
 from prag_lightning.encoding.teacher import Teacher
 from prag_lightning.language_model.logits import head_of, last_hidden_states
 
@@ -45,6 +47,7 @@ class SlotTrainer:
             gradient overflows, as 16-bit floating point needs it. One scale for all would let a
             document's overflow skip its neighbours' steps.
         compile: Compile the base and the loss.
+        strangers: Finished adapters that steps carry beside the document's own.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class SlotTrainer:
         max_grad_norm: float | None = None,
         loss_scaling: bool = False,
         compile: bool = False,
+        strangers: Strangers | None = None,
     ) -> None:
         self.base = base
         self.bank = bank
@@ -63,6 +67,9 @@ class SlotTrainer:
         self.max_grad_norm = max_grad_norm
         self.loss_scaling = loss_scaling
         self.compile = compile
+        self.strangers = strangers
+        # Of this step, by slot.
+        self._drawn: dict[int, list[int]] = {}
         self._teacher = Teacher(base)
         device = bank.weight.device
         self._num_steps = [0] * bank.num_slots
@@ -112,6 +119,11 @@ class SlotTrainer:
                 self._loss_scales[slot] = FIRST_LOSS_SCALE
             self.too_large.discard(slot)
             self._teacher.forget(slot)
+        if self.strangers is not None:
+            self._drawn = {
+                slot: self.strangers.draw(document_id, self._num_steps[slot])
+                for slot, document_id in batch.documents.items()
+            }
         self.bank.zero_grad()
         losses = self._accumulate(batch)
         self._note_failures(batch.slots, losses)
@@ -145,8 +157,7 @@ class SlotTrainer:
                 "model.compile is on, but prompts stand in one row, in which every step is another "
                 "program; set data.packed to false"
             )
-        places = self._places([row.slot for row in part.rows])
-        with self.bank.routed(Route(places[:, None], lengths=part.lengths)) as pairs:
+        with self.bank.routed(self._route(part)) as pairs:
             inputs = self.base, part.input_ids, part.position_ids
             if self.compile:
                 _mark_static(pairs)
@@ -163,6 +174,13 @@ class SlotTrainer:
         losses = objective.losses(tokens)
         sums = losses.new_zeros(len(loss_counts)).index_add(0, part.loss_documents, losses)
         return sums / loss_counts
+
+    def _route(self, part: Part) -> Route:
+        slots = [row.slot for row in part.rows]
+        if self.strangers is None or not any(self._drawn[slot] for slot in slots):
+            return Route(self._places(slots)[:, None], lengths=part.lengths)
+        route = self.strangers.beside(self.bank.weight, slots, self._drawn)
+        return replace(route, lengths=part.lengths)
 
     def take_finished(self, slots: Sequence[int]) -> FinishedAdapters:
         """Return copies of the adapters in ``slots``, and which of their documents failed."""
