@@ -367,6 +367,12 @@ class ParametricRAG(LightningModule):
         self._use_attention(self.abilities.attention)
         self.slots.step(batch.readable_by(self.abilities), self._stacked_optimizer())
 
+    @torch.no_grad()
+    def losses(self, batch: EncodingBatch) -> Tensor:
+        """Return each document's loss, shape ``(len(batch.slots),)``, without training."""
+        self._use_attention(self.abilities.attention)
+        return self.slots.losses(batch.readable_by(self.abilities))
+
     def take_finished(self, slots: list[int]) -> FinishedAdapters:
         """Return copies of the adapters of documents that ended in ``slots``."""
         return self.slots.take_finished(slots)

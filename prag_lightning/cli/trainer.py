@@ -16,6 +16,7 @@ from prag_lightning.callbacks import (
     EncodingLog,
     MergedEvaluation,
     SlotFinder,
+    StorageCheck,
     UnitProgressBar,
     WarmStart,
 )
@@ -116,7 +117,7 @@ class PragCLI(LightningCLI):
             settings.default_root_dir = str(default_run_dir(folder))
         own = {callback.__name__: key for key, callback in _FORCED.items()}
         refuse_trainer_settings(self._command, settings, own)
-        self.trainer_defaults["callbacks"] = [SlotFinder(), EncodingLog()]
+        self.trainer_defaults["callbacks"] = [SlotFinder(), StorageCheck()]
         has_bar = any("ProgressBar" in name for name in listed_callbacks(settings))
         if settings.enable_progress_bar is not False and not has_bar:
             self.trainer_defaults["callbacks"].append(UnitProgressBar())
@@ -132,7 +133,7 @@ class PragCLI(LightningCLI):
         if self._command == "fit":
             refuse_averaging(self.trainer.strategy)
         # Before those that save what is finished, which may take its time.
-        cast(Any, self.trainer).callbacks.insert(0, self._interruption)
+        cast(Any, self.trainer).callbacks[:0] = [self._interruption, EncodingLog()]
 
 
 def run_trainer_command(args: Sequence[str]) -> int:

@@ -133,6 +133,13 @@ class SlotTrainer:
             optimizer.step(slots=slots)
         return losses
 
+    def losses(self, batch: EncodingBatch) -> Tensor:
+        """Return each document's mean loss, shape ``(len(batch.slots),)``, without strangers."""
+        self._drawn = {}
+        return torch.stack(
+            [self.part_losses(part, batch.loss_counts, batch.objective) for part in batch.parts]
+        ).sum(0)
+
     def part_losses(
         self,
         part: Part,
@@ -177,7 +184,7 @@ class SlotTrainer:
 
     def _route(self, part: Part) -> Route:
         slots = [row.slot for row in part.rows]
-        if self.strangers is None or not any(self._drawn[slot] for slot in slots):
+        if self.strangers is None or not any(self._drawn.get(slot) for slot in slots):
             return Route(self._places(slots)[:, None], lengths=part.lengths)
         route = self.strangers.beside(self.bank.weight, slots, self._drawn)
         return replace(route, lengths=part.lengths)
