@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.answering.question_set import QuestionSet
 from prag_lightning.answering.questions import METHODS, MethodName, QuestionBatches, parse_methods
-from prag_lightning.documents.digests import augmentation_is_current
+from prag_lightning.documents.digests import augmentation_is_current, joined
 from prag_lightning.documents.records import Augmentation, Document, Question, read_unique
 from prag_lightning.encoding.batches import EncodingBatch
 from prag_lightning.encoding.limits import AugmentationLimits
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from prag_lightning.augmentation.base import Augmenter
 
     Documents = str | Path | Iterable[Document]
-    Augmentations = str | Path | Iterable[Augmentation] | None
+    Augmentations = str | Path | Iterable[str | Path | Augmentation] | None
     Questions = str | Path | Iterable[Question] | None
     Tokenizer = str | PreTrainedTokenizerBase
     Template = str | dict[str, str] | PromptTemplate
@@ -49,7 +49,8 @@ if TYPE_CHECKING:
     Objectives = Objective | str | dict[str, Any]
 else:
     Documents = Tokenizer = str
-    Augmentations = Questions = AugmenterSource = str | None
+    Questions = AugmenterSource = str | None
+    Augmentations = str | list[str] | None
     Template = str | dict[str, str]
     Finder = Callable[[], Retriever] | str | None
     Objectives = str | dict[str, Any]
@@ -69,7 +70,8 @@ class DocumentDataModule(LightningDataModule):
         base: Whose tokenizer and chat template are used: hub name or folder of the language model,
             as ``model.base``; from Python also a tokenizer.
         augmentations: File of the augmentations; by default ``augmentations.jsonl`` in the folder.
-            From Python also an iterable of `Augmentation`.
+            What several files hold of a document is put together. From Python also an iterable
+            of `Augmentation`.
         augmenter: Who augments documents that have no augmentation, or an outdated one:
             ``template``, the import path of an `Augmenter`, or from Python an `Augmenter`. By
             default nobody does, and such documents are not encoded.
@@ -92,7 +94,8 @@ class DocumentDataModule(LightningDataModule):
         loss_on: Which tokens carry loss: all of them, as published, or the answer's only;
             ``auto`` is what the objective needs.
         passage_in_prompt: Which question-answer pairs stand below the passage, and below each
-            rewrite, in the prompts of encoding: the first half, as published, none or all.
+            rewrite, in the prompts of encoding: the first half, as published, none or all;
+            ``apart`` trains on the passages as plain text, and on the pairs without them.
         packed: Train on prompts behind each other in one row, without padding; else each in its
             own row, those of like length together, which is faster on a GPU.
         num_slots: How many documents train at once. The command line takes it from
@@ -187,10 +190,11 @@ class DocumentDataModule(LightningDataModule):
                 f"loss_on is '{self.loss_on}', but the objective {name} has a teacher, with whom "
                 "it shares the answer only; leave loss_on out"
             )
-        if self.warm_up is not None or self.limits.num_qas == 0:
+        plain = self.limits.num_qas == 0 or self.passage_in_prompt == "apart"
+        if self.warm_up is not None or plain:
             raise ValueError(
                 f"the objective {name} has a teacher, who answers questions from a document; for "
-                "a warm start, or without question-answer pairs, take the objective next_token"
+                "a warm start, or for passages as plain text, take the objective next_token"
             )
 
     # ---------------------------------------------------------------- what is read
@@ -261,16 +265,7 @@ class DocumentDataModule(LightningDataModule):
         """Return augmentations by document id."""
         if self.limits.take_nothing:
             return {}
-        source = self._augmentations
-        if source is None:
-            file = self.source.folder / "augmentations.jsonl"
-            may_lack = self.augmenter is not None and not file.exists()
-            known = [] if may_lack else read_unique(file, Augmentation)
-        elif isinstance(source, str | Path):
-            known = read_unique(source, Augmentation)
-        else:
-            known = list(source)
-        found = {augmentation.document_id: augmentation for augmentation in known}
+        found = joined(self._augmentation_sources())
         if self.augmenter is not None:
             from prag_lightning.augmentation.in_memory import augment_all
 
@@ -282,6 +277,19 @@ class DocumentDataModule(LightningDataModule):
             ]
             found |= {made.document_id: made for made in augment_all(missing, self.augmenter)}
         return found
+
+    def _augmentation_sources(self) -> Iterator[list[Augmentation]]:
+        """Yield what each file, or an iterable of augmentations, holds."""
+        given = self._augmentations
+        if given is None:
+            file = self.source.folder / "augmentations.jsonl"
+            if self.augmenter is None or file.exists():
+                yield read_unique(file, Augmentation)
+            return
+        several = [given] if isinstance(given, str | Path) else list(given)
+        files = [source for source in several if isinstance(source, str | Path)]
+        yield from (read_unique(file, Augmentation) for file in files)
+        yield [source for source in several if isinstance(source, Augmentation)]
 
     def leave_out(self, document_ids: Container[str]) -> None:
         """Encode no documents but the others; whoever opens the store says which it holds."""

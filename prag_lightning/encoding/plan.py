@@ -22,7 +22,7 @@ _NUM_SAMPLED = 64
 # Hexadecimal digits of a digest.
 _NUM_DIGITS = 16
 
-PassageInPrompt = Literal["half", "never", "always"]
+PassageInPrompt = Literal["half", "never", "always", "apart"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ def document_prompts(
     Args:
         document: The document.
         augmentation: Its rewrites and question-answer pairs.
-        passage_in_prompt: Which of the pairs stand below passages.
+        passage_in_prompt: Which of the pairs stand below passages; where it is ``apart`` none do,
+            and the passages are texts by themselves, behind the pairs.
     """
     return list(_prompts(document, augmentation, passage_in_prompt))
 
@@ -62,19 +63,17 @@ def _prompts(
     document: Document, augmentation: Augmentation, passage_in_prompt: PassageInPrompt
 ) -> Iterator[TrainingPrompt]:
     texts = (document.text, *augmentation.rewrites)
-    if not augmentation.qas:
-        for text in texts:
-            yield TrainingPrompt("", (text,), "")
     num_qas = len(augmentation.qas)
-    num_with_passage = {"half": (num_qas + 1) // 2, "never": 0, "always": num_qas}[
-        passage_in_prompt
-    ]
+    num_with_passage = {"half": (num_qas + 1) // 2, "always": num_qas}.get(passage_in_prompt, 0)
     for number, qa in enumerate(augmentation.qas):
         if number < num_with_passage:
             for text in texts:
                 yield TrainingPrompt(qa.question, (text,), qa.answer, qa.full_answer)
         else:
             yield TrainingPrompt(qa.question, (), qa.answer, qa.full_answer)
+    if not augmentation.qas or passage_in_prompt == "apart":
+        for text in texts:
+            yield TrainingPrompt("", (text,), "")
 
 
 @dataclass(frozen=True)
