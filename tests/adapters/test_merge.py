@@ -113,7 +113,7 @@ def test_a_rule_of_one_s_own_is_an_object_or_an_import_path() -> None:
         (None, "merge rule None: give a name or an import path"),
         ("os.nothing", "merge rule 'os.nothing' cannot be imported"),
         ("pathlib.Path", "does not derive from prag_lightning.adapters.merge.MergeRule"),
-        ({"mean": {"temperature": 2}}, "merge rule 'mean': "),
+        ({"mean": {"temperature": 2}}, "merge rule 'mean' has no setting 'temperature'"),
         ({"score": {"temperature": -2}}, "temperature is -2.0, but must be above 0"),
     ],
 )
