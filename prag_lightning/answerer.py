@@ -209,7 +209,7 @@ class Answerer:
         )
         for number in range(len(batches)):
             batch = batches[number].to(self.module.device)
-            merges = [merger.choose(documents) for documents in batch.adapters]
+            merges = merger.choose_all(batch)
             said = self.module.answer(batch, merger.route(merges))
             for answer in answers_with_evidence(batch, merges, said.texts, self.scoring, mark):
                 answers[answer.question_id] = answer

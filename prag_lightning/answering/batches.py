@@ -25,6 +25,7 @@ class QuestionBatch:
         answer_ids: The first accepted answer of each row, padded at the right, shape
             ``(rows, answer_tokens)``.
         answer_lengths: Tokens of each accepted answer, shape ``(rows,)``; 0 where there is none.
+        warm_start_only: Whether the warm start alone is in the weights, and no document's adapter.
     """
 
     method: str
@@ -36,6 +37,7 @@ class QuestionBatch:
     attention_mask: Tensor
     answer_ids: Tensor
     answer_lengths: Tensor
+    warm_start_only: bool = False
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "QuestionBatch":
         """Return the batch with its tensors on ``device``.
