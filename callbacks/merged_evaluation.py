@@ -15,6 +15,7 @@ from prag_lightning.adapters.warm_start import adds_nothing
 from prag_lightning.answering.answers import Answer, answers_with_evidence
 from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.answering.generate import Answers
+from prag_lightning.answering.merge_choice import choice_file, read_choice
 from prag_lightning.answering.merging import AdapterMerger, Merge
 from prag_lightning.answering.questions import METHODS, QuestionBatches
 from prag_lightning.answering.scoring import make_scoring
@@ -60,6 +61,7 @@ class MergedEvaluation(Callback):
         on_missing: Literal["error", "skip"] = "error",
     ) -> None:
         self.merge = make_merge_rule(merge)
+        self._merge_spec = merge
         self.scoring = make_scoring(scoring)
         self.on_missing = on_missing
         self._store: AdapterStore | None = None
@@ -119,6 +121,9 @@ class MergedEvaluation(Callback):
         self._stage = next((name for name, here in stages.items() if here), "validate")
         self._data = cast(DocumentDataModule, cast(Any, trainer).datamodule)
         asked = self._data.question_set(self._stage)
+        choice = read_choice(self._root)
+        if self._stage == "test" and choice is not None and choice.merge == self._merge_spec:
+            choice.refuse_questions(asked.questions, choice_file(self._root))
         if asked.needs_adapters:
             self._store = module.open_store(self._data.training_encoder)
         start = module.warm_start_row().to(module.device)

@@ -74,6 +74,10 @@ class AdapterMerger:
         self.documents = documents
         self._usable: dict[str, bool] = {}
 
+    def with_rule(self, rule: MergeRule) -> "AdapterMerger":
+        """Return what merges the same adapters by another rule."""
+        return AdapterMerger(self.layout, self.adapters, self.warm_start, rule, self.documents)
+
     def choose_all(self, batch: QuestionBatch) -> list[Merge]:
         """Return what each row of a batch merges."""
         if batch.warm_start_only:

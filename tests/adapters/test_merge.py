@@ -10,13 +10,12 @@ from prag_lightning.adapters.bank import AdapterBank
 from prag_lightning.adapters.layout import AdapterLayout, LoraConfig
 from prag_lightning.adapters.merge import (
     MERGE_RULES,
-    Centered,
     ChangingRule,
     MergeRule,
     MergeWeights,
-    Score,
     make_merge_rule,
 )
+from prag_lightning.adapters.merge_weights import Centered, Score
 from prag_lightning.adapters.projection import Projection
 from prag_lightning.adapters.ties import Ties
 from tests.conftest import tiny_base
