@@ -90,8 +90,8 @@ class DocumentDataModule(LightningDataModule):
             questions or augmentations, and none for the documents. The questions to answer must
             not be among them.
         methods: What is compared: a list, or names with commas between them. By default all that
-            the questions allow, for some methods need to know the gold documents, but for the
-            further controls ``rag_other``, ``task`` and ``rag_task``.
+            the questions allow, for some need to know the gold documents, but for
+            ``combine_late``, ``rag_other``, ``task`` and ``rag_task``.
         retriever: How documents are found for a question: ``bm25``, over an index that is built
             where it is missing, ``dense``, ``elasticsearch``, ``run_file``, ``given``, or the
             import path of a `Retriever` and what it takes. From Python also a `Retriever`.

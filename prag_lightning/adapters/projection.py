@@ -39,7 +39,7 @@ class Projection(ChangingRule):
     def change(
         self, adapters: Tensor, warm_start: Tensor, layout: AdapterLayout
     ) -> tuple[Tensor, MergeWeights]:
-        """Return the adapters, all but the first with less in their ``lora_B``."""
+        """Return all, the others with less in their ``lora_B``, shape ``(k, num_params)``."""
         changed = adapters.clone()
         for matrix in layout.matrices[1::2]:
             part = slice(matrix.start, matrix.stop)

@@ -44,7 +44,7 @@ class Ties(ChangingRule):
     def change(
         self, adapters: Tensor, warm_start: Tensor, layout: AdapterLayout
     ) -> tuple[Tensor, MergeWeights]:
-        """Return one adapter, the merge of all."""
+        """Return one adapter, the merge of all, shape ``(1, num_params)``."""
         # It takes a second to import.
         from peft.utils.merge_utils import ties
 

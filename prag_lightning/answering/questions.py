@@ -24,6 +24,7 @@ MethodName = Literal[
     "other",
     "random",
     "combine",
+    "combine_late",
     "rag_other",
     "task",
     "rag_task",
@@ -41,11 +42,13 @@ class Method:
         adapters: The documents whose adapters are merged: ``other`` are strangers in the place of
             the gold documents, ``strangers`` in that of the retrieved ones; ``warm_start`` is what
             all adapters started from, and no document's.
+        reads_without_adapters: Whether they are in the weights only while it answers.
         by_default: Whether it answers where no methods are named.
     """
 
     passages: Source = "none"
     adapters: Source = "none"
+    reads_without_adapters: bool = False
     by_default: bool = True
 
     @property
@@ -74,6 +77,9 @@ METHODS: dict[MethodName, Method] = {
     "other": Method(adapters="other"),
     "random": Method(adapters="gold"),
     "combine": Method(passages="retrieved", adapters="retrieved"),
+    "combine_late": Method(
+        passages="retrieved", adapters="retrieved", reads_without_adapters=True, by_default=False
+    ),
     "rag_other": Method(passages="retrieved", adapters="strangers", by_default=False),
     "task": Method(adapters="warm_start", by_default=False),
     "rag_task": Method(passages="retrieved", adapters="warm_start", by_default=False),
@@ -203,6 +209,7 @@ class QuestionBatches(Dataset[QuestionBatch]):
             attention_mask=_pad([[1] * len(ids) for ids in prompts], side="left"),
             answer_ids=_pad(answers, side="right"),
             answer_lengths=torch.tensor([len(ids) for ids in answers]),
+            reads_without_adapters=self.method.reads_without_adapters,
             warm_start_only=self.method.adapters == "warm_start",
         )
 

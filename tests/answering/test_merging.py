@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 import torch
 from torch import Tensor
+from transformers import DynamicCache
 
 from prag_lightning.adapters.bank import AdapterBank
 from prag_lightning.adapters.layout import LoraConfig
@@ -20,6 +21,7 @@ from prag_lightning.answering.questions import QuestionBatches
 from prag_lightning.documents.rankings import RetrievedDocument
 from prag_lightning.documents.records import Document, Question
 from prag_lightning.encoding.plan import EncodingTask
+from prag_lightning.language_model.logits import CACHE
 from prag_lightning.language_model.prompts import PromptEncoder
 from tests.conftest import tiny_base, tiny_tokenizer
 from tests.reference import peft_model
@@ -160,6 +162,38 @@ def test_answers_do_not_depend_on_the_questions_beside_them() -> None:
             answers[-1].update(zip((q.id for q in batch.questions), texts, strict=True))
     assert answers[0] == answers[1] == answers[2]
     assert len(set(answers[0].values())) > 3
+
+
+@torch.no_grad()
+def test_adapters_can_be_in_the_weights_only_while_it_answers() -> None:
+    """Against the base written out: the prompt's cache without adapters, the rest with them."""
+    base, tokenizer = tiny_base(), tiny_tokenizer()
+    bank = AdapterBank(base, CONFIG, 1)
+    generator = torch.Generator().manual_seed(0)
+    start, *others = torch.randn(7, bank.layout.num_params, generator=generator) * 0.1
+    store = CountingStore(dict(zip("abcdef", others, strict=True)))
+    (batch,) = question_batch(6)
+    merger = AdapterMerger(bank.layout, store, start, make_merge_rule("anchored"), {})
+    route = merger.route(merger.choose_all(batch))
+    assert route is not None
+    with bank.routed(route):
+        late = answer_questions(
+            base, tokenizer, batch, NUM_NEW_TOKENS, while_reading=bank.paused()
+        ).texts
+        always = answer_questions(base, tokenizer, batch, NUM_NEW_TOKENS).texts
+    assert late != always
+    for number, said in enumerate(late):
+        prompt = batch.input_ids[number][batch.attention_mask[number].bool()][None]
+        cache = DynamicCache(config=base.config)
+        base(input_ids=prompt[:, :-1], use_cache=True, **{CACHE: cache})
+        token, tokens = prompt[:, -1:], list[int]()
+        with bank.routed(route.of_row(number)):
+            for _ in range(NUM_NEW_TOKENS):
+                token = base(input_ids=token, **{CACHE: cache}).logits[:, -1:].argmax(-1)
+                tokens.append(int(token))
+        whole = str(tokenizer.decode(tokens, skip_special_tokens=True))
+        assert said
+        assert whole.startswith(said)
 
 
 @torch.no_grad()

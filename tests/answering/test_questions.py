@@ -71,6 +71,7 @@ def by_question(name: MethodName) -> dict[str, tuple[list[str], list[str]]]:
         ("own", "none", "gold"),
         ("random", "none", "gold"),
         ("combine", "retrieved", "retrieved"),
+        ("combine_late", "retrieved", "retrieved"),
         ("task", "none", "none"),
         ("rag_task", "retrieved", "none"),
     ],
@@ -91,7 +92,7 @@ def test_a_method_puts_its_documents_into_the_prompt_and_its_adapters_into_the_m
 def test_every_method_is_named_once_and_tested_here() -> None:
     assert set(METHODS) == {
         "closed_book", "rag", "rag_gold", "prag", "own", "other", "random", "combine",
-        "rag_other", "task", "rag_task",
+        "combine_late", "rag_other", "task", "rag_task",
     }  # fmt: skip
 
 
@@ -151,7 +152,7 @@ def test_rag_other_has_as_many_strangers_as_combine_has_documents_with_the_same_
 
 
 def test_further_controls_answer_only_where_they_are_named() -> None:
-    names = {"rag_other", "task", "rag_task"}
+    names = {"combine_late", "rag_other", "task", "rag_task"}
     settings: dict[str, Any] = {
         "needs_answers": True,
         "limit": None,

@@ -18,7 +18,7 @@ MEASURES = {"em": "EM", "f1": "F1", "answer_nll": "NLL"}
 _SUBJECTS = ("prag", "own", "combine")
 
 # They have the same documents in the prompt.
-_BESIDE_COMBINE = ("rag", "rag_other", "rag_task")
+_BESIDE_COMBINE = ("rag", "rag_other", "rag_task", "combine_late")
 
 Intervals = Mapping[str, Interval]
 

@@ -20,7 +20,7 @@ LINES = (BLUE, ORANGE, GREEN, "#cc79a7", "#56b4e9", "#d55e00", GREY)
 _METHOD_COLORS = {
     **dict.fromkeys(("prag", "own"), BLUE),
     **dict.fromkeys(("rag", "rag_gold", "rag_other", "rag_task"), ORANGE),
-    "combine": GREEN,
+    **dict.fromkeys(("combine", "combine_late"), GREEN),
 }
 # Colours that stand for those of the page, whatever they are there.
 _INK, _FAINT = "#010203", "#040506"

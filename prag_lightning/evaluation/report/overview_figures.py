@@ -19,7 +19,7 @@ from prag_lightning.evaluation.report.sweep_folder import as_number
 _MOST, _MOST_PANELS = len(LINES), 4
 # The most telling methods first.
 _ORDER = (
-    *("prag", "combine", "own", "rag", "rag_gold", "rag_other", "rag_task"),
+    *("prag", "combine", "combine_late", "own", "rag", "rag_gold", "rag_other", "rag_task"),
     *("other", "random", "task", "closed_book"),
 )
 
