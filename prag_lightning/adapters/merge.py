@@ -49,12 +49,13 @@ class ChangingRule(MergeRule):
 
     @abstractmethod
     def change(
-        self, adapters: Tensor, warm_start: Tensor, layout: AdapterLayout
+        self, adapters: Tensor, weights: MergeWeights, warm_start: Tensor, layout: AdapterLayout
     ) -> tuple[Tensor, MergeWeights]:
         """Return the adapters that are added up, and what each of them counts.
 
         Args:
             adapters: Those of one question's documents, best first, shape ``(k, num_params)``.
+            weights: What ``weigh`` said of them.
             warm_start: What they started from, shape ``(num_params,)``.
             layout: How one adapter lies in memory.
 

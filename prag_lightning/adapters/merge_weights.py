@@ -188,4 +188,4 @@ class Centered(MergeRule):
         """Return the rule's weights, and for the mean what is too much of it."""
         documents = self.rule.weigh(scores).documents
         rest = 1.0 - sum(documents)
-        return MergeWeights(documents, (1.0 - self.share) * rest, self.share * rest)
+        return MergeWeights(documents, rest - self.share * rest, self.share * rest)

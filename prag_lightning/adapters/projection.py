@@ -1,43 +1,44 @@
 """The merge rule that keeps from each document what better-ranked ones do not write to already."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from prag_lightning.adapters.layout import AdapterLayout
-from prag_lightning.adapters.merge import ChangingRule, MergeWeights, require_positive
+from prag_lightning.adapters.merge import ChangingRule, MergeWeights, make_merge_rule
 
 
-@dataclass(frozen=True)
 class Projection(ChangingRule):
     """Each adapter's update is made orthogonal to those of the documents before it.
 
     In every module, with an orthonormal basis ``Q`` of the columns of the ``lora_B`` of the
     documents before, the update ``lora_B @ lora_A`` becomes ``(I - Q Q^T) lora_B @ lora_A``: no
-    output direction is written by two documents (as MergePRAG, ICLR 2026, merges its updates). The
-    columns that all adapters have from a warm start are then counted once, too.
+    output direction is written by two documents (as MergePRAG, ICLR 2026, merges its updates). What
+    all adapters have from a warm start then counts as the best document does.
 
     Args:
-        scale: What the merged adapters count.
+        rule: Gives the documents' weights, in any of the forms that name a merge rule.
 
     Raises:
-        ValueError: If the scale is not above 0.
+        ValueError: If there is no such rule, or it changes adapters itself.
     """
 
-    scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuse a scale that takes adapters away."""
-        require_positive("scale", self.scale)
+    def __init__(self, rule: dict[str, Any] | str = "anchored") -> None:
+        self.rule = make_merge_rule(rule)
+        if isinstance(self.rule, ChangingRule):
+            raise ValueError(
+                f"the merge rule {rule!r} cannot be projected; choose anchored, score or falling"
+            )
 
     def weigh(self, scores: Sequence[float]) -> MergeWeights:
-        """Return ``scale`` for each document, of which something is taken away then."""
-        return MergeWeights((self.scale,) * len(scores), 1.0 - self.scale)
+        """Return the rule's weights, and for the warm start what the best document lacks of it."""
+        documents = self.rule.weigh(scores).documents
+        return MergeWeights(documents, 1.0 - documents[0])
 
     def change(
-        self, adapters: Tensor, warm_start: Tensor, layout: AdapterLayout
+        self, adapters: Tensor, weights: MergeWeights, warm_start: Tensor, layout: AdapterLayout
     ) -> tuple[Tensor, MergeWeights]:
         """Return all, the others with less in their ``lora_B``, shape ``(k, num_params)``."""
         changed = adapters.clone()
@@ -50,7 +51,7 @@ class Projection(ChangingRule):
                 for _ in range(2):
                     lora_B[rank] -= basis @ (basis.T @ lora_B[rank])
                 basis = torch.cat([basis, _columns(lora_B[rank])], dim=1)
-        return changed, MergeWeights((self.scale,) * len(adapters), 1.0 - self.scale)
+        return changed, weights
 
 
 def _columns(matrix: Tensor) -> Tensor:

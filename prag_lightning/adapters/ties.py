@@ -42,7 +42,7 @@ class Ties(ChangingRule):
         return MergeWeights((self.scale / len(scores),) * len(scores), 1.0 - self.scale)
 
     def change(
-        self, adapters: Tensor, warm_start: Tensor, layout: AdapterLayout
+        self, adapters: Tensor, weights: MergeWeights, warm_start: Tensor, layout: AdapterLayout
     ) -> tuple[Tensor, MergeWeights]:
         """Return one adapter, the merge of all, shape ``(1, num_params)``."""
         # It takes a second to import.

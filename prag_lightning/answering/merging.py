@@ -125,7 +125,9 @@ class AdapterMerger:
             places = [place_of[found.document_id] for found in merge.documents]
             weights, start = merge.weights, first
             if isinstance(self.rule, ChangingRule) and places:
-                changed, weights = self.rule.change(rows[places], self.warm_start, self.layout)
+                changed, weights = self.rule.change(
+                    rows[places], weights, self.warm_start, self.layout
+                )
                 places, start = list(range(len(changed))), sum(map(len, stacked))
                 stacked.append(changed)
             own = [start + place for place in places]

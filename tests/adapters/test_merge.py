@@ -23,6 +23,7 @@ from tests.reference import peft_model
 
 RULES = sorted(MERGE_RULES)
 SCORES = [9.0, 8.0, 6.5]
+EVEN = MergeWeights((1.0, 1.0, 1.0), 0.0)
 LAYOUT = AdapterLayout((("up_proj", 7, 12), ("down_proj", 12, 7)), rank=2)
 
 
@@ -47,7 +48,7 @@ def dense(
     rule = make_merge_rule(spec)
     weights = rule.weigh(SCORES[: len(adapters)])
     if isinstance(rule, ChangingRule):
-        adapters, weights = rule.change(adapters, warm_start, LAYOUT)
+        adapters, weights = rule.change(adapters, weights, warm_start, LAYOUT)
     terms = [*zip(weights.documents, adapters, strict=True), (weights.warm_start, warm_start)]
     if mean is not None:
         terms.append((weights.mean, mean))
@@ -206,7 +207,7 @@ def test_ties_merges_as_peft_does_what_started_from_nothing() -> None:
             model.get_parameter(key.replace(".weight", f".{name}.weight")).data.copy_(matrix)
     model.add_weighted_adapter(names, [1.0] * 3, "merged", combination_type="ties", density=0.4)
     nothing = torch.zeros_like(adapters[0])
-    (merged,), weights = Ties(density=0.4).change(adapters, nothing, bank.layout)
+    (merged,), weights = Ties(density=0.4).change(adapters, EVEN, nothing, bank.layout)
     assert weights == MergeWeights((1.0,), 0.0)
     matrices = bank.layout.split(merged)
     for name, module in model.named_modules():
@@ -222,7 +223,7 @@ def test_ties_of_a_trained_start_merges_what_was_changed() -> None:
     # In the first matrix, of 14 numbers: one agreed on, one disputed, one that is trimmed away.
     changes[0, :8] = torch.tensor([1.0, -2.0, 0.1, 5.0, 5.0, 5.0, 5.0, 5.0])
     changes[1, :8] = torch.tensor([3.0, 1.0, 0.2, 7.0, 7.0, 7.0, 7.0, 7.0])
-    (merged,), _ = Ties(density=0.5).change(start + changes, start, LAYOUT)
+    (merged,), _ = Ties(density=0.5).change(start + changes, EVEN, start, LAYOUT)
     expected = torch.tensor([2.0, -2.0, 0.0, 6.0, 6.0, 6.0, 6.0, 6.0], dtype=torch.float64)
     torch.testing.assert_close((merged - start)[:8], expected)
     assert not (merged - start)[14:].any()
@@ -230,8 +231,8 @@ def test_ties_of_a_trained_start_merges_what_was_changed() -> None:
 
 def test_projected_updates_write_to_no_direction_that_better_documents_write_to() -> None:
     adapters, start = random_adapters(3), random_adapters(1, seed=2)[0]
-    changed, weights = Projection().change(adapters, start, LAYOUT)
-    assert weights == MergeWeights((1.0, 1.0, 1.0), 0.0)
+    changed, weights = Projection().change(adapters, EVEN, start, LAYOUT)
+    assert weights == EVEN
     assert torch.equal(changed[0], adapters[0])
     own = [updates(adapter) for adapter in changed]
     for module in range(2):
@@ -247,8 +248,10 @@ def test_projected_updates_write_to_no_direction_that_better_documents_write_to(
 
 def test_of_equal_updates_projection_counts_one() -> None:
     adapter = random_adapters(1)
-    merged = dense("projection", adapter.repeat(3, 1), adapter[0])
-    assert distance(merged, updates(adapter[0])) < 1e-10
+    for rule in ("anchored", {"anchored": {"scale": 0.5}}):
+        # The rest of the warm start, which here is that update, too.
+        merged = dense({"projection": {"rule": rule}}, adapter.repeat(3, 1), adapter[0])
+        assert distance(merged, updates(adapter[0])) < 1e-10
 
 
 class Closest(MergeRule):
@@ -280,7 +283,7 @@ def test_a_rule_of_one_s_own_is_an_object_or_an_import_path() -> None:
         ({"centered": {"rule": "centre"}}, "there is no merge rule 'centre'; did you mean"),
         ({"centered": {"share": 2}}, "share is 2.0, but must be from 0 to 1"),
         ({"ties": {"density": 1}}, "density is 1.0, but must be between 0 and 1"),
-        ({"projection": {"scale": -1}}, "scale is -1.0, but must be above 0"),
+        ({"projection": {"rule": "ties"}}, "'ties' cannot be projected"),
     ],
 )
 def test_what_is_no_rule_is_refused(spec: object, message: str) -> None:

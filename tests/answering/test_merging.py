@@ -78,7 +78,7 @@ def peft_answer(
     own = [rows[found.document_id] for found in merge.documents]
     merged = merge.weights
     if isinstance(rule, ChangingRule) and own:
-        changed, merged = rule.change(torch.stack(own), start, layout)
+        changed, merged = rule.change(torch.stack(own), merged, start, layout)
         own = list(changed)
     weights = [merged.warm_start, merged.mean, *merged.documents]
     parts = [start, torch.stack(list(rows.values())).mean(0), *own]
