@@ -14,17 +14,21 @@ from prag_lightning.evaluation.scores import ALL_TYPES, Prediction, score_answer
 TuningMetric = Literal["f1", "em", "recall"]
 TuningMethod = Literal["prag", "own", "combine"]
 _METRICS = ("f1", "em", "recall")
-_TEMPERATURES = (2, 8, 16, 32)
 
 
 def _default_rules() -> list[RuleSpec]:
     """Return rules from the simplest on: of equal scores the first counts."""
-    falling: list[RuleSpec] = [{"falling": {"weights": [1, rest]}} for rest in (0.5, 0.25)]
-    scores: list[RuleSpec] = [{"score": {"temperature": t}} for t in _TEMPERATURES]
-    plain: list[RuleSpec] = ["anchored", {"anchored": {"scale": 0.5}}, "mean", *falling, *scores]
-    weights = ("anchored", *falling, *scores[2:])
-    centered: list[RuleSpec] = [{"centered": {"rule": rule}} for rule in weights]
-    return [*plain, *centered, "ties", {"ties": {"density": 0.5, "scale": 2}}, "projection"]
+    weights: list[RuleSpec] = [
+        "anchored",
+        *({"falling": {"weights": [1, rest]}} for rest in (0.5, 0.25)),
+        *({"score": {"temperature": temperature}} for temperature in (2, 8, 16, 32)),
+    ]
+    around: list[RuleSpec] = [
+        {name: {"rule": rule}}
+        for name in ("centered", "projection")
+        for rule in ("anchored", *weights[-2:])
+    ]
+    return [*weights, "mean", {"anchored": {"scale": 0.5}}, *around]
 
 
 DEFAULT_RULES = _default_rules()
