@@ -107,7 +107,8 @@ class DocumentDataModule(LightningDataModule):
             questions or augmentations, and none for the documents. The questions to answer must
             not be among them.
         methods: What is compared: a list, or names with commas between them. By default all that
-            the questions allow: some methods need to know the gold documents.
+            the questions allow, for some need to know the gold documents, but for
+            ``combine_late``, ``rag_other``, ``task`` and ``rag_task``.
         retriever: How documents are found for a question: ``bm25``, over an index that is built
             where it is missing, ``dense``, ``elasticsearch``, ``run_file``, ``given``, or the
             import path of a `Retriever` and what it takes. From Python also a `Retriever`.
@@ -220,7 +221,7 @@ class DocumentDataModule(LightningDataModule):
             not trainer.training or self._validation_questions is not None
         )
         names = METHODS if self._methods is None else self._methods
-        if asks and any("retrieved" in vars(METHODS[name]).values() for name in names):
+        if asks and any(METHODS[name].needs_retrieval for name in names):
             self.source.prepare_index()
 
     def setup(self, stage: str) -> None:

@@ -410,10 +410,16 @@ class ParametricRAG(LightningModule):
         abilities = self.abilities
         self._use_attention(self._own_attention)
         if not abilities.continues:
+            if batch.reads_without_adapters:
+                raise ValueError(
+                    f"the base '{self.base_name}' reads prompt and answer in one, so it cannot "
+                    f"read the prompt without adapters; leave the method '{batch.method}' out"
+                )
             return self._answer_row_by_row(batch, route)
         arguments = self.base, self.tokenizer, batch, self.max_new_tokens, self.decoding
+        while_reading = self.bank.paused() if batch.reads_without_adapters else None
         with self.bank.routed(route) if route else nullcontext():
-            return answer_questions(*arguments)
+            return answer_questions(*arguments, while_reading)
 
     def _answer_row_by_row(self, batch: QuestionBatch, route: Route | None) -> Answers:
         """Answer one question after another, as bases need it that cannot read on."""

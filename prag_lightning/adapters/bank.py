@@ -142,6 +142,16 @@ class AdapterBank(nn.Module):
         finally:
             del _ACTIVE.of_bank[id(self)]
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Run the base model without adapters, within `routed`, in this thread."""
+        active = _ACTIVE.of_bank.pop(id(self), None)
+        try:
+            yield
+        finally:
+            if active is not None:
+                _ACTIVE.of_bank[id(self)] = active
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "AdapterBank":
         """Follow the base model to another device, but keep the dtype: adapters stay precise."""
         device = fn(self.weight.new_empty(0)).device

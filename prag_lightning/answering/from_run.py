@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
+from prag_lightning.answering.merge_choice import read_choice
 from prag_lightning.language_model.embedded import DEMO
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Run(NamedTuple):
         answerer: Arguments of an `Answerer`, besides module, store and data.
         store: Folder of its adapters.
         warm_start: What they started from.
+        questions: File of the questions that it is tested on.
     """
 
     module: dict[str, Any]
@@ -42,6 +44,7 @@ class Run(NamedTuple):
     answerer: dict[str, Any]
     store: Path
     warm_start: "WarmStartSource"
+    questions: Path
 
 
 def read_run(run_dir: Path) -> Run:
@@ -69,7 +72,8 @@ def read_run(run_dir: Path) -> Run:
     if (dtype := _DTYPES.get(str(trainer["precision"]))) is not None:
         module["dtype"] = dtype
     folder = run_dir / "data" if data["folder"] == DEMO else _found(data["folder"], run_dir)
-    merge = evaluation["merge"]
+    choice = read_choice(run_dir)
+    merge = evaluation["merge"] if choice is None else choice.merge
     if "temperature" in evaluation and merge == "score":
         merge = {"score": {"temperature": evaluation["temperature"]}}
     return Run(
@@ -87,6 +91,9 @@ def read_run(run_dir: Path) -> Run:
         },
         store=_found(model["store"], run_dir) if model["store"] else run_dir / "adapters",
         warm_start=WarmStartSource(**run["warm_start"]),
+        questions=_found(data["questions"], run_dir)
+        if data.get("questions")
+        else folder / "questions.jsonl",
     )
 
 

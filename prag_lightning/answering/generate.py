@@ -1,6 +1,7 @@
 """What a language model says to a batch of questions, and how likely it finds the right answers."""
 
 import copy
+from contextlib import AbstractContextManager, nullcontext
 from itertools import takewhile
 from typing import Any, Literal, NamedTuple, cast
 
@@ -53,6 +54,7 @@ def answer_questions(
     batch: QuestionBatch,
     max_new_tokens: int,
     decoding: Decoding = "greedy",
+    while_reading: AbstractContextManager[None] | None = None,
 ) -> Answers:
     """Return the answers to a batch of questions; each prompt is read once.
 
@@ -64,8 +66,10 @@ def answer_questions(
         decoding: ``greedy`` takes the likeliest token, whatever the model's own generation config
             says; ``base`` lets that config's penalties and other processors count, as the published
             code does, but does not sample.
+        while_reading: Holds while all tokens of the prompts but the last are read.
     """
-    prompts = _read(base, batch)
+    with while_reading or nullcontext():
+        prompts = _read(base, batch)
     nll = _answer_nll(base, batch, prompts)
     ends = end_token_ids(base, tokenizer)
     if decoding == "greedy":

@@ -27,6 +27,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "prag_lightning.cli.sweep.command:run_sweep",
         "run an experiment with every combination of settings",
     ),
+    "tune": (
+        "prag_lightning.cli.tune:tune",
+        "choose a run's merge rule on questions that are not tested on",
+    ),
     "augment": (
         "prag_lightning.cli.augment:AUGMENT_COMMANDS",
         "make rewrites and question-answer pairs of documents",

@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from lightning import Trainer
@@ -11,6 +12,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from prag_lightning.answering.from_run import default_run_dir
+from prag_lightning.answering.merge_choice import choice_file, read_choice
 from prag_lightning.callbacks import (
     AdapterWriter,
     EncodingLog,
@@ -56,6 +58,7 @@ class PragCLI(LightningCLI):
         self._command = args[0]
         self._helps_with_trainer = _TRAINER_HELP in args
         self._interruption = interruption or Interruption()
+        self._merge_is_given = any(word.startswith("--evaluation.merge") for word in args)
         super().__init__(
             ParametricRAG,
             DocumentDataModule,
@@ -115,12 +118,21 @@ class PragCLI(LightningCLI):
         if settings.default_root_dir is None:
             folder = self._get(self.config, "data.folder")
             settings.default_root_dir = str(default_run_dir(folder))
+        if self._command != "fit" and not self._merge_is_given:
+            self._take_choice(Path(settings.default_root_dir))
         own = {callback.__name__: key for key, callback in _FORCED.items()}
         refuse_trainer_settings(self._command, settings, own)
         self.trainer_defaults["callbacks"] = [SlotFinder(), StorageCheck()]
         has_bar = any("ProgressBar" in name for name in listed_callbacks(settings))
         if settings.enable_progress_bar is not False and not has_bar:
             self.trainer_defaults["callbacks"].append(UnitProgressBar())
+
+    def _take_choice(self, run_dir: Path) -> None:
+        """Merge as `prag tune` chose for the run, where it did."""
+        choice = read_choice(run_dir)
+        if choice is not None:
+            self._get(self.config, "evaluation").merge = choice.merge
+            print(f"adapters are merged as {choice_file(run_dir)} says (--evaluation.merge)")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the Trainer, for as many processes as were started."""

@@ -8,9 +8,10 @@ from email.utils import formatdate
 
 import pytest
 
+from prag_lightning.documents import progress
 from prag_lightning.documents.rankings import RetrievedDocument
 from prag_lightning.documents.records import Document, Question
-from prag_lightning.retrieval import extras, progress
+from prag_lightning.retrieval import extras
 from prag_lightning.retrieval.elasticsearch import ElasticsearchRetriever, build_index
 from prag_lightning.retrieval.search_server import SearchServer
 from tests.retrieval.search_server_double import SearchServerDouble, search_server_double

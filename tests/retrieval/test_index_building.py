@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from prag_lightning.documents import progress
 from prag_lightning.documents.records import Document, Question
-from prag_lightning.retrieval import progress
 from prag_lightning.retrieval.bm25 import BM25Retriever, build_index
 from prag_lightning.retrieval.index_building import building_lock
 

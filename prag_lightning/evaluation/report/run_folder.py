@@ -9,6 +9,7 @@ import yaml
 from torch import Tensor
 
 from prag_lightning.adapters.store.opening import StoreStats, open_store
+from prag_lightning.answering.merge_choice import MergeChoice, read_choice
 from prag_lightning.documents.records import read_records
 from prag_lightning.encoding.records import LOSSES_FILE, SUMMARY_FILE, DocumentLosses, FitSummary
 from prag_lightning.evaluation.report.adapter_norms import AdapterNorms, adapter_norms
@@ -38,6 +39,7 @@ class RunFolder:
         store: What the store of adapters holds.
         norms: How much its adapters change the base model.
         similarity: Cosines between what they add, shape ``(documents, documents)``.
+        choice: How its merge rule was chosen; None if it was not.
         result: What a run of a sweep came to; None if it is of none.
         missing: What is not there, in sentences.
     """
@@ -52,6 +54,7 @@ class RunFolder:
     store: StoreStats | None = None
     norms: AdapterNorms | None = None
     similarity: Tensor | None = None
+    choice: MergeChoice | None = None
     result: RunResult | None = None
     missing: list[str] = field(default_factory=list)
 
@@ -94,6 +97,7 @@ def read_run_folder(folder: Path) -> RunFolder:
     for command, source in (("fit", encoder), ("test", folder)):
         if _there(run, source, f"{command}.yaml", f"the settings of `prag {command}` are unknown"):
             run.settings[command] = _read_settings(source / f"{command}.yaml")
+    run.choice = read_choice(folder)
     _read_evaluation(run)
     _read_encoding(run, encoder)
     _read_store(run)
