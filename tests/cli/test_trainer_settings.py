@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+from jsonargparse import Namespace
 
 from prag_lightning.cli.main import main
+from prag_lightning.cli.processes import settings_for_processes, started_processes
 from prag_lightning.demo.world import write_world
 
 CALLBACKS = "lightning.pytorch.callbacks"
@@ -151,6 +153,7 @@ def test_methods_are_a_list_or_words_with_commas(
 
 
 SLURM = {"SLURM_JOB_ID": "5", "SLURM_NTASKS": "2", "SLURM_JOB_NAME": "job"}
+STEP = {"SLURM_STEP_ID": "0", "SLURM_PROCID": "0"}
 TORCHRUN = {
     **{"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "RANK": "1"},
     **{"LOCAL_RANK": "1", "GROUP_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511"},
@@ -162,14 +165,27 @@ TORCHRUN = {
     [
         (SLURM, [], "this job has 2 tasks (SLURM_NTASKS), but only one process was started; write"),
         (
-            {**SLURM, "SLURM_NTASKS": "3", "SLURM_NNODES": "2", "SLURM_PROCID": "0"},
+            {**SLURM, "SLURM_PROCID": "0"},
+            [],
+            "this job has 2 tasks (SLURM_NTASKS), but only one process was started; write",
+        ),
+        (
+            {**SLURM, **STEP, "SLURM_STEP_NUM_TASKS": "1"},
+            [],
+            "this job has 2 tasks (SLURM_NTASKS), but only one process was started; write",
+        ),
+        (
+            {**SLURM, **STEP, "SLURM_NTASKS": "3", "SLURM_NNODES": "2"},
             [],
             "3 processes on 2 nodes; start as many on each",
         ),
         (TORCHRUN, ["--trainer.devices", "1"], "but the Trainer counts 1 devices on 1; leave"),
         (TORCHRUN, ["--trainer.strategy", "ddp"], "use --trainer.strategy per_document"),
     ],
-    ids=["slurm without srun", "unequal nodes", "fewer devices", "ddp"],
+    ids=[
+        *("slurm without srun", "batch script without srun", "shell that slurm started"),
+        *("unequal nodes", "fewer devices", "ddp"),
+    ],
 )
 def test_processes_that_do_not_fit_are_refused_by_every_one(
     environment: dict[str, str],
@@ -185,6 +201,24 @@ def test_processes_that_do_not_fit_are_refused_by_every_one(
         monkeypatch.setenv(name, value)
     assert main(["fit", *options(base_dir, world, tmp_path), *words]) == 2
     assert message in only_line(capfd)
+
+
+def test_a_batch_script_without_srun_is_one_process_that_starts_its_others_itself(
+    base_dir: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = {**SLURM, "SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+    for name, value in alone.items():
+        monkeypatch.setenv(name, value)
+    assert started_processes() is None
+    settings = Namespace(strategy="per_document", devices=2, num_nodes=1, plugins=None)
+    (environment,) = settings_for_processes(settings)["plugins"]
+    assert not environment.creates_processes_externally
+    assert main(["fit", *options(base_dir, world, tmp_path)]) == 0
+    # As a step of the job it is one of the processes that srun has started.
+    monkeypatch.setenv("SLURM_STEP_ID", "0")
+    assert started_processes() == ("SLURM", 1, 1)
+    (environment,) = settings_for_processes(settings)["plugins"]
+    assert environment.creates_processes_externally
 
 
 @pytest.mark.parametrize("command", ["fit", "test", "predict"])
