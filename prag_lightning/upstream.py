@@ -117,6 +117,8 @@ def attention_of(base: "PreTrainedModel") -> str:
 def int8_scales_of(weight: Any) -> "Tensor | None":
     """Return the scales of a weight that bitsandbytes keeps in 8 bits; None for any other.
 
+    Their shape is ``(out_features,)``.
+
     Its documentation names the scales of 4 bits (``quant_state``), but not these.
     Breaks if: the attribute is renamed; a base in 8 bits would then have another digest.
     """
@@ -125,6 +127,10 @@ def int8_scales_of(weight: Any) -> "Tensor | None":
 
 def keep_size(tensor: "Tensor", dim: int) -> None:
     """Tell ``torch.compile`` that a dimension always has this size.
+
+    Args:
+        tensor: Of any shape.
+        dim: The dimension.
 
     PyTorch's documentation of dynamic shapes names this function, for which ``torch.compiler`` has
     no name yet.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 METHODS: list[Literal["closed_book", "rag", "prag", "combine"]]
 METHODS = ["closed_book", "rag", "prag", "combine"]
+_LAST_WORDS = ("exit", "quit")
 # Documents that are encoded side by side while somebody waits.
 _NUM_SLOTS = 8
 
@@ -28,7 +29,9 @@ def run_ask(args: Sequence[str]) -> int:
 
     parser = OneLineParser(prog="prag ask", description="Answer questions from a run's documents.")
     parser.add_argument("question", nargs="?", type=str, help="What is asked.")
-    parser.add_argument("--interactive", action="store_true", help="Ask for questions, one a line.")
+    parser.add_argument(
+        "--interactive", action="store_true", help="Ask for questions, one a line, until `exit`."
+    )
     encode_help = "First encode those documents found that have no adapter."
     names = ("--encode_missing", "--encode-missing")
     parser.add_argument(*names, action="store_true", help=encode_help)
@@ -51,7 +54,7 @@ def ask(
 
     Args:
         question: What is asked.
-        interactive: Ask for questions, one a line, until an empty one.
+        interactive: Ask for questions, one a line, until `exit` or Ctrl-D.
         encode_missing: Encode documents that were found but have no adapter, as the run's others
             were; without an augmentation they get one from templates.
         run: Root folder of a run of `prag fit`, and perhaps of `prag test`: its settings are used.
@@ -93,18 +96,19 @@ def ask(
 def _questions(question: str | None, interactive: bool) -> Iterator[str]:
     if question and question.strip():
         yield question.strip()
-    while interactive:
+    if interactive:
         # With it, lines can be edited, and come again.
         import readline  # noqa: F401
-
+    while interactive:
         try:
             line = input("question: ").strip()
         except EOFError:
             print()
             return
-        if not line:
+        if line in _LAST_WORDS:
             return
-        yield line
+        if line:
+            yield line
 
 
 def _show(

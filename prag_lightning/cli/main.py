@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from prag_lightning import __version__
-from prag_lightning.cli.configs import with_config_files
+from prag_lightning.cli.configs import checked_config, with_config_files
 from prag_lightning.cli.ending import fail, make_output_safe, status_after, without_traceback_option
 from prag_lightning.cli.exit_status import DONE, USAGE
 from prag_lightning.cli.suggestion import did_you_mean
@@ -109,6 +109,8 @@ def _run_function(command: str, args: list[str]) -> int:
     function = getattr(import_module(module), name)
     if command in _OWN_PARSERS:
         return int(function(args))
+    # Settings that are none are said with their file.
+    args = with_config_files(args, checked_config)
     from jsonargparse import auto_cli
 
     from prag_lightning.cli.one_line_parser import OneLineParser

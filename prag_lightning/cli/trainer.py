@@ -104,6 +104,7 @@ class PragCLI(LightningCLI):
         for key, callback in _FORCED.items():
             parser.add_lightning_class_args(callback, key)
         parser.link_arguments("model.base", "data.base")
+        parser.link_arguments("model.trust_remote_code", "data.trust_remote_code")
         # `SlotFinder` gives the data module what the model's setting comes to.
         parser.link_arguments("model.num_slots", "data.num_slots", lambda number: 1)
 

@@ -65,10 +65,6 @@ class TrainerParser(OneLineErrors, SettingsParser, LightningArgumentParser):
         skip = {*(kwargs.pop("skip", None) or ()), *_PYTHON_ONLY.get(theclass, ())}
         return super().add_class_arguments(theclass, *args, skip=skip, **kwargs)
 
-    def validate(self, namespace: Any, skip_unset: bool = False, **kwargs: Any) -> None:
-        """Check settings, those of a file that are ``null`` included."""
-        super().validate(namespace, skip_unset=False, **kwargs)
-
     def change_loaded(self, loaded: Namespace) -> None:
         """Drop sections without settings: `model:` with none below it is YAML for null."""
         for section in _CLASSES:

@@ -1,12 +1,16 @@
 """Settings of fit, test and predict that are refused, in one line, and their help."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 from jsonargparse import Namespace
 
+from prag_lightning.answerer import Answerer
 from prag_lightning.cli.main import main
 from prag_lightning.cli.processes import settings_for_processes, started_processes
+from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.demo.world import write_world
 
 CALLBACKS = "lightning.pytorch.callbacks"
@@ -264,3 +268,25 @@ def test_no_setting_is_missing_from_help(capfd: pytest.CaptureFixture[str]) -> N
     main(["fit", "--help-trainer"])
     text = capfd.readouterr().out
     assert [name for name in settings if f"--{name} " not in text] == []
+
+
+def test_code_of_a_tokenizer_runs_for_the_data_module_as_for_the_model(
+    base_dir: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "hf"))
+    base = tmp_path / "base"
+    shutil.copytree(base_dir, base)
+    (base / "own.py").write_text(
+        "from transformers import PreTrainedTokenizerFast\n"
+        "class OwnTokenizer(PreTrainedTokenizerFast):\n    is_own = True\n"
+    )
+    file = base / "tokenizer_config.json"
+    settings = {**json.loads(file.read_text()), "tokenizer_class": "OwnTokenizer"}
+    settings["auto_map"] = {"AutoTokenizer": [None, "own.OwnTokenizer"]}
+    file.write_text(json.dumps(settings))
+    words = ["fit", *options(base, world, tmp_path / "run")]
+    assert main(words) == 2
+    assert main([*words, "--model.trust_remote_code", "true"]) == 0
+    data = DocumentDataModule(str(world), str(base), trust_remote_code=True)
+    assert data.encoder.tokenizer.is_own
+    assert Answerer.from_run(tmp_path / "run").data.encoder.tokenizer.is_own
