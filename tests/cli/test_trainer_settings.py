@@ -106,7 +106,7 @@ def test_a_section_without_settings_is_as_if_it_were_not_there(
         ("--data.methods prag,rga", "there is no method 'rga'"),
         ("--data.exemplars nowhere.json", "nowhere.json"),
         # A relative import, of which Python says that a 'package' is required.
-        ("--adapter_writer.layout ../x", "the layout '../x' cannot be imported"),
+        ("--adapter_writer.layout ../x", "there is no layout '../x'; there are packed, peft"),
         ("--evaluation.merge ../x", "there is no merge rule '../x'"),
         ("--data.template nowhere.yaml", "nowhere.yaml"),
         ("--model.base no-folder", "no-folder"),
