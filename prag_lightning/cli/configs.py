@@ -1,12 +1,12 @@
 """The configs in the package: ``prag configs`` lists them, and ``--config`` takes their names."""
 
-import argparse
 from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 
 from prag_lightning.cli.exit_status import DONE
 from prag_lightning.cli.suggestion import did_you_mean
+from prag_lightning.cli.words_parser import WordsParser
 
 _OPTIONS = ("--config", "-c")
 
@@ -82,7 +82,7 @@ def _with_config_files(args: Sequence[str], find: Callable[[str], str]) -> Itera
 
 def run_configs(args: Sequence[str]) -> int:
     """Run ``prag configs``: list the shipped configs, or print one."""
-    parser = argparse.ArgumentParser("prag configs", description="List the shipped configs.")
+    parser = WordsParser("prag configs", description="List the shipped configs.")
     parser.add_argument("name", nargs="?", help="print this one")
     name: str | None = parser.parse_args(args).name
     if name is not None:

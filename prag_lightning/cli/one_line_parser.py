@@ -2,7 +2,7 @@
 
 import re
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace, get_loader, set_loader
 from yaml import YAMLError
@@ -43,11 +43,22 @@ else:
 class OneLineErrors(_Parser):
     """Tells what is wrong, without the hundred options that are right."""
 
+    # While settings are checked, those of the subcommand within them: whether any may be null.
+    _takes_null: ClassVar[bool | None] = None
+
     def validate(self, namespace: Any, skip_unset: bool = True, **kwargs: Any) -> None:
         """Check settings, those of a file that are ``null`` included."""
         # By place, for jsonargparse 4.49 called it `skip_none`.
         kwargs.pop("skip_none", None)
-        super().validate(namespace, False, **kwargs)
+        if OneLineErrors._takes_null is not None:
+            super().validate(namespace, OneLineErrors._takes_null, **kwargs)
+            return
+        try:
+            # First without, so that what is missing is said to be missing.
+            for OneLineErrors._takes_null in (True, False):
+                super().validate(namespace, OneLineErrors._takes_null, **kwargs)
+        finally:
+            OneLineErrors._takes_null = None
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the message and end with status 2."""

@@ -122,9 +122,18 @@ class PragCLI(LightningCLI):
             self.trainer_defaults["callbacks"].append(UnitProgressBar())
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Make the Trainer, for as many processes as were started."""
+        """Make the Trainer, for as many processes as were started.
+
+        Raises:
+            ValueError: If these settings make none.
+        """
         settings = self.config_init[self._command].trainer
-        return super().instantiate_trainer(**kwargs, **settings_for_processes(settings))
+        kwargs |= settings_for_processes(settings)
+        try:
+            return super().instantiate_trainer(**kwargs)
+        # What Lightning throws at settings that it does not expect.
+        except (TypeError, LookupError, AttributeError, AssertionError, RuntimeError) as error:
+            raise ValueError(f"Lightning's Trainer refuses its settings: {error}") from error
 
     def after_instantiate_classes(self) -> None:
         """Refuse what mixes documents or leaves processes out, before any starts."""

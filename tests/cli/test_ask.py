@@ -9,6 +9,7 @@ from rich.console import Console
 
 from prag_lightning.answering.answers import Answer, Evidence
 from prag_lightning.cli.ask import _questions, _show
+from prag_lightning.cli.main import main
 from prag_lightning.documents.records import Document
 from prag_lightning.documents.terminal import open_console
 
@@ -53,6 +54,13 @@ def test_no_color_takes_away_colours_and_bold_type(monkeypatch: pytest.MonkeyPat
         with console.capture() as capture:
             console.print("[bold red]word")
         assert ("\x1b[" in capture.get()) == bold
+
+
+def test_a_session_needs_no_first_question(capsys: pytest.CaptureFixture[str]) -> None:
+    # That the run is missing is said after the words are understood.
+    words = ["ask", "--interactive", "--methods", "prag,rag", "--run", "nowhere"]
+    assert main(words) == 2
+    assert "nowhere/fit.yaml: no such file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("end", ["exit\n", "quit\n", ""])

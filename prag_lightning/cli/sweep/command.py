@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 from prag_lightning.cli.configs import with_config_files
 from prag_lightning.cli.exit_status import DONE, INTERRUPTED, SOME_FAILED, TERMINATED
 from prag_lightning.cli.trainer_words import refuse_unknown_words
+from prag_lightning.cli.words_parser import WordsParser
 
 if TYPE_CHECKING:
     from prag_lightning.cli.sweep.runs import RunCommand
@@ -47,7 +48,7 @@ def run_sweep(args: Sequence[str], run_command: "RunCommand | None" = None) -> i
 
 def _parse(args: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return what is swept over, and the options of ``prag fit``."""
-    parser = argparse.ArgumentParser(
+    parser = WordsParser(
         "prag sweep",
         usage="prag sweep [CONFIG ...] --over KEY=VALUE,VALUE [--over ...] [OPTIONS]",
         description=_HELP,
