@@ -117,6 +117,8 @@ class DocumentDataModule(LightningDataModule):
             of the first so many of the file, as in the published tables.
         question_batch_size: Questions that are answered together.
         num_workers: Processes that make prompts ahead of the model.
+        trust_remote_code: Run Python code that comes with the tokenizer of ``base``. The command
+            line takes it from ``model.trust_remote_code``.
 
     Raises:
         FileNotFoundError: If the tokenizer, the template or the exemplars are not there.
@@ -151,13 +153,14 @@ class DocumentDataModule(LightningDataModule):
         limit: PositiveInt | None = None,
         question_batch_size: PositiveInt = 32,
         num_workers: NonNegativeInt = 0,
+        trust_remote_code: bool = False,
     ) -> None:
         super().__init__()
         self._augmentations = augmentations
         self.augmenter = augmenter
         self._questions = questions
         self._validation_questions = validation_questions
-        tokenizer = load_tokenizer(base) if isinstance(base, str) else base
+        tokenizer = load_tokenizer(base, trust_remote_code) if isinstance(base, str) else base
         self.encoder = PromptEncoder(tokenizer, find_template(template), read_exemplars(exemplars))
         self.training_encoder = self.encoder.for_training(few_shot_in_training)
         self.max_tokens = max_tokens

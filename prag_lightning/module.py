@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
-from lightning import LightningModule
+from lightning import LightningModule, Trainer
 from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.utilities import rank_zero_info
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
@@ -42,6 +42,7 @@ from prag_lightning.language_model.target_modules import (
     default_target_modules,
 )
 from prag_lightning.language_model.vocabulary import check_vocabulary
+from prag_lightning.upstream import attention_of
 
 # From Python the base may be a loaded model; the command line knows names and folders only.
 if TYPE_CHECKING:
@@ -142,14 +143,15 @@ class ParametricRAG(LightningModule):
         """Load the base model and put an empty bank over it."""
         if self.base is not None:
             return
+        trainer = self._trainer_if_any()
         self.base = load_base(
             *(self._loaded or (self.base_name,)),
             dtype=self.dtype_name,
             quantization=self.quantization,
-            device=self._trainer.strategy.root_device if self._trainer else self.device,
+            device=trainer.strategy.root_device if trainer else self.device,
             trust_remote_code=self.trust_remote_code,
         )
-        self._own_attention = self.base.config._attn_implementation
+        self._own_attention = attention_of(self.base)
         if self.lora.target_modules == LoraConfig().target_modules:
             # Their names in Llama; other bases have other names for the layers of their MLP.
             targets = default_target_modules(self.base)
@@ -194,7 +196,8 @@ class ParametricRAG(LightningModule):
         """Where the adapters are."""
         if self._store is not None:
             return self._store
-        root = self._trainer.default_root_dir if self._trainer else "."
+        trainer = self._trainer_if_any()
+        root = trainer.default_root_dir if trainer else "."
         return str(Path(root) / "adapters")
 
     def use_store(self, folder: str) -> None:
@@ -215,6 +218,7 @@ class ParametricRAG(LightningModule):
 
     def training_settings(self) -> dict[str, Scalar]:
         """Return the settings here that an adapter depends on."""
+        trainer = self._trainer_if_any()
         company = {} if self._strangers is None else {"strangers": self._strangers.wording}
         return {
             "lr": self.lr,
@@ -222,7 +226,7 @@ class ParametricRAG(LightningModule):
             "max_grad_norm": self.max_grad_norm,
             "dtype": self.dtype_name,
             "quantization": self.quantization,
-            "precision": str(self._trainer.precision) if self._trainer else "32-true",
+            "precision": str(trainer.precision) if trainer else "32-true",
             **company,
         }
 
@@ -456,9 +460,15 @@ class ParametricRAG(LightningModule):
 
     validation_step = predict_step = test_step  # type: ignore[assignment]
 
+    def _trainer_if_any(self) -> Trainer | None:
+        try:
+            return self.trainer
+        except RuntimeError:
+            return None
+
     def _use_attention(self, implementation: str) -> None:
         assert self.base is not None
-        if self.base.config._attn_implementation != implementation:
+        if attention_of(self.base) != implementation:
             self.base.set_attn_implementation(implementation)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """The adapter bank: many LoRA adapters over one frozen base model, any mix of them in a batch."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,6 +14,7 @@ from transformers.pytorch_utils import Conv1D
 
 from prag_lightning.adapters.layout import AdapterLayout, LoraConfig
 from prag_lightning.adapters.lora import add_to_rows, add_to_segments
+from prag_lightning.upstream import DeviceOnlyModule
 
 Pairs = list[tuple[Tensor, Tensor]]
 
@@ -51,7 +52,7 @@ class _ActiveRoutes(threading.local):
 _ACTIVE = _ActiveRoutes()
 
 
-class AdapterBank(nn.Module):
+class AdapterBank(DeviceOnlyModule, nn.Module):
     """Adapters stacked in slots, added to the target modules of a base model by forward hooks.
 
     A row ``x`` (tokens, in_features) of a batch with a route gains in every target module
@@ -151,12 +152,6 @@ class AdapterBank(nn.Module):
         finally:
             if active is not None:
                 _ACTIVE.of_bank[id(self)] = active
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "AdapterBank":
-        """Follow the base model to another device, but keep the dtype: adapters stay precise."""
-        device = fn(self.weight.new_empty(0)).device
-        super()._apply(lambda tensor: tensor.to(device), recurse)
-        return self
 
     @property
     def _compute_dtype(self) -> torch.dtype:

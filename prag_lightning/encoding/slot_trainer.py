@@ -17,6 +17,7 @@ from prag_lightning.encoding.objectives import LossTokens, NextToken, Objective
 from prag_lightning.encoding.strangers import Strangers
 from prag_lightning.encoding.teacher import Teacher
 from prag_lightning.language_model.logits import head_of, last_hidden_states
+from prag_lightning.upstream import keep_size
 
 # Where the loss scale of 16-bit training begins, as in torch's GradScaler, and where it gives up.
 FIRST_LOSS_SCALE, LAST_LOSS_SCALE = 2.0**16, 2.0**-16
@@ -301,8 +302,8 @@ def _hidden_states(bank: AdapterBank, pairs: Pairs, *inputs: Any) -> Tensor:
 def _mark_static(pairs: Pairs) -> None:
     # Else two rows and a rank of 2 would be compiled as the same number.
     for matrix in (matrix for pair in pairs for matrix in pair):
-        torch._dynamo.mark_static(matrix, 1)
-        torch._dynamo.mark_static(matrix, 2)
+        keep_size(matrix, 1)
+        keep_size(matrix, 2)
 
 
 @cache

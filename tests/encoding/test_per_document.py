@@ -20,7 +20,7 @@ from prag_lightning.adapters.store.opening import open_store
 from prag_lightning.cli.main import main
 from prag_lightning.demo.world import write_world
 from prag_lightning.documents.records import Document, Question, read_records, write_records
-from prag_lightning.encoding.per_document import _WaitingLauncher, end_with_parent
+from prag_lightning.encoding.per_document import WaitingLauncher, end_with_parent
 from prag_lightning.evaluation.scores import Prediction
 
 
@@ -51,6 +51,8 @@ def launched_by(launcher: Launcher, rank: int, num_processes: int) -> dict[str, 
             "SLURM_NTASKS": str(num_processes),
             "SLURM_NNODES": str(num_processes),
             "SLURM_NTASKS_PER_NODE": "1",
+            "SLURM_STEP_ID": "0",
+            "SLURM_STEP_NUM_TASKS": str(num_processes),
             "SLURM_PROCID": str(rank),
             "SLURM_LOCALID": "0",
             "SLURM_NODEID": str(rank),
@@ -185,7 +187,7 @@ def test_what_ends_a_process_ends_those_that_it_launched(monkeypatch: pytest.Mon
         "print('ready', flush=True); time.sleep(60)"
     )
 
-    def launch_child(self: _WaitingLauncher) -> None:
+    def launch_child(self: WaitingLauncher) -> None:
         child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
@@ -195,8 +197,8 @@ def test_what_ends_a_process_ends_those_that_it_launched(monkeypatch: pytest.Mon
     def end() -> None:
         raise SIGTERMException
 
-    monkeypatch.setattr(_WaitingLauncher, "_call_children_scripts", launch_child)
-    launcher = _WaitingLauncher(LightningEnvironment(), num_processes=2, num_nodes=1)
+    monkeypatch.setattr(WaitingLauncher, "_call_children_scripts", launch_child)
+    launcher = WaitingLauncher(LightningEnvironment(), num_processes=2, num_nodes=1)
     with pytest.raises(SIGTERMException):
         launcher.launch(end)
     # It was asked to end, not killed, and waited for.
@@ -290,7 +292,7 @@ def test_sigusr1_ends_a_run_as_sigterm_does_and_leaves_no_checkpoint(
     root = tmp_path / "run"
     slurm = {
         **{"SLURM_JOB_ID": "1", "SLURM_JOB_NAME": "fit", "SLURM_NTASKS": "1", "SLURM_NODEID": "0"},
-        **{"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NNODES": "1"},
+        **{"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NNODES": "1", "SLURM_STEP_ID": "0"},
     }
     words = [
         *(sys.executable, "-m", "prag_lightning", "fit", *options(base_dir, world, root)),

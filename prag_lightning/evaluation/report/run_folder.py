@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from torch import Tensor
 
 from prag_lightning.adapters.store.opening import StoreStats, open_store
 from prag_lightning.answering.merge_choice import MergeChoice, read_choice
 from prag_lightning.documents.records import read_records
+from prag_lightning.documents.yaml_text import read_yaml
 from prag_lightning.encoding.records import LOSSES_FILE, SUMMARY_FILE, DocumentLosses, FitSummary
 from prag_lightning.evaluation.report.adapter_norms import AdapterNorms, adapter_norms
 from prag_lightning.evaluation.report.adapter_similarity import adapter_similarity
@@ -113,10 +113,9 @@ def _there(run: RunFolder, folder: Path, name: str, consequence: str) -> bool:
 
 def _read_settings(file: Path) -> dict[str, Any]:
     try:
-        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{file}: is damaged ({reason}); move it away") from error
+        settings = read_yaml(file)
+    except ValueError as error:
+        raise ValueError(f"{error}; the file is damaged, move it away") from error
     if not isinstance(settings, dict):
         raise ValueError(f"{file}: is damaged (no settings in it); move it away")
     found: dict[str, Any] = without_passwords(settings)
