@@ -1,7 +1,7 @@
 """The LightningModule: a frozen base model, and a bank of adapters over it."""
 
 from collections.abc import Collection
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from prag_lightning.adapters.store.recipe import Recipe, Scalar, digest_tensors,
 from prag_lightning.adapters.warm_start import WarmStartSource
 from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.answering.generate import Answers, Decoding, answer_alone, answer_questions
+from prag_lightning.answering.reading import can_share, find_beginnings, read_beginnings
 from prag_lightning.encoding.batches import EncodingBatch
 from prag_lightning.encoding.slot_trainer import FinishedAdapters, SlotTrainer
 from prag_lightning.encoding.trainer_check import check_trainer
@@ -396,16 +397,26 @@ class ParametricRAG(LightningModule):
         self._use_attention(self._own_attention)
         if not abilities.continues:
             return self._answer_row_by_row(batch, route)
-        arguments = self.base, self.tokenizer, batch, self.max_new_tokens, self.decoding
-        with self.bank.routed(route) if route else nullcontext():
+        # What a base's own config does in `base` decoding may depend on where padding is.
+        shares = self.decoding == "greedy" and abilities.packs and can_share(self.base)
+        begun = None
+        if shares and (beginnings := find_beginnings(batch, route)):
+            with self._routed(route.of_rows(beginnings.rows) if route else None):
+                begun = read_beginnings(self.base, beginnings)
+            batch = beginnings.batch
+        arguments = self.base, self.tokenizer, batch, self.max_new_tokens, self.decoding, begun
+        with self._routed(route):
             return answer_questions(*arguments)
+
+    def _routed(self, route: Route | None) -> AbstractContextManager[Any]:
+        return self.bank.routed(route) if route else nullcontext()
 
     def _answer_row_by_row(self, batch: QuestionBatch, route: Route | None) -> Answers:
         """Answer one question after another, as bases need it that cannot read on."""
         assert self.base is not None
         texts, likelihoods = list[str](), list[Tensor]()
         for row in range(len(batch.questions)):
-            with self.bank.routed(route.of_row(row)) if route else nullcontext():
+            with self._routed(route.of_rows([row]) if route else None):
                 answers = answer_alone(
                     self.base, self.tokenizer, batch, row, self.max_new_tokens, self.decoding
                 )
