@@ -24,6 +24,7 @@ from prag_lightning.adapters.warm_start import WarmStartSource
 from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.answering.generate import Answers, Decoding, answer_alone, answer_questions
 from prag_lightning.answering.reading import can_share, find_beginnings, read_beginnings
+from prag_lightning.documents.still_running import still_running
 from prag_lightning.encoding.batches import EncodingBatch
 from prag_lightning.encoding.slot_trainer import FinishedAdapters, SlotTrainer
 from prag_lightning.encoding.trainer_check import check_trainer
@@ -271,8 +272,10 @@ class ParametricRAG(LightningModule):
     @cached_property
     def _base_digests(self) -> tuple[str, str]:
         """The digest of the base, and that of version 0.1.0."""
-        assert self.base is not None
-        return base_digest(self.base), weights_digest(self.base)
+        base = self.base
+        assert base is not None
+        with still_running(lambda: "reading the base's weights for their digest"):
+            return base_digest(base), weights_digest(base)
 
     def open_store(self, encoder: PromptEncoder, folder: str | None = None) -> AdapterStore:
         """Return the store of adapters, opened to be read.
