@@ -37,6 +37,7 @@ from prag_lightning.language_model.base_model import (
 )
 from prag_lightning.language_model.digest import base_digest, weights_digest
 from prag_lightning.language_model.generation_settings import own_generation_settings
+from prag_lightning.language_model.processor import precision_advice
 from prag_lightning.language_model.prompts import PromptEncoder
 from prag_lightning.language_model.target_modules import (
     check_target_modules,
@@ -313,6 +314,9 @@ class ParametricRAG(LightningModule):
             # Every document has a loss scale of its own.
             plugin.scaler = None
         self.slots = self._slot_trainer()
+        assert self.base is not None
+        if advice := precision_advice(self.base, str(self.trainer.precision)):
+            rank_zero_info(advice)
 
     def set_num_slots(self, num_slots: int) -> None:
         """Empty the bank, and make room for another number of documents at once."""
