@@ -1,7 +1,7 @@
 """The LightningModule: a frozen base model, and a bank of adapters over it."""
 
 from collections.abc import Collection
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,8 @@ from prag_lightning.adapters.store.recipe import Recipe, Scalar, digest_tensors,
 from prag_lightning.adapters.warm_start import WarmStartSource
 from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.answering.generate import Answers, Decoding, answer_alone, answer_questions
+from prag_lightning.answering.reading import can_share, find_beginnings, read_beginnings
+from prag_lightning.documents.still_running import still_running
 from prag_lightning.encoding.batches import EncodingBatch
 from prag_lightning.encoding.slot_trainer import FinishedAdapters, SlotTrainer
 from prag_lightning.encoding.strangers import Strangers
@@ -36,6 +38,7 @@ from prag_lightning.language_model.base_model import (
 )
 from prag_lightning.language_model.digest import base_digest, weights_digest
 from prag_lightning.language_model.generation_settings import own_generation_settings
+from prag_lightning.language_model.processor import precision_advice
 from prag_lightning.language_model.prompts import PromptEncoder
 from prag_lightning.language_model.target_modules import (
     check_target_modules,
@@ -282,8 +285,10 @@ class ParametricRAG(LightningModule):
     @cached_property
     def _base_digests(self) -> tuple[str, str]:
         """The digest of the base, and that of version 0.1.0."""
-        assert self.base is not None
-        return base_digest(self.base), weights_digest(self.base)
+        base = self.base
+        assert base is not None
+        with still_running(lambda: "reading the base's weights for their digest"):
+            return base_digest(base), weights_digest(base)
 
     def open_store(self, encoder: PromptEncoder, folder: str | None = None) -> AdapterStore:
         """Return the store of adapters, opened to be read.
@@ -321,6 +326,9 @@ class ParametricRAG(LightningModule):
             # Every document has a loss scale of its own.
             plugin.scaler = None
         self.slots = self._slot_trainer()
+        assert self.base is not None
+        if advice := precision_advice(self.base, str(self.trainer.precision)):
+            rank_zero_info(advice)
 
     def set_num_slots(self, num_slots: int) -> None:
         """Empty the bank, and make room for another number of documents at once."""
@@ -420,17 +428,27 @@ class ParametricRAG(LightningModule):
                     f"read the prompt without adapters; leave the method '{batch.method}' out"
                 )
             return self._answer_row_by_row(batch, route)
-        arguments = self.base, self.tokenizer, batch, self.max_new_tokens, self.decoding
-        while_reading = self.bank.paused() if batch.reads_without_adapters else None
-        with self.bank.routed(route) if route else nullcontext():
-            return answer_questions(*arguments, while_reading)
+        reading = self.bank.paused if batch.reads_without_adapters else nullcontext
+        # What a base's own config does in `base` decoding may depend on where padding is.
+        shares = self.decoding == "greedy" and abilities.packs and can_share(self.base)
+        begun = None
+        if shares and (beginnings := find_beginnings(batch, route)):
+            with self._routed(route.of_rows(beginnings.rows) if route else None), reading():
+                begun = read_beginnings(self.base, beginnings)
+            batch = beginnings.batch
+        arguments = self.base, self.tokenizer, batch, self.max_new_tokens, self.decoding, begun
+        with self._routed(route):
+            return answer_questions(*arguments, reading())
+
+    def _routed(self, route: Route | None) -> AbstractContextManager[Any]:
+        return self.bank.routed(route) if route else nullcontext()
 
     def _answer_row_by_row(self, batch: QuestionBatch, route: Route | None) -> Answers:
         """Answer one question after another, as bases need it that cannot read on."""
         assert self.base is not None
         texts, likelihoods = list[str](), list[Tensor]()
         for row in range(len(batch.questions)):
-            with self.bank.routed(route.of_row(row)) if route else nullcontext():
+            with self._routed(route.of_rows([row]) if route else None):
                 answers = answer_alone(
                     self.base, self.tokenizer, batch, row, self.max_new_tokens, self.decoding
                 )

@@ -36,10 +36,10 @@ class Route:
     adapters: Tensor | None = None
     lengths: tuple[int, ...] | None = None
 
-    def of_row(self, row: int) -> "Route":
-        """Return the route of one row alone."""
-        weights = None if self.weights is None else self.weights[row : row + 1]
-        return replace(self, slots=self.slots[row : row + 1], weights=weights)
+    def of_rows(self, rows: list[int]) -> "Route":
+        """Return the route of some of the rows."""
+        weights = None if self.weights is None else self.weights[rows]
+        return replace(self, slots=self.slots[rows], weights=weights)
 
 
 class _ActiveRoutes(threading.local):

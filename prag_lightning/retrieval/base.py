@@ -4,9 +4,9 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from prag_lightning.documents.progress import still_running
 from prag_lightning.documents.rankings import RetrievedDocument
 from prag_lightning.documents.records import Question
+from prag_lightning.documents.still_running import still_running
 
 
 class Retriever(ABC):

@@ -7,9 +7,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prag_lightning.documents.progress import still_running
 from prag_lightning.documents.rankings import RetrievedDocument
 from prag_lightning.documents.records import Document, Question
+from prag_lightning.documents.still_running import still_running
 from prag_lightning.retrieval.base import Retriever, require_positive
 from prag_lightning.retrieval.extras import require_libraries
 from prag_lightning.retrieval.index_building import IndexDraft, index_draft

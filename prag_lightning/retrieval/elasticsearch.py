@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from prag_lightning.documents.progress import still_running
 from prag_lightning.documents.rankings import RetrievedDocument
 from prag_lightning.documents.records import Document, Question
+from prag_lightning.documents.still_running import still_running
 from prag_lightning.retrieval.base import Retriever, require_positive
 from prag_lightning.retrieval.extras import require_libraries
 from prag_lightning.retrieval.search_answers import (

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from prag_lightning.documents.progress import still_running
 from prag_lightning.documents.records import Document
+from prag_lightning.documents.still_running import still_running
 from prag_lightning.retrieval.index_folder import (
     CorpusStamp,
     IndexKind,

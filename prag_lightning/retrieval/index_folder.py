@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from prag_lightning.documents.progress import still_running
+from prag_lightning.documents.still_running import still_running
 from prag_lightning.documents.writing import write_whole
 
 IndexKind = Literal["bm25", "dense"]

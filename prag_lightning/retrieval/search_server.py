@@ -12,7 +12,7 @@ import httpx
 from httpx_retries import Retry, RetryTransport
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from prag_lightning.documents.progress import still_running
+from prag_lightning.documents.still_running import still_running
 from prag_lightning.retrieval.address import require_address
 from prag_lightning.retrieval.search_answers import Outcome, error_reason
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from prag_lightning.adapters.files import StoreFiles
 from prag_lightning.adapters.store.records import StoredDocument
-from prag_lightning.documents.progress import still_running
+from prag_lightning.documents.still_running import still_running
 from prag_lightning.documents.writing import write_whole
 
 MEAN_FILE = "mean.safetensors"
