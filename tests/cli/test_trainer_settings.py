@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from lightning.pytorch.utilities import rank_zero_only
 
 from prag_lightning.cli.main import main
 from prag_lightning.demo.world import write_world
@@ -184,8 +183,6 @@ def test_processes_that_do_not_fit_are_refused_by_every_one(
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    # The Trainer sets it for good; tests that follow in this process are no second rank.
-    monkeypatch.setattr(rank_zero_only, "rank", 0)
     assert main(["fit", *options(base_dir, world, tmp_path), *words]) == 2
     assert message in only_line(capfd)
 
