@@ -187,7 +187,7 @@ def test_adapters_can_be_in_the_weights_only_while_it_answers() -> None:
         cache = DynamicCache(config=base.config)
         base(input_ids=prompt[:, :-1], use_cache=True, **{CACHE: cache})
         token, tokens = prompt[:, -1:], list[int]()
-        with bank.routed(route.of_row(number)):
+        with bank.routed(route.of_rows([number])):
             for _ in range(NUM_NEW_TOKENS):
                 token = base(input_ids=token, **{CACHE: cache}).logits[:, -1:].argmax(-1)
                 tokens.append(int(token))

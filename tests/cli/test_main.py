@@ -37,7 +37,7 @@ def options(base_dir: Path, world: Path, root: Path) -> list[str]:
     return [
         *("--trainer.accelerator", "cpu", "--trainer.default_root_dir", str(root)),
         *("--model.base", str(base_dir), "--model.num_slots", "3", "--model.lr", "0.003"),
-        *("--model.max_new_tokens", "3", "--data.folder", str(world)),
+        *("--model.max_new_tokens", "3", "--data.folder", str(world), "--data.num_qas", "3"),
     ]
 
 
