@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prag_lightning.adapters.layout import LoraConfig as LoraConfig
-    from prag_lightning.adapters.merge import ChangingRule as ChangingRule
     from prag_lightning.adapters.merge import MergeRule as MergeRule
     from prag_lightning.adapters.merge import MergeWeights as MergeWeights
     from prag_lightning.adapters.store.opening import open_store as open_store
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from prag_lightning.documents.records import Question as Question
     from prag_lightning.documents.records import QuestionAnswer as QuestionAnswer
     from prag_lightning.encoding.objectives import Objective as Objective
-    from prag_lightning.evaluation.tuning import split_by_document as split_by_document
-    from prag_lightning.evaluation.tuning import tune_merge as tune_merge
     from prag_lightning.language_model.templates import PromptTemplate as PromptTemplate
     from prag_lightning.module import ParametricRAG as ParametricRAG
     from prag_lightning.retrieval.base import Retriever as Retriever
@@ -40,7 +37,6 @@ _PLACES = {
     "Answerer": "answerer",
     "Augmentation": "documents.records",
     "Augmenter": "augmentation.base",
-    "ChangingRule": "adapters.merge",
     "Document": "documents.records",
     "DocumentDataModule": "datamodule",
     "EncodingLog": "callbacks.encoding_log",
@@ -61,8 +57,6 @@ _PLACES = {
     "UnitProgressBar": "callbacks.progress_bar",
     "WarmStart": "callbacks.warm_start",
     "open_store": "adapters.store.opening",
-    "split_by_document": "evaluation.tuning",
-    "tune_merge": "evaluation.tuning",
 }
 __all__ = sorted(_PLACES)
 

@@ -131,7 +131,7 @@ class PragCLI(LightningCLI):
         """Merge as `prag tune` chose for the run, where it did."""
         choice = read_choice(run_dir)
         if choice is not None:
-            self._get(self.config, "evaluation").merge = choice.merge
+            self.config[self._command].evaluation.merge = choice.merge
             print(f"adapters are merged as {choice_file(run_dir)} says (--evaluation.merge)")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
