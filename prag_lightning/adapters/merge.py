@@ -14,7 +14,7 @@ from prag_lightning.documents.extensions import make_part
 class MergeWeights(NamedTuple):
     """What each adapter counts in a merge.
 
-    Args:
+    Attributes:
         documents: Weights of the documents' adapters.
         warm_start: Weight of the warm start, from which they all started.
         mean: Weight of the mean of all adapters in the store.
