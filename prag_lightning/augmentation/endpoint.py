@@ -62,7 +62,8 @@ class Endpoint:
             parsed = httpx.URL(self.url)
         except httpx.InvalidURL as error:
             raise ValueError(f"url '{self.url}' is none ({error})") from error
-        if parsed.scheme not in ("http", "https") or not parsed.host:
+        is_port = parsed.port is None or 0 < parsed.port < 2**16
+        if parsed.scheme not in ("http", "https") or not parsed.host or not is_port:
             raise ValueError(f"url '{self.address}': give one like http://localhost:8000/v1")
 
     @property

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from sys import maxsize
 
 from prag_lightning.augmentation.base import Augmenter, Listener
 from prag_lightning.augmentation.outcomes import Failure, Outcome, Usage
@@ -64,7 +65,7 @@ class TemplateAugmenter(Augmenter):
 
     def _augment(self, document: Document) -> Outcome:
         sentences = find_statements(document)
-        qas = list(islice(draw_pairs(sentences, document.title), self._num_qas))
+        qas = list(islice(draw_pairs(sentences, document.title), min(self._num_qas, maxsize)))
         starts = (n % len(sentences) for n in range(1, self._num_rewrites + 1) if sentences)
         rewrites = [" ".join(sentences[start:] + sentences[:start]) for start in starts]
         made = Augmentation(document_id=document.id, rewrites=rewrites, qas=qas)
