@@ -169,7 +169,7 @@ def test_ask_shows_each_method_s_answer_and_each_document_s_score_and_weight(
 def test_ask_goes_on_until_there_is_no_more_question(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines = iter(["Who?", "Where?", ""])
+    lines = iter(["Who?", "", "Where?", "exit"])
     monkeypatch.setattr("builtins.input", lambda *_: next(lines))
     words = ["ask", "--interactive", "--run", str(run), "--methods", "[closed_book]"]
     assert main(words) == 0

@@ -10,7 +10,8 @@ from itertools import zip_longest
 
 from prag_lightning.documents.records import QuestionAnswer
 
-_NAME = r"[A-Z][\w'\u2019-]*(?: [A-Z][\w'\u2019-]*)*"
+_WORD = r"[A-Z][\w'\u2019-]*"
+_NAME = rf"{_WORD}(?: {_WORD})*"
 _NUMBER = r"\d+(?:[.,]\d+)*"
 _PREPOSITION = r"in|at|from|to|by|for|on|of|with|as"
 _PARTICIPLE = r"\w{3,}ed"
@@ -36,7 +37,11 @@ _WITH_OBJECT = re.compile(
 )
 _AUXILIARIES = ("is", "was", "are", "were")
 _LEADING_WORDS = re.compile(r"(?:an?|the year|the) ")
-_GAP = re.compile(rf"\b(?:{_NAME}|{_NUMBER})")
+# With what joins names: "Museum of the Moving Image", "55.1 %".
+_GAP = re.compile(rf"\b(?:{_WORD}(?: (?:of (?:the )?)?{_WORD})*|{_NUMBER}(?: ?%)?)")
+# Words that no other language of Latin script has.
+_ENGLISH = re.compile(r"\b(?:the|and|with|from|which|by|were|has|have)\b", re.IGNORECASE)
+_YEAR = re.compile(r"1\d{3}|20\d{2}")
 _LAST_WORD = re.compile(r"(?<=[\s'\u2019-])\w+(?=\W*$)")
 # What Chinese and Japanese write without spaces: katakana, or ideographs between the words that
 # only join others.
@@ -70,8 +75,22 @@ def _sentence_pairs(sentence: str, title: str) -> Iterator[QuestionAnswer]:
         answer = value[found.end() :] if (found := _LEADING_WORDS.match(value)) else value
         yield QuestionAnswer(question=question, answer=answer, full_answer=sentence)
     for gap in reversed(_find_gaps(plain)):
-        question = f'What is missing in "{plain[: gap.start()]}____{plain[gap.end() :]}"?'
-        yield QuestionAnswer(question=question, answer=gap.group(), full_answer=sentence)
+        yield QuestionAnswer(
+            question=_ask_for_gap(plain, gap), answer=gap.group(), full_answer=sentence
+        )
+
+
+def _ask_for_gap(plain: str, gap: re.Match[str]) -> str:
+    """Return a question in the sentence's own words; in other languages one about the gap."""
+    before, after = plain[: gap.start()], plain[gap.end() :]
+    if not _ENGLISH.search(plain):
+        return f'What is missing in "{before}____{after}"?'
+    value = gap.group()
+    asked = "what"
+    if value[0].isdigit():
+        asked = "what percentage" if value.endswith("%") else "how many"
+        asked = "which year" if _YEAR.fullmatch(value) else asked
+    return f"{before}{asked}{after}?"
 
 
 def _find_gaps(plain: str) -> list[re.Match[str]]:
