@@ -96,6 +96,8 @@ class DocumentDataModule(LightningDataModule):
         passage_in_prompt: Which question-answer pairs stand below the passage, and below each
             rewrite, in the prompts of encoding: the first half, as published, none or all;
             ``apart`` trains on the passages as plain text, and on the pairs without them.
+        num_strangers_questions: Train each document on so many questions about others, too, to
+            which it is to say what the base says by itself. Needs an objective with a teacher.
         packed: Train on prompts behind each other in one row, without padding; else each in its
             own row, those of like length together, which is faster on a GPU.
         num_slots: How many documents train at once. The command line takes it from
@@ -142,6 +144,7 @@ class DocumentDataModule(LightningDataModule):
         objective: Objectives = "next_token",
         loss_on: LossOn | Literal["auto"] = "auto",
         passage_in_prompt: PassageInPrompt = "half",
+        num_strangers_questions: NonNegativeInt = 0,
         packed: bool = True,
         num_slots: PositiveInt = 8,
         num_rewrites: NonNegativeInt | None = None,
@@ -169,6 +172,7 @@ class DocumentDataModule(LightningDataModule):
         self.objective = make_objective(objective)
         self.loss_on = self.objective.loss_on if loss_on == "auto" else loss_on
         self.passage_in_prompt = passage_in_prompt
+        self.num_strangers_questions = num_strangers_questions
         self.packed = packed
         self.num_slots = num_slots
         self.limits = AugmentationLimits(num_rewrites, num_qas)
@@ -186,9 +190,14 @@ class DocumentDataModule(LightningDataModule):
         self._left_out: Container[str] = ()
 
     def _check_objective(self) -> None:
-        if not self.objective.has_teacher:
-            return
         name = type(self.objective).__name__
+        if not self.objective.has_teacher:
+            if self.num_strangers_questions:
+                raise ValueError(
+                    f"num_strangers_questions is {self.num_strangers_questions}, but the objective "
+                    f"{name} has no teacher, who would say what the base says; take distill"
+                )
+            return
         if self.loss_on != "answer":
             raise ValueError(
                 f"loss_on is '{self.loss_on}', but the objective {name} has a teacher, with whom "
@@ -255,7 +264,13 @@ class DocumentDataModule(LightningDataModule):
             return plan_warm_up(Path(self.warm_up), self._questions_file, own=rank == 0)
         own = list(self._own_documents(self.source.read_documents()))
         augmentations = self._read_augmentations(own)
-        return plan_tasks(own, augmentations, self.limits, self.passage_in_prompt)
+        return plan_tasks(
+            own,
+            augmentations,
+            self.limits,
+            self.passage_in_prompt,
+            self.num_strangers_questions,
+        )
 
     def _own_documents(self, documents: Iterable[Document]) -> Iterator[Document]:
         """Yield the documents of this process: by a hash of the id, so that runs agree on it."""
@@ -318,13 +333,15 @@ class DocumentDataModule(LightningDataModule):
             **self._unpublished_settings(),
         }
 
-    def _unpublished_settings(self) -> dict[str, str]:
+    def _unpublished_settings(self) -> dict[str, str | int]:
         """Return what is not as published: stores of before these settings know none of them."""
-        settings = {}
+        settings: dict[str, str | int] = {}
         if not isinstance(self.objective, NextToken):
             settings["objective"] = self.objective.wording
         if self.passage_in_prompt != "half":
             settings["passage_in_prompt"] = self.passage_in_prompt
+        if self.num_strangers_questions:
+            settings["num_strangers_questions"] = self.num_strangers_questions
         return settings
 
     def encoding_steps(self, num_slots: int) -> EncodingSteps:

@@ -31,6 +31,7 @@ _SECTIONS: dict[str, tuple[str, ...]] = {
     "encoding": (
         *("model.num_slots", "data.passes", "data.batch_size", "model.lr", "model.weight_decay"),
         *("model.max_grad_norm", "data.objective", "data.loss_on", "data.passage_in_prompt"),
+        "data.num_strangers_questions",
         *("data.few_shot_in_training", "data.packed"),
         *("model.compile", "warm_start.path", "warm_start.seed", "data.warm_up"),
         *("data.max_tokens", "data.num_workers"),

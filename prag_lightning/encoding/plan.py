@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,13 +30,15 @@ PassageInPrompt = Literal["half", "never", "always", "apart"]
 class TrainingPrompt:
     """A question, the passages before it, and the answer to learn, in words and in a sentence.
 
-    Without a question the passage is the whole text, as in pretraining.
+    Without a question the passage is the whole text, as in pretraining. A question that
+    ``is_strangers`` is about another document: what the base says to it is to stay as it is.
     """
 
     question: str
     passages: tuple[str, ...]
     answer: str
     full_answer: str | None = None
+    is_strangers: bool = False
 
 
 def document_prompts(
@@ -76,6 +79,27 @@ def _prompts(
             yield TrainingPrompt("", (text,), "")
 
 
+def strangers_questions(
+    document_id: str, augmentations: Sequence[Augmentation], number: int
+) -> list[TrainingPrompt]:
+    """Return so many questions about other documents, drawn by the document's id.
+
+    Args:
+        document_id: The document.
+        augmentations: Those of many documents, with question-answer pairs, always in one order.
+        number: How many questions are drawn; one from each of so many documents.
+    """
+    chance = random.Random(document_id)
+    prompts = list[TrainingPrompt]()
+    for augmentation in chance.sample(augmentations, min(number + 1, len(augmentations))):
+        if augmentation.document_id != document_id and len(prompts) < number:
+            qa = chance.choice(augmentation.qas)
+            prompts.append(
+                TrainingPrompt(qa.question, (), qa.answer, qa.full_answer, is_strangers=True)
+            )
+    return prompts
+
+
 @dataclass(frozen=True)
 class EncodingTask:
     """One adapter to train.
@@ -104,7 +128,9 @@ class EncodingTask:
 
     @property
     def _prompts_digest(self) -> str:
-        return _digest(json.dumps([vars(prompt) for prompt in self.prompts]))
+        # Questions about strangers change with every document that comes or goes.
+        own = [vars(prompt) for prompt in self.prompts if not prompt.is_strangers]
+        return _digest(json.dumps([{k: v for k, v in p.items() if v is not False} for p in own]))
 
     @property
     def num_characters(self) -> int:
@@ -165,6 +191,7 @@ def plan_tasks(
     augmentations: Mapping[str, Augmentation],
     limits: AugmentationLimits = AugmentationLimits(),  # noqa: B008 - frozen
     passage_in_prompt: PassageInPrompt = "half",
+    num_strangers_questions: int = 0,
 ) -> EncodingPlan:
     """Return the tasks that encode documents, each with as much of its augmentation as allowed.
 
@@ -173,8 +200,10 @@ def plan_tasks(
         augmentations: The documents' augmentations by document id.
         limits: How much of each augmentation is trained on.
         passage_in_prompt: Which of the question-answer pairs stand below passages.
+        num_strangers_questions: How many questions about other documents stand behind them.
     """
     plan = EncodingPlan([], {}, Counter())
+    others = [augmentations[name] for name in sorted(augmentations) if augmentations[name].qas]
     for document in documents:
         bare = Augmentation(document_id=document.id, rewrites=[], qas=[])
         augmentation = augmentations.get(document.id, bare)
@@ -188,6 +217,7 @@ def plan_tasks(
             plan.rejected[document.id] = "its text is empty"
         else:
             prompts = document_prompts(document, limits.cut(augmentation), passage_in_prompt)
+            prompts += strangers_questions(document.id, others, num_strangers_questions)
             plan.tasks.append(EncodingTask(document.id, prompts, document.text))
             plan.num_short.update(limits.short(augmentation))
     # What trains side by side then begins and ends together, and is of like length: prompts below a
@@ -266,8 +296,10 @@ class EncodingSteps(Dataset[EncodingBatch]):
             loss_start = tokens.num_user_tokens if self.loss_on == "answer" else 0
             teacher_ids = None
             if self.objective.has_teacher:
-                # Whatever the student reads, the teacher reads the document itself.
-                teacher_ids = self._encode(replace(prompt, passages=(task.text,))).ids
+                # Whatever the student reads, the teacher reads the document itself; of strangers it
+                # knows nothing either.
+                passages = () if prompt.is_strangers else (task.text,)
+                teacher_ids = self._encode(replace(prompt, passages=passages)).ids
             yield Row(turn.slot, tokens.ids, loss_start, tokens.is_cut, number, teacher_ids)
 
     def _encode(self, prompt: TrainingPrompt) -> TrainingTokens:

@@ -30,7 +30,9 @@ ENCODER = PromptEncoder(tiny_tokenizer())
 LR, PASSES, NUM_SLOTS = 3e-4, 2, 3
 
 
-def plan(objective: Objective, num_slots: int = NUM_SLOTS, packed: bool = True) -> EncodingSteps:
+def plan(
+    objective: Objective, num_slots: int = NUM_SLOTS, packed: bool = True, num_strangers: int = 0
+) -> EncodingSteps:
     """The steps of four documents, of unequal lengths and numbers of pairs."""
     documents = [Document(id=f"d{n}", text="a text about it " * (n + 1)) for n in range(4)]
     augmentations = {
@@ -44,7 +46,12 @@ def plan(objective: Objective, num_slots: int = NUM_SLOTS, packed: bool = True) 
         )
         for place, document in enumerate(documents)
     }
-    tasks = plan_tasks(documents, augmentations, passage_in_prompt="never").tasks
+    tasks = plan_tasks(
+        documents,
+        augmentations,
+        passage_in_prompt="never",
+        num_strangers_questions=num_strangers,
+    ).tasks
     return EncodingSteps(
         tasks, num_slots, ENCODER, passes=PASSES, loss_on="answer", objective=objective,
         packed=packed,
@@ -76,7 +83,8 @@ def expected_row(base: PreTrainedModel, steps: EncodingSteps, place: int, **loss
     optimizer = torch.optim.AdamW(parameters.values(), lr=LR, foreach=False)
     for prompt in [*task.prompts] * PASSES:
         ids = ENCODER.encode_training(prompt.question, (), prompt.answer)
-        read = ENCODER.encode_training(prompt.question, (task.text,), prompt.answer)
+        passages = () if prompt.is_strangers else (task.text,)
+        read = ENCODER.encode_training(prompt.question, passages, prompt.answer)
         with torch.no_grad():
             wanted = answer_logits(base, read.ids, read.num_user_tokens)
         logits = answer_logits(model, ids.ids, ids.num_user_tokens)
@@ -135,6 +143,24 @@ def test_distilling_in_slots_equals_a_loop_of_peft_in_float64(
     assert (found["d0"] - without["d0"]).abs().max() > 1e-5
 
 
+def test_to_strangers_questions_documents_learn_to_say_what_the_base_says() -> None:
+    base = tiny_base(dtype=torch.float64)
+    steps = plan(Distill(), num_strangers=2)
+    found = encode(base, steps)
+    for place, task in enumerate(steps.tasks):
+        theirs = [prompt for prompt in task.prompts if prompt.is_strangers]
+        assert len(theirs) == 2
+        # The last word of every question names the document that it is about.
+        own = {prompt.question for prompt in task.prompts if not prompt.is_strangers}
+        assert not own & {prompt.question for prompt in theirs}
+        expected = expected_row(base, steps, place)
+        assert (found[task.document_id] - expected).abs().max() < 1e-9
+    without = plan(Distill())
+    assert (found["d0"] - encode(base, without)["d0"]).abs().max() > 1e-5
+    # A document is not encoded anew because there are other strangers.
+    assert [task.digest for task in steps.tasks] == [task.digest for task in without.tasks]
+
+
 def test_the_teacher_reads_each_prompt_once_and_with_the_document_in_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -173,6 +199,8 @@ def test_where_the_student_says_what_the_teacher_says_nothing_is_learned() -> No
     [
         ({"loss_on": "prompt_and_answer"}, "leave loss_on out"),
         ({"num_qas": 0}, "next_token"),
+        ({"passage_in_prompt": "apart"}, "next_token"),
+        ({"objective": "next_token", "num_strangers_questions": 2}, "take distill"),
         ({"warm_up": "pairs.jsonl"}, "next_token"),
         ({"objective": "destill"}, "did you mean 'distill'"),
         ({"objective": {"distill": {"weight": 0}}}, "weight"),
