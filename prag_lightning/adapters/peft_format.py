@@ -129,6 +129,21 @@ def adapter_bytes(row: Tensor, layout: AdapterLayout) -> bytes:
     return safetensors.torch.save(layout.split(row.contiguous()), metadata={"format": "pt"})
 
 
+def read_settings(path_or_url: str | os.PathLike[str]) -> LoraConfig:
+    """Return the LoRA settings of the adapter in a PEFT folder.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is damaged, or more than plain LoRA.
+    """
+    return _read_settings(StoreFiles(path_or_url, follow_links=True))
+
+
+def _read_settings(files: StoreFiles) -> LoraConfig:
+    _require(files, CONFIG_FILE)
+    return read_config(files.read(CONFIG_FILE, stop=_CONFIG_LIMIT), files.path(CONFIG_FILE)).lora
+
+
 def read_adapter(
     path_or_url: str | os.PathLike[str], layout: AdapterLayout, lora: LoraConfig
 ) -> Tensor:
@@ -147,8 +162,7 @@ def read_adapter(
     """
     # Snapshots of the hub are folders of links.
     files = StoreFiles(path_or_url, follow_links=True)
-    _require(files, CONFIG_FILE)
-    found = read_config(files.read(CONFIG_FILE, stop=_CONFIG_LIMIT), files.path(CONFIG_FILE)).lora
+    found = _read_settings(files)
     for setting in ("rank", "alpha"):
         ours, theirs = getattr(lora, setting), getattr(found, setting)
         if ours != theirs:

@@ -1,4 +1,6 @@
-"""The command ``prag base``: base models that were converted from GGUF files and kept."""
+"""The command ``prag base``: base models converted from GGUF files, or merged with an adapter."""
+
+from pathlib import Path
 
 
 def base_list() -> None:
@@ -31,4 +33,21 @@ def base_remove(file: str) -> None:
         print(f"{size / 1e6:,.0f} MB of {base.file.name} are free again")
 
 
-BASE_COMMANDS = {"list": base_list, "remove": base_remove}
+def base_merge(base: str, adapter: Path, output: Path) -> None:
+    """Write a base model that holds an adapter in its weights, such as a warm start.
+
+    Args:
+        base: Hub name or folder of the base, or a GGUF file.
+        adapter: Folder of the adapter in PEFT's format.
+        output: Folder to write, for `--model.base`.
+    """
+    from prag_lightning.cli.quiet import quiet
+    from prag_lightning.language_model.merged_base import merge_into_base
+
+    quiet()
+    print(f"merging {adapter} into {base}")
+    merge_into_base(base, adapter, output)
+    print(f"the merged base is in {output}; use it as --model.base {output}")
+
+
+BASE_COMMANDS = {"list": base_list, "remove": base_remove, "merge": base_merge}

@@ -48,7 +48,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "base": (
         "prag_lightning.cli.base:BASE_COMMANDS",
-        "look after base models converted from GGUF files",
+        "merge an adapter into a base model, look after converted GGUF files",
     ),
     "store": ("prag_lightning.cli.store:run_store", "look after a store of adapters"),
 }

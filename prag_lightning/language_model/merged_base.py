@@ -1,0 +1,54 @@
+"""A base model with an adapter in its weights for good."""
+
+import shutil
+from pathlib import Path
+
+import torch
+from transformers.pytorch_utils import Conv1D
+
+from prag_lightning.adapters.bank import feature_sizes, find_target_modules
+from prag_lightning.adapters.layout import AdapterLayout
+from prag_lightning.adapters.peft_format import read_adapter, read_settings
+from prag_lightning.language_model.base_model import load_base, load_tokenizer
+
+
+@torch.no_grad()
+def merge_into_base(base: str, adapter: Path, output: Path) -> None:
+    """Write a base model whose weights hold an adapter: a base of its own, with its tokenizer.
+
+    A warm start that has learnt how questions are answered is thereby kept apart from what
+    documents are stored in (OSD, arXiv:2604.26768): their adapters need not hold it again.
+
+    Args:
+        base: Hub name or folder of the base.
+        adapter: Folder of the adapter in PEFT's format.
+        output: The folder to write, which must not be there.
+
+    Raises:
+        FileNotFoundError: If the base or the adapter is not there.
+        FileExistsError: If ``output`` is.
+        ValueError: If the adapter is of another model.
+    """
+    if output.exists():
+        raise FileExistsError(f"{output}: is there already; name a new folder, or remove it")
+    lora = read_settings(adapter)
+    model, tokenizer = load_base(base), load_tokenizer(base)
+    targets = find_target_modules(model, lora.target_modules)
+    layout = AdapterLayout(
+        tuple((name, *feature_sizes(module)) for name, module in targets), lora.rank
+    )
+    matrices = list(layout.split(read_adapter(adapter, layout, lora)).values())
+    for (_, module), lora_A, lora_B in zip(targets, matrices[::2], matrices[1::2], strict=True):
+        update = lora.scaling * lora_B @ lora_A
+        weight = module.weight
+        merged = weight.float() + (update.T if isinstance(module, Conv1D) else update)
+        weight.copy_(merged.to(weight.dtype))
+    draft = output.with_name(f".{output.name}.tmp")
+    # Of a merge that was killed.
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        model.save_pretrained(draft)
+        tokenizer.save_pretrained(draft)
+        draft.replace(output)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
