@@ -25,10 +25,9 @@ TARGETS = {"llama": ("gate_proj", "down_proj"), "gpt2": ("c_fc",)}
 def tiny_gpt2() -> PreTrainedModel:
     """A model whose layers hold their weights transposed."""
     torch.manual_seed(0)
-    model: PreTrainedModel = GPT2LMHeadModel(
-        GPT2Config(vocab_size=400, n_embd=32, n_layer=2, n_head=4)
-    )
-    return model.eval()
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=400, n_embd=32, n_layer=2, n_head=4))
+    model.eval()
+    return model
 
 
 @pytest.fixture
