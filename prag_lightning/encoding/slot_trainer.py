@@ -119,7 +119,8 @@ class SlotTrainer:
             if self.loss_scaling:
                 self._loss_scales[slot] = FIRST_LOSS_SCALE
             self.too_large.discard(slot)
-            self._teacher.forget(slot)
+            if batch.objective.has_teacher:
+                self._teacher.forget(slot)
         if self.strangers is not None:
             self._drawn = {
                 slot: self.strangers.draw(document_id, self._num_steps[slot])
