@@ -5,6 +5,8 @@ from prag_lightning.callbacks.encoding_log import EncodingLog
 from prag_lightning.callbacks.merged_evaluation import MergedEvaluation
 from prag_lightning.callbacks.progress_bar import UnitProgressBar
 from prag_lightning.callbacks.slot_finder import SlotFinder
+from prag_lightning.callbacks.storage_check import StorageCheck
+from prag_lightning.callbacks.strangers import TrainWithStrangers
 from prag_lightning.callbacks.warm_start import WarmStart
 
 __all__ = [
@@ -12,6 +14,8 @@ __all__ = [
     "EncodingLog",
     "MergedEvaluation",
     "SlotFinder",
+    "StorageCheck",
+    "TrainWithStrangers",
     "UnitProgressBar",
     "WarmStart",
 ]

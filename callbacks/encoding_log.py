@@ -39,13 +39,18 @@ class EncodingLog(Callback):
 
     Any Lightning logger gets ``loss``, ``loss_first``, ``loss_last``, ``documents``,
     ``documents_per_second``, ``tokens_per_second``, ``padding`` and ``memory_mib``. Both files
-    grow with every run in that folder. Losses stay on the device until so many steps are done as
-    the Trainer's ``log_every_n_steps`` says: a GPU never waits for one number.
+    grow with every run in that folder. A loss is written when its document is finished; on a GPU
+    it waits until so many steps are done as the Trainer's ``log_every_n_steps`` says, for a GPU
+    should never wait for one number. List it before `AdapterWriter`, so that a run that is killed
+    leaves no adapter without its losses.
     """
 
     def __init__(self) -> None:
         self._waiting: list[_Step] = []
         self._num_steps = 0
+        # Since metrics were last logged.
+        self._new_losses: list[float | None] = []
+        self._new_documents: list[DocumentLosses] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
@@ -74,17 +79,18 @@ class EncodingLog(Callback):
         used, places = self._tokens
         self._tokens = used + batch.num_tokens, places + batch.num_places
         every = cast(Any, trainer).log_every_n_steps
+        if batch.ends and pl_module.device.type == "cpu":
+            self._write(trainer)
         if every and self._num_steps % every == 0:
             metrics = self._pass_on(trainer, pl_module.device)
             pl_module.log_dict(metrics, on_step=True, on_epoch=False)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log what the last steps gave."""
-        if self._waiting:
-            pl_module.log_dict(self._pass_on(trainer, pl_module.device))
+        pl_module.log_dict(self._pass_on(trainer, pl_module.device))
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write what the run took."""
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write what the run took, once all adapters are on the disk."""
         self._finish(trainer, cast(ParametricRAG, pl_module), complete=True)
 
     def on_exception(
@@ -121,8 +127,17 @@ class EncodingLog(Callback):
 
     def _pass_on(self, trainer: Trainer, device: torch.device) -> dict[str, float]:
         """Write the losses of documents that are done, and return what is to be logged."""
-        if not self._waiting:
+        self._write(trainer)
+        if not self._new_losses:
             return {}
+        metrics = self._metrics(self._new_losses, self._new_documents, device)
+        self._new_losses, self._new_documents = [], []
+        return metrics
+
+    def _write(self, trainer: Trainer) -> None:
+        """Write the losses of documents that are done."""
+        if not self._waiting:
+            return
         losses = [_rounded(x) for x in torch.cat([s.losses for s in self._waiting]).tolist()]
         unread, done = iter(losses), list[DocumentLosses]()
         for step in self._waiting:
@@ -135,7 +150,8 @@ class EncodingLog(Callback):
         self._waiting.clear()
         self._num_documents += len(done)
         append_records(Path(trainer.default_root_dir) / LOSSES_FILE, done)
-        return self._metrics(losses, done, device)
+        self._new_losses += losses
+        self._new_documents += done
 
     def _metrics(
         self, losses: Sequence[float | None], done: Sequence[DocumentLosses], device: torch.device

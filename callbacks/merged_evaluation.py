@@ -11,9 +11,11 @@ from rich.console import Console
 from prag_lightning.adapters.merge import make_merge_rule
 from prag_lightning.adapters.store.lock import current_run_id
 from prag_lightning.adapters.store.opening import AdapterStore
+from prag_lightning.adapters.warm_start import adds_nothing
 from prag_lightning.answering.answers import Answer, answers_with_evidence
 from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.answering.generate import Answers
+from prag_lightning.answering.merge_choice import choice_file, read_choice
 from prag_lightning.answering.merging import AdapterMerger, Merge
 from prag_lightning.answering.questions import METHODS, QuestionBatches
 from prag_lightning.answering.scoring import make_scoring
@@ -43,9 +45,9 @@ class MergedEvaluation(Callback):
     ``predict``, whose questions have no answers to compare with, writes ``answers.jsonl``.
 
     Args:
-        merge: How adapters are weighted: ``anchored``, ``sum``, ``mean``, ``score`` or the import
-            path of a `MergeRule` of your own; with settings as ``{"score": {"temperature": 2}}``.
-            From Python also a `MergeRule`.
+        merge: How adapters are weighted: ``anchored``, ``sum``, ``mean``, ``score``, ``falling``,
+            ``centered``, ``ties``, ``projection`` or the import path of a `MergeRule` of your own;
+            with settings as ``{"score": {"temperature": 2}}``. From Python also a `MergeRule`.
         scoring: How answers are cut out of what the model says, and compared with the accepted
             ones: ``strict``, ``published`` or the import path of a `Scoring` of your own.
         on_missing: What to do when a document has no adapter: stop, or merge without it and say
@@ -59,6 +61,7 @@ class MergedEvaluation(Callback):
         on_missing: Literal["error", "skip"] = "error",
     ) -> None:
         self.merge = make_merge_rule(merge)
+        self._merge_spec = merge
         self.scoring = make_scoring(scoring)
         self.on_missing = on_missing
         self._store: AdapterStore | None = None
@@ -118,9 +121,18 @@ class MergedEvaluation(Callback):
         self._stage = next((name for name, here in stages.items() if here), "validate")
         self._data = cast(DocumentDataModule, cast(Any, trainer).datamodule)
         asked = self._data.question_set(self._stage)
+        choice = read_choice(self._root)
+        if self._stage == "test" and choice is not None and choice.merge == self._merge_spec:
+            choice.refuse_questions(asked.questions, choice_file(self._root))
         if asked.needs_adapters:
             self._store = module.open_store(self._data.training_encoder)
         start = module.warm_start_row().to(module.device)
+        asks_it = [name for name in asked.methods if METHODS[name].adapters == "warm_start"]
+        if asks_it and adds_nothing(start, module.bank.layout):
+            raise ValueError(
+                f"the method '{asks_it[0]}' answers with the warm start in the weights, but this "
+                "run's is untrained; train one with --data.warm_up, or leave the method out"
+            )
         self._merger = AdapterMerger(
             module.bank.layout, self._store, start, self.merge, asked.documents
         )
@@ -171,7 +183,7 @@ class MergedEvaluation(Callback):
     ) -> None:
         """Read the batch's adapters, and route every row to its own."""
         self._batch_start = time.monotonic()
-        self._merges = [self._merger.choose(documents) for documents in batch.adapters]
+        self._merges = self._merger.choose_all(batch)
         self._note_missing(batch, self._merges)
         route = self._merger.route(self._merges, noise=batch.method == "random")
         cast(ParametricRAG, pl_module).use_route(route)

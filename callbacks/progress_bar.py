@@ -1,6 +1,7 @@
 """How far a run is: a bar on a terminal, a line from time to time in a file."""
 
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from prag_lightning.documents.terminal import open_console
 from prag_lightning.encoding.durations import duration
@@ -16,6 +17,8 @@ from prag_lightning.encoding.durations import duration
 # Seconds between two lines, and the share of the work, whichever comes first.
 _MOST_SECONDS = 30.0
 _SHARE = 0.1
+# How often it is looked whether half a minute is over in the midst of a step.
+_TICK_SECONDS = 1.0
 
 
 @dataclass
@@ -80,26 +83,46 @@ class Work:
             )
             if self.share < 1:
                 words.append(f"{duration(elapsed * (1 / self.share - 1))} to come")
+        elif elapsed:
+            words.append(f"the first step has taken {duration(elapsed)} so far")
         return ", ".join(words)
 
 
 class _Lines:
-    """Prints a line at each tenth, and every half minute in between."""
+    """Prints a line at each tenth, and every half minute in between, in the midst of a step too."""
 
     def __init__(self) -> None:
         self._last: dict[str, tuple[float, float]] = {}
+        self._work: Work | None = None
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._keep_saying, daemon=True)
+        self._thread.start()
+
+    def begin(self, work: Work) -> None:
+        """Say from now on how far this work is."""
+        self._work = work
 
     def show(self, work: Work) -> None:
         """Print how far the work is, if it is time."""
-        now = time.monotonic()
-        then, share = self._last.setdefault(work.name, (work.start or now, 0.0))
-        is_new_tenth = int(work.share / _SHARE + 1e-9) > int(share / _SHARE + 1e-9)
-        if is_new_tenth or now - then >= _MOST_SECONDS:
-            self._last[work.name] = (now, work.share)
-            print(f"{work.name}: {work.share:.0%}, {work}", file=sys.stderr, flush=True)
+        with self._lock:
+            now = time.monotonic()
+            then, share = self._last.setdefault(work.name, (work.start or now, 0.0))
+            is_new_tenth = int(work.share / _SHARE + 1e-9) > int(share / _SHARE + 1e-9)
+            is_over = work.share == share == 1
+            if is_new_tenth or (now - then >= _MOST_SECONDS and not is_over):
+                self._last[work.name] = (now, work.share)
+                print(f"{work.name}: {work.share:.0%}, {work}", file=sys.stderr, flush=True)
 
     def end(self) -> None:
         """Print nothing more."""
+        self._ended.set()
+        self._thread.join()
+
+    def _keep_saying(self) -> None:
+        while not self._ended.wait(_TICK_SECONDS):
+            if self._work is not None:
+                self.show(self._work)
 
 
 class _Bars:
@@ -110,15 +133,23 @@ class _Bars:
             TextColumn("{task.description:<19}"),
             BarColumn(),
             TextColumn("{task.fields[far]}"),
+            TimeElapsedColumn(),
         )
         self._progress = Progress(*columns, console=console)
         self._tasks: dict[str, TaskID] = {}
         self._progress.start()
 
+    def begin(self, work: Work) -> None:
+        """Draw the bar, with a clock that goes on in the midst of a step."""
+        self.show(work)
+        self._progress.start_task(self._tasks[work.name])
+
     def show(self, work: Work) -> None:
         """Draw how far the work is."""
         if work.name not in self._tasks:
-            self._tasks[work.name] = self._progress.add_task(work.name, total=1.0, far="")
+            self._tasks[work.name] = self._progress.add_task(
+                work.name, start=False, total=1.0, far=""
+            )
         self._progress.update(self._tasks[work.name], completed=work.share, far=str(work))
 
     def end(self) -> None:
@@ -158,7 +189,7 @@ class UnitProgressBar(ProgressBar):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Begin to measure the time."""
-        self._works[0].begin()
+        self._start(0)
 
     def on_train_batch_end(
         self,
@@ -192,7 +223,7 @@ class UnitProgressBar(ProgressBar):
         dataloader_idx: int = 0,
     ) -> None:
         """Begin to measure the method's time."""
-        self._works[dataloader_idx].begin()
+        self._start(dataloader_idx)
 
     def on_test_batch_end(
         self,
@@ -242,6 +273,13 @@ class UnitProgressBar(ProgressBar):
         if drawn:
             for work in works:
                 self._display.show(work)
+
+    def _start(self, number: int) -> None:
+        work = self._works[number]
+        if work.start is None:
+            work.begin()
+            if self._display is not None:
+                self._display.begin(work)
 
     def _advance(self, number: int, count: int, done: float) -> None:
         work = self._works[number]

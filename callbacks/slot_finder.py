@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import torch
 from lightning import Callback, LightningModule, Trainer
 
 from prag_lightning.datamodule import DocumentDataModule
+from prag_lightning.documents.still_running import still_running
 from prag_lightning.encoding.batches import EncodingBatch
 from prag_lightning.encoding.durations import duration
 from prag_lightning.encoding.plan import EncodingSteps
@@ -60,7 +62,8 @@ class SlotFinder(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say how long it will take."""
         loader: Any = trainer.train_dataloader
-        seconds = forecast_seconds(trainer, cast(ParametricRAG, pl_module), loader.dataset)
+        with still_running(lambda: "taking five steps to see how long it will take"):
+            seconds = forecast_seconds(trainer, cast(ParametricRAG, pl_module), loader.dataset)
         if seconds is not None:
             print(f"time to come: about {duration(seconds)}")
 
@@ -82,7 +85,8 @@ class SlotFinder(Callback):
         trials: list[Trial] = []
         for num_slots in numbers:
             try:
-                speed = _tokens_per_second(trainer, module, make_steps(num_slots), num_slots)
+                with still_running(partial("trying num_slots {}".format, num_slots)):
+                    speed = _tokens_per_second(trainer, module, make_steps(num_slots), num_slots)
             except torch.OutOfMemoryError:
                 break
             trials.append(Trial(num_slots, speed))

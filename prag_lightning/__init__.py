@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from prag_lightning.callbacks.merged_evaluation import MergedEvaluation as MergedEvaluation
     from prag_lightning.callbacks.progress_bar import UnitProgressBar as UnitProgressBar
     from prag_lightning.callbacks.slot_finder import SlotFinder as SlotFinder
+    from prag_lightning.callbacks.strangers import TrainWithStrangers as TrainWithStrangers
     from prag_lightning.callbacks.warm_start import WarmStart as WarmStart
     from prag_lightning.datamodule import DocumentDataModule as DocumentDataModule
     from prag_lightning.documents.rankings import RetrievedDocument as RetrievedDocument
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from prag_lightning.documents.records import Document as Document
     from prag_lightning.documents.records import Question as Question
     from prag_lightning.documents.records import QuestionAnswer as QuestionAnswer
+    from prag_lightning.encoding.objectives import Objective as Objective
     from prag_lightning.language_model.templates import PromptTemplate as PromptTemplate
     from prag_lightning.module import ParametricRAG as ParametricRAG
     from prag_lightning.retrieval.base import Retriever as Retriever
@@ -42,6 +44,7 @@ _PLACES = {
     "MergeRule": "adapters.merge",
     "MergeWeights": "adapters.merge",
     "MergedEvaluation": "callbacks.merged_evaluation",
+    "Objective": "encoding.objectives",
     "ParametricRAG": "module",
     "PromptTemplate": "language_model.templates",
     "Question": "documents.records",
@@ -50,6 +53,7 @@ _PLACES = {
     "Retriever": "retrieval.base",
     "Scoring": "answering.scoring",
     "SlotFinder": "callbacks.slot_finder",
+    "TrainWithStrangers": "callbacks.strangers",
     "UnitProgressBar": "callbacks.progress_bar",
     "WarmStart": "callbacks.warm_start",
     "open_store": "adapters.store.opening",

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
+from torch import Tensor
 
 from prag_lightning.adapters.merge import make_merge_rule
 from prag_lightning.adapters.store.opening import AdapterStore
 from prag_lightning.answering.answers import Answer, answers_with_evidence
+from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.answering.from_run import read_run
 from prag_lightning.answering.merging import AdapterMerger
-from prag_lightning.answering.questions import QuestionBatches
+from prag_lightning.answering.questions import MethodName, QuestionBatches
 from prag_lightning.answering.scoring import make_scoring
 from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.documents.rankings import RetrievedDocument
@@ -192,32 +194,57 @@ class Answerer:
             for number, request in enumerate(requests)
             for question in request.questions
         ]
-        batches = QuestionBatches(
+        batches = self.batches(asked, method)
+        answers: dict[str, Answer] = {}
+        for number in range(len(batches)):
+            said, _ = self.answer_batch(batches[number])
+            answers |= {answer.question_id: answer for answer in said}
+        for number, request in enumerate(requests):
+            request.answers = [
+                answers[f"{number} {question.id}"].model_copy(update={"question_id": question.id})
+                for question in request.questions
+            ]
+
+    def batches(self, questions: Sequence[Question], method: MethodName) -> QuestionBatches:
+        """Return questions in batches for one method, with the documents found for each.
+
+        Args:
+            questions: What is asked, each with an id of its own.
+            method: Any method but those with strangers' adapters.
+        """
+        return QuestionBatches(
             method,
-            asked,
-            self._retrieve(asked),
+            questions,
+            self._retrieve(questions),
             self._opened.documents,
             [],
             self.data.encoder,
             self.data.question_batch_size,
             self.data.max_tokens,
         )
-        answers: dict[str, Answer] = {}
+
+    def answer_batch(
+        self, batch: QuestionBatch, merge: object = None
+    ) -> tuple[list[Answer], Tensor]:
+        """Return the answers to a batch, and how likely the accepted ones are.
+
+        Args:
+            batch: One of `batches`.
+            merge: How adapters are weighted; None for as in all other answers.
+
+        Returns:
+            An answer for each row, and the mean negative log-likelihood of each accepted answer's
+            tokens, shape ``(rows,)``, NaN where there is none.
+        """
         merger = self._opened.merger
-        mark = (
-            self.data.encoder.template.answer_mark if self.data.encoder.template.reasons else None
-        )
-        for number in range(len(batches)):
-            batch = batches[number].to(self.module.device)
-            merges = [merger.choose(documents) for documents in batch.adapters]
-            said = self.module.answer(batch, merger.route(merges))
-            for answer in answers_with_evidence(batch, merges, said.texts, self.scoring, mark):
-                answers[answer.question_id] = answer
-        for number, request in enumerate(requests):
-            request.answers = [
-                answers[f"{number} {question.id}"].model_copy(update={"question_id": question.id})
-                for question in request.questions
-            ]
+        if merge is not None:
+            merger = merger.with_rule(make_merge_rule(merge))
+        template = self.data.encoder.template
+        batch = batch.to(self.module.device)
+        merges = merger.choose_all(batch)
+        said = self.module.answer(batch, merger.route(merges))
+        mark = template.answer_mark if template.reasons else None
+        return answers_with_evidence(batch, merges, said.texts, self.scoring, mark), said.nll
 
     def _retrieve(self, questions: Sequence[Question]) -> dict[str, list[RetrievedDocument]]:
         return retrieve_by_question(self._opened.retriever, questions, self.data.top_k)

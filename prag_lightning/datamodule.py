@@ -4,7 +4,7 @@ import hashlib
 import warnings
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lightning import LightningDataModule
 from pydantic import NonNegativeInt, PositiveInt
@@ -14,12 +14,18 @@ from transformers import PreTrainedTokenizerBase
 from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.answering.question_set import QuestionSet
 from prag_lightning.answering.questions import METHODS, MethodName, QuestionBatches, parse_methods
-from prag_lightning.documents.digests import augmentation_is_current
+from prag_lightning.documents.digests import augmentation_is_current, joined
 from prag_lightning.documents.records import Augmentation, Document, Question, read_unique
 from prag_lightning.encoding.batches import EncodingBatch
 from prag_lightning.encoding.limits import AugmentationLimits
+from prag_lightning.encoding.objectives import LossOn, NextToken, Objective, make_objective
 from prag_lightning.encoding.per_document import wait_for_file
-from prag_lightning.encoding.plan import EncodingPlan, EncodingSteps, LossOn, plan_tasks
+from prag_lightning.encoding.plan import (
+    EncodingPlan,
+    EncodingSteps,
+    PassageInPrompt,
+    plan_tasks,
+)
 from prag_lightning.encoding.warm_up import plan_warm_up
 from prag_lightning.language_model.base_model import load_tokenizer
 from prag_lightning.language_model.embedded import DEMO
@@ -34,17 +40,20 @@ if TYPE_CHECKING:
     from prag_lightning.augmentation.base import Augmenter
 
     Documents = str | Path | Iterable[Document]
-    Augmentations = str | Path | Iterable[Augmentation] | None
+    Augmentations = str | Path | Iterable[str | Path | Augmentation] | None
     Questions = str | Path | Iterable[Question] | None
     Tokenizer = str | PreTrainedTokenizerBase
     Template = str | dict[str, str] | PromptTemplate
     AugmenterSource = Augmenter | str | None
     Finder = Retriever | Callable[[], Retriever] | str | None
+    Objectives = Objective | str | dict[str, Any]
 else:
     Documents = Tokenizer = str
-    Augmentations = Questions = AugmenterSource = str | None
+    Questions = AugmenterSource = str | None
+    Augmentations = str | list[str] | None
     Template = str | dict[str, str]
     Finder = Callable[[], Retriever] | str | None
+    Objectives = str | dict[str, Any]
 
 
 class DocumentDataModule(LightningDataModule):
@@ -61,7 +70,8 @@ class DocumentDataModule(LightningDataModule):
         base: Whose tokenizer and chat template are used: hub name or folder of the language model,
             as ``model.base``; from Python also a tokenizer.
         augmentations: File of the augmentations; by default ``augmentations.jsonl`` in the folder.
-            From Python also an iterable of `Augmentation`.
+            What several files hold of a document is put together. From Python also an iterable
+            of `Augmentation`.
         augmenter: Who augments documents that have no augmentation, or an outdated one:
             ``template``, the import path of an `Augmenter`, or from Python an `Augmenter`. By
             default nobody does, and such documents are not encoded.
@@ -78,7 +88,14 @@ class DocumentDataModule(LightningDataModule):
         max_tokens: Longest prompt; passages are cut to fit, answers never.
         passes: How often a document's prompts are gone through.
         batch_size: Prompts of a document in one optimizer step.
-        loss_on: Which tokens carry loss; all of them, as published, or the answer's only.
+        objective: What adapters are trained to do: ``next_token`` as published, ``distill`` what
+            the base says with the document in its prompt, or the import path of an `Objective`
+            and what it takes. From Python also an `Objective`.
+        loss_on: Which tokens carry loss: all of them, as published, or the answer's only;
+            ``auto`` is what the objective needs.
+        passage_in_prompt: Which question-answer pairs stand below the passage, and below each
+            rewrite, in the prompts of encoding: the first half, as published, none or all;
+            ``apart`` trains on the passages as plain text, and on the pairs without them.
         packed: Train on prompts behind each other in one row, without padding; else each in its
             own row, those of like length together, which is faster on a GPU.
         num_slots: How many documents train at once. The command line takes it from
@@ -90,7 +107,8 @@ class DocumentDataModule(LightningDataModule):
             questions or augmentations, and none for the documents. The questions to answer must
             not be among them.
         methods: What is compared: a list, or names with commas between them. By default all that
-            the questions allow: some methods need to know the gold documents.
+            the questions allow, for some need to know the gold documents, but for
+            ``combine_late``, ``rag_other``, ``task`` and ``rag_task``.
         retriever: How documents are found for a question: ``bm25``, over an index that is built
             where it is missing, ``dense``, ``elasticsearch``, ``run_file``, ``given``, or the
             import path of a `Retriever` and what it takes. From Python also a `Retriever`.
@@ -99,6 +117,8 @@ class DocumentDataModule(LightningDataModule):
             of the first so many of the file, as in the published tables.
         question_batch_size: Questions that are answered together.
         num_workers: Processes that make prompts ahead of the model.
+        trust_remote_code: Run Python code that comes with the tokenizer of ``base``. The command
+            line takes it from ``model.trust_remote_code``.
 
     Raises:
         FileNotFoundError: If the tokenizer, the template or the exemplars are not there.
@@ -119,7 +139,9 @@ class DocumentDataModule(LightningDataModule):
         max_tokens: PositiveInt = 3000,
         passes: PositiveInt = 1,
         batch_size: PositiveInt = 1,
-        loss_on: LossOn = "prompt_and_answer",
+        objective: Objectives = "next_token",
+        loss_on: LossOn | Literal["auto"] = "auto",
+        passage_in_prompt: PassageInPrompt = "half",
         packed: bool = True,
         num_slots: PositiveInt = 8,
         num_rewrites: NonNegativeInt | None = None,
@@ -131,19 +153,22 @@ class DocumentDataModule(LightningDataModule):
         limit: PositiveInt | None = None,
         question_batch_size: PositiveInt = 32,
         num_workers: NonNegativeInt = 0,
+        trust_remote_code: bool = False,
     ) -> None:
         super().__init__()
         self._augmentations = augmentations
         self.augmenter = augmenter
         self._questions = questions
         self._validation_questions = validation_questions
-        tokenizer = load_tokenizer(base) if isinstance(base, str) else base
+        tokenizer = load_tokenizer(base, trust_remote_code) if isinstance(base, str) else base
         self.encoder = PromptEncoder(tokenizer, find_template(template), read_exemplars(exemplars))
         self.training_encoder = self.encoder.for_training(few_shot_in_training)
         self.max_tokens = max_tokens
         self.passes = passes
         self.batch_size = batch_size
-        self.loss_on = loss_on
+        self.objective = make_objective(objective)
+        self.loss_on = self.objective.loss_on if loss_on == "auto" else loss_on
+        self.passage_in_prompt = passage_in_prompt
         self.packed = packed
         self.num_slots = num_slots
         self.limits = AugmentationLimits(num_rewrites, num_qas)
@@ -156,8 +181,25 @@ class DocumentDataModule(LightningDataModule):
         self.num_workers = num_workers
         self._plan: EncodingPlan | None = None
         self._asked: dict[str, QuestionSet] = {}
+        self._check_objective()
         # Documents whose adapters need not be made.
         self._left_out: Container[str] = ()
+
+    def _check_objective(self) -> None:
+        if not self.objective.has_teacher:
+            return
+        name = type(self.objective).__name__
+        if self.loss_on != "answer":
+            raise ValueError(
+                f"loss_on is '{self.loss_on}', but the objective {name} has a teacher, with whom "
+                "it shares the answer only; leave loss_on out"
+            )
+        plain = self.limits.num_qas == 0 or self.passage_in_prompt == "apart"
+        if self.warm_up is not None or plain:
+            raise ValueError(
+                f"the objective {name} has a teacher, who answers questions from a document; for "
+                "a warm start, or for passages as plain text, take the objective next_token"
+            )
 
     # ---------------------------------------------------------------- what is read
 
@@ -182,7 +224,7 @@ class DocumentDataModule(LightningDataModule):
             not trainer.training or self._validation_questions is not None
         )
         names = METHODS if self._methods is None else self._methods
-        if asks and any("retrieved" in vars(METHODS[name]).values() for name in names):
+        if asks and any(METHODS[name].needs_retrieval for name in names):
             self.source.prepare_index()
 
     def setup(self, stage: str) -> None:
@@ -212,7 +254,8 @@ class DocumentDataModule(LightningDataModule):
             rank, _ = self._place
             return plan_warm_up(Path(self.warm_up), self._questions_file, own=rank == 0)
         own = list(self._own_documents(self.source.read_documents()))
-        return plan_tasks(own, self._read_augmentations(own), self.limits)
+        augmentations = self._read_augmentations(own)
+        return plan_tasks(own, augmentations, self.limits, self.passage_in_prompt)
 
     def _own_documents(self, documents: Iterable[Document]) -> Iterator[Document]:
         """Yield the documents of this process: by a hash of the id, so that runs agree on it."""
@@ -226,16 +269,7 @@ class DocumentDataModule(LightningDataModule):
         """Return augmentations by document id."""
         if self.limits.take_nothing:
             return {}
-        source = self._augmentations
-        if source is None:
-            file = self.source.folder / "augmentations.jsonl"
-            may_lack = self.augmenter is not None and not file.exists()
-            known = [] if may_lack else read_unique(file, Augmentation)
-        elif isinstance(source, str | Path):
-            known = read_unique(source, Augmentation)
-        else:
-            known = list(source)
-        found = {augmentation.document_id: augmentation for augmentation in known}
+        found = joined(self._augmentation_sources())
         if self.augmenter is not None:
             from prag_lightning.augmentation.in_memory import augment_all
 
@@ -247,6 +281,19 @@ class DocumentDataModule(LightningDataModule):
             ]
             found |= {made.document_id: made for made in augment_all(missing, self.augmenter)}
         return found
+
+    def _augmentation_sources(self) -> Iterator[list[Augmentation]]:
+        """Yield what each file, or an iterable of augmentations, holds."""
+        given = self._augmentations
+        if given is None:
+            file = self.source.folder / "augmentations.jsonl"
+            if self.augmenter is None or file.exists():
+                yield read_unique(file, Augmentation)
+            return
+        several = [given] if isinstance(given, str | Path) else list(given)
+        files = [source for source in several if isinstance(source, str | Path)]
+        yield from (read_unique(file, Augmentation) for file in files)
+        yield [source for source in several if isinstance(source, Augmentation)]
 
     def leave_out(self, document_ids: Container[str]) -> None:
         """Encode no documents but the others; whoever opens the store says which it holds."""
@@ -268,7 +315,17 @@ class DocumentDataModule(LightningDataModule):
             "loss_on": self.loss_on,
             "max_tokens": self.max_tokens,
             **self.limits.settings,
+            **self._unpublished_settings(),
         }
+
+    def _unpublished_settings(self) -> dict[str, str]:
+        """Return what is not as published: stores of before these settings know none of them."""
+        settings = {}
+        if not isinstance(self.objective, NextToken):
+            settings["objective"] = self.objective.wording
+        if self.passage_in_prompt != "half":
+            settings["passage_in_prompt"] = self.passage_in_prompt
+        return settings
 
     def encoding_steps(self, num_slots: int) -> EncodingSteps:
         """Return the steps that encode what is not left out."""
@@ -279,6 +336,7 @@ class DocumentDataModule(LightningDataModule):
             batch_size=self.batch_size,
             passes=self.passes,
             loss_on=self.loss_on,
+            objective=self.objective,
             packed=self.packed,
             max_tokens=self.max_tokens,
         )

@@ -1,14 +1,14 @@
 """The LightningModule: a frozen base model, and a bank of adapters over it."""
 
 from collections.abc import Collection
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
-from lightning import LightningModule
+from lightning import LightningModule, Trainer
 from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.utilities import rank_zero_info
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
@@ -23,8 +23,11 @@ from prag_lightning.adapters.store.recipe import Recipe, Scalar, digest_tensors,
 from prag_lightning.adapters.warm_start import WarmStartSource
 from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.answering.generate import Answers, Decoding, answer_alone, answer_questions
+from prag_lightning.answering.reading import can_share, find_beginnings, read_beginnings
+from prag_lightning.documents.still_running import still_running
 from prag_lightning.encoding.batches import EncodingBatch
 from prag_lightning.encoding.slot_trainer import FinishedAdapters, SlotTrainer
+from prag_lightning.encoding.strangers import Strangers
 from prag_lightning.encoding.trainer_check import check_trainer
 from prag_lightning.language_model.base_check import BaseAbilities, check_base
 from prag_lightning.language_model.base_model import (
@@ -35,12 +38,14 @@ from prag_lightning.language_model.base_model import (
 )
 from prag_lightning.language_model.digest import base_digest, weights_digest
 from prag_lightning.language_model.generation_settings import own_generation_settings
+from prag_lightning.language_model.processor import precision_advice
 from prag_lightning.language_model.prompts import PromptEncoder
 from prag_lightning.language_model.target_modules import (
     check_target_modules,
     default_target_modules,
 )
 from prag_lightning.language_model.vocabulary import check_vocabulary
+from prag_lightning.upstream import attention_of
 
 # From Python the base may be a loaded model; the command line knows names and folders only.
 if TYPE_CHECKING:
@@ -131,6 +136,7 @@ class ParametricRAG(LightningModule):
             self.tokenizer = tokenizer
             self._loaded = (base,)
         self._warm_start = WarmStartSource()
+        self._strangers: Strangers | None = None
         self._store = store
         self._abilities: BaseAbilities | None = None
         self._route: Route | None = None
@@ -140,14 +146,15 @@ class ParametricRAG(LightningModule):
         """Load the base model and put an empty bank over it."""
         if self.base is not None:
             return
+        trainer = self._trainer_if_any()
         self.base = load_base(
             *(self._loaded or (self.base_name,)),
             dtype=self.dtype_name,
             quantization=self.quantization,
-            device=self._trainer.strategy.root_device if self._trainer else self.device,
+            device=trainer.strategy.root_device if trainer else self.device,
             trust_remote_code=self.trust_remote_code,
         )
-        self._own_attention = self.base.config._attn_implementation
+        self._own_attention = attention_of(self.base)
         if self.lora.target_modules == LoraConfig().target_modules:
             # Their names in Llama; other bases have other names for the layers of their MLP.
             targets = default_target_modules(self.base)
@@ -192,7 +199,8 @@ class ParametricRAG(LightningModule):
         """Where the adapters are."""
         if self._store is not None:
             return self._store
-        root = self._trainer.default_root_dir if self._trainer else "."
+        trainer = self._trainer_if_any()
+        root = trainer.default_root_dir if trainer else "."
         return str(Path(root) / "adapters")
 
     def use_store(self, folder: str) -> None:
@@ -203,19 +211,26 @@ class ParametricRAG(LightningModule):
         """Start every document's adapter from ``source`` from now on."""
         self._warm_start = source
 
+    def use_strangers(self, strangers: Strangers) -> None:
+        """Train documents in the company of ``strangers`` from now on."""
+        self._strangers = strangers
+
     def warm_start_row(self) -> Tensor:
         """Return the warm start, shape ``(num_params,)``, float32."""
         return self._warm_start.read(self.bank.layout, self.lora)
 
     def training_settings(self) -> dict[str, Scalar]:
         """Return the settings here that an adapter depends on."""
+        trainer = self._trainer_if_any()
+        company = {} if self._strangers is None else {"strangers": self._strangers.wording}
         return {
             "lr": self.lr,
             "weight_decay": self.weight_decay,
             "max_grad_norm": self.max_grad_norm,
             "dtype": self.dtype_name,
             "quantization": self.quantization,
-            "precision": str(self._trainer.precision) if self._trainer else "32-true",
+            "precision": str(trainer.precision) if trainer else "32-true",
+            **company,
         }
 
     def recipe_settings(self, encoder: PromptEncoder, training: dict[str, Any]) -> dict[str, Any]:
@@ -270,8 +285,10 @@ class ParametricRAG(LightningModule):
     @cached_property
     def _base_digests(self) -> tuple[str, str]:
         """The digest of the base, and that of version 0.1.0."""
-        assert self.base is not None
-        return base_digest(self.base), weights_digest(self.base)
+        base = self.base
+        assert base is not None
+        with still_running(lambda: "reading the base's weights for their digest"):
+            return base_digest(base), weights_digest(base)
 
     def open_store(self, encoder: PromptEncoder, folder: str | None = None) -> AdapterStore:
         """Return the store of adapters, opened to be read.
@@ -309,6 +326,9 @@ class ParametricRAG(LightningModule):
             # Every document has a loss scale of its own.
             plugin.scaler = None
         self.slots = self._slot_trainer()
+        assert self.base is not None
+        if advice := precision_advice(self.base, str(self.trainer.precision)):
+            rank_zero_info(advice)
 
     def set_num_slots(self, num_slots: int) -> None:
         """Empty the bank, and make room for another number of documents at once."""
@@ -359,6 +379,12 @@ class ParametricRAG(LightningModule):
         self._use_attention(self.abilities.attention)
         self.slots.step(batch.readable_by(self.abilities), self._stacked_optimizer())
 
+    @torch.no_grad()
+    def losses(self, batch: EncodingBatch) -> Tensor:
+        """Return each document's loss, shape ``(len(batch.slots),)``, without training."""
+        self._use_attention(self.abilities.attention)
+        return self.slots.losses(batch.readable_by(self.abilities))
+
     def take_finished(self, slots: list[int]) -> FinishedAdapters:
         """Return copies of the adapters of documents that ended in ``slots``."""
         return self.slots.take_finished(slots)
@@ -380,6 +406,7 @@ class ParametricRAG(LightningModule):
             max_grad_norm=self.max_grad_norm,
             loss_scaling=str(self.trainer.precision) in ("16-mixed", "16-true"),
             compile=self.compile_base,
+            strangers=self._strangers,
         )
 
     # ---------------------------------------------------------------- answering
@@ -395,17 +422,33 @@ class ParametricRAG(LightningModule):
         abilities = self.abilities
         self._use_attention(self._own_attention)
         if not abilities.continues:
+            if batch.reads_without_adapters:
+                raise ValueError(
+                    f"the base '{self.base_name}' reads prompt and answer in one, so it cannot "
+                    f"read the prompt without adapters; leave the method '{batch.method}' out"
+                )
             return self._answer_row_by_row(batch, route)
-        arguments = self.base, self.tokenizer, batch, self.max_new_tokens, self.decoding
-        with self.bank.routed(route) if route else nullcontext():
-            return answer_questions(*arguments)
+        reading = self.bank.paused if batch.reads_without_adapters else nullcontext
+        # What a base's own config does in `base` decoding may depend on where padding is.
+        shares = self.decoding == "greedy" and abilities.packs and can_share(self.base)
+        begun = None
+        if shares and (beginnings := find_beginnings(batch, route)):
+            with self._routed(route.of_rows(beginnings.rows) if route else None), reading():
+                begun = read_beginnings(self.base, beginnings)
+            batch = beginnings.batch
+        arguments = self.base, self.tokenizer, batch, self.max_new_tokens, self.decoding, begun
+        with self._routed(route):
+            return answer_questions(*arguments, reading())
+
+    def _routed(self, route: Route | None) -> AbstractContextManager[Any]:
+        return self.bank.routed(route) if route else nullcontext()
 
     def _answer_row_by_row(self, batch: QuestionBatch, route: Route | None) -> Answers:
         """Answer one question after another, as bases need it that cannot read on."""
         assert self.base is not None
         texts, likelihoods = list[str](), list[Tensor]()
         for row in range(len(batch.questions)):
-            with self.bank.routed(route.of_row(row)) if route else nullcontext():
+            with self._routed(route.of_rows([row]) if route else None):
                 answers = answer_alone(
                     self.base, self.tokenizer, batch, row, self.max_new_tokens, self.decoding
                 )
@@ -435,9 +478,15 @@ class ParametricRAG(LightningModule):
 
     validation_step = predict_step = test_step  # type: ignore[assignment]
 
+    def _trainer_if_any(self) -> Trainer | None:
+        try:
+            return self.trainer
+        except RuntimeError:
+            return None
+
     def _use_attention(self, implementation: str) -> None:
         assert self.base is not None
-        if self.base.config._attn_implementation != implementation:
+        if attention_of(self.base) != implementation:
             self.base.set_attn_implementation(implementation)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -1,6 +1,8 @@
 """Small models and tokenizers, built in memory."""
 
 import multiprocessing
+import signal
+from collections.abc import Iterator
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from lightning.pytorch.utilities import rank_zero_only
 from tokenizers import ByteLevelBPETokenizer
 from transformers import (
     LlamaConfig,
@@ -24,6 +27,8 @@ torch.set_num_threads(1)
 # Slow draws say that the machine is busy, not that a test is wrong.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
+
+_HANDLERS = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
 
 _TEXTS = [
     "You should answer the question by referring to the knowledge provided below and integrating "
@@ -67,6 +72,15 @@ def tiny_tokenizer(chat: bool = True) -> PreTrainedTokenizerFast:
     )
     tokenizer.chat_template = _CHAT if chat else None
     return tokenizer
+
+
+@pytest.fixture(autouse=True)
+def process_as_at_first() -> Iterator[None]:
+    """What a Trainer sets for the whole process, set back for the tests that follow in it."""
+    yield
+    rank_zero_only.rank = 0  # type: ignore[attr-defined]
+    for signum, handler in _HANDLERS.items():
+        signal.signal(signum, handler)
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,8 @@ def fit_or_test(command: str, base_dir: Path, folder: Path, root: Path, *more: s
     words = [
         *(command, "--trainer.accelerator", "cpu", "--trainer.default_root_dir", str(root)),
         *("--model.base", str(base_dir), "--model.num_slots", "3", "--model.lr", "0.003"),
-        *("--model.max_new_tokens", "3", "--data.folder", str(folder), *more),
+        *("--model.max_new_tokens", "3", "--data.folder", str(folder), "--data.num_qas", "3"),
+        *more,
     ]
     if command != "fit" and "--data.methods" not in more:
         words += ["--data.methods", f"[{','.join(METHODS)}]"]

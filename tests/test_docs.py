@@ -14,6 +14,7 @@ from typing import Any
 
 import lightning as L
 import pytest
+import torch
 import yaml
 
 import prag_lightning
@@ -29,6 +30,8 @@ from prag_lightning import (
 from prag_lightning.adapters.merge import make_merge_rule
 from prag_lightning.cli.main import COMMANDS, TRAINER_COMMANDS
 from prag_lightning.demo.world import write_world
+from prag_lightning.encoding.objectives import LossTokens
+from prag_lightning.language_model.logits import Head
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -171,6 +174,28 @@ def test_the_merge_rule_of_the_page_is_made_as_the_page_names_it_and_weighs(
     in_shell = re.search(r"--evaluation\.merge '(.*)'", page.read_text(encoding="utf-8"))
     assert in_shell
     assert yaml.safe_load(in_shell[1]) == yaml.safe_load(settings)["evaluation"]["merge"]
+
+
+def test_the_objective_of_the_page_trains_as_its_equation_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = ROOT / "docs" / "extending" / "objective.md"
+    (code,), (settings,) = blocks(page, "python"), blocks(page, "yaml")
+    assert len([line for line in code.splitlines() if line.strip()]) <= 15
+    (tmp_path / "my_objectives.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    data = DocumentDataModule(**yaml.safe_load(settings)["data"])
+    del sys.modules["my_objectives"]
+    hidden, weight = torch.randn(4, 8, requires_grad=True), torch.randn(30, 8)
+    targets = torch.tensor([3, 1, 4, 1])
+    found = data.objective.losses(LossTokens(hidden, Head(weight), targets))
+    likelihood = (hidden @ weight.T).softmax(-1)[range(4), targets]
+    torch.testing.assert_close(found, -(1 - likelihood) * likelihood.log())
+    assert data.training_settings()["objective"] == "Focal(gamma=1.0)"
+    found.sum().backward()
+    assert hidden.grad is not None
+    assert hidden.grad.abs().min() > 0
 
 
 def test_the_examples_of_training_and_of_a_callback_work_together(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ PACKAGE = Path(prag_lightning.__file__).parent
 HEAVY = {"torch", "lightning", "transformers", "peft", "tantivy", "httpx", "numpy", "matplotlib"}
 # The parts, lowest first: each imports only parts before it, imports for types included.
 ORDER = [
+    "upstream",
     "documents",
     "adapters",
     "language_model",

@@ -43,6 +43,8 @@ QUIET: dict[str, Any] = {
     "enable_progress_bar": False,
     "enable_model_summary": False,
 }
+# Of each document, where it does not matter what is learned.
+FEW: dict[str, Any] = {"num_rewrites": 0, "num_qas": 2}
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +200,7 @@ def test_a_plain_fit_trains_real_adapters_and_says_that_nothing_saves_them(
     world: Path, tmp_path: Path
 ) -> None:
     module = ParametricRAG("demo", lr=2e-3, num_slots=8)
-    data = DocumentDataModule(world)
+    data = DocumentDataModule(world, **FEW)
     with pytest.warns(UserWarning, match="nothing saves them; add the callback AdapterWriter"):
         L.Trainer(**QUIET, default_root_dir=tmp_path).fit(module, data)
     changes = (module.bank.weight - module.warm_start_row()).abs().amax(dim=1)
@@ -216,7 +218,7 @@ def test_methods_that_need_adapters_are_not_answered_without_any(
 def test_a_loader_instead_of_a_data_module_trains_and_a_writer_says_what_it_needs(
     world: Path, tmp_path: Path
 ) -> None:
-    loader = DocumentDataModule(world).train_dataloader()
+    loader = DocumentDataModule(world, **FEW).train_dataloader()
     assert isinstance(loader, DataLoader)
     module = ParametricRAG("demo", lr=2e-3)
     with warnings.catch_warnings():
@@ -237,7 +239,7 @@ def test_slots_that_do_not_fit_are_refused_in_words(world: Path, tmp_path: Path)
 def test_a_slot_finder_hands_the_module_s_number_to_the_data_module(
     world: Path, tmp_path: Path
 ) -> None:
-    module, data = ParametricRAG("demo", num_slots=2), DocumentDataModule(world)
+    module, data = ParametricRAG("demo", num_slots=2), DocumentDataModule(world, **FEW)
     callbacks = [AdapterWriter(str(tmp_path / "store")), SlotFinder()]
     L.Trainer(**QUIET, default_root_dir=tmp_path, callbacks=callbacks).fit(module, data)
     assert (module.bank.num_slots, data.num_slots) == (2, 2)
@@ -259,7 +261,7 @@ def test_a_fit_that_nobody_limits_ends_after_the_last_document(world: Path, tmp_
         default_root_dir=tmp_path,
         callbacks=[AdapterWriter(), EncodingLog()],
     )
-    data = DocumentDataModule(world)
+    data = DocumentDataModule(world, **FEW)
     trainer.fit(ParametricRAG("demo"), data)
     assert trainer.current_epoch == 1
     assert trainer.global_step == len(data.encoding_steps(8)) or data.encoding_steps(8).tasks == []
@@ -281,7 +283,9 @@ def test_a_loaded_model_and_its_tokenizer_are_a_base(world: Path, tmp_path: Path
     with pytest.raises(ValueError, match="give it, too: ParametricRAG"):
         ParametricRAG(model)
     module = ParametricRAG(model, tokenizer=tokenizer)
-    data = DocumentDataModule(world, base=tokenizer, methods="own", template=PromptTemplate())
+    data = DocumentDataModule(
+        world, base=tokenizer, methods="own", template=PromptTemplate(), limit=4, **FEW
+    )
     trainer = L.Trainer(
         **QUIET,
         default_root_dir=tmp_path,
@@ -300,9 +304,9 @@ def test_a_data_module_for_another_base_is_refused(
         trainer.fit(ParametricRAG("demo"), DocumentDataModule(world, base=str(base_dir)))
 
 
-def test_validation_questions_are_scored_while_documents_are_encoded(
-    world: Path, tmp_path: Path
-) -> None:
+def test_validation_questions_are_scored_while_documents_are_encoded(tmp_path: Path) -> None:
+    world = tmp_path / "world"
+    write_world(world, num_people=2)
     scores: list[dict[str, float]] = []
 
     class Watch(L.Callback):

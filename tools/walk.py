@@ -3,14 +3,16 @@
     python -m tools.walk
 
 Encodes documents of the embedded world and answers questions about them, in a temporary folder,
-and prints the files of the package that were called, in the order of their first calls: while the
-data module reads, and during the steps. What is done once for a model, a store or an index, however
-many documents there are, is left out.
+twice: the second time there are more documents and more questions. A file is passed by a document
+if a function of it is called more often for more documents, and by a question likewise. So what
+is done once, however many there are, is left out: reading settings, preparing a model, a store or
+an index, writing a table of results. The files are printed in the order of their first calls.
 """
 
 import inspect
 import sys
 import threading
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,6 +35,13 @@ ROOT = Path(__file__).resolve().parents[1]
 _OURS = (ROOT / "prag_lightning", ROOT / "callbacks")
 
 
+class Function(NamedTuple):
+    """A function of the package."""
+
+    file: str
+    name: str
+
+
 class Walk(NamedTuple):
     """Files in the order of their first calls, each with the function that was called first."""
 
@@ -40,44 +49,31 @@ class Walk(NamedTuple):
     question: dict[str, str]
 
 
-class _Watch(L.Callback):
-    """Collects the files that are called; the last of the Trainer's callbacks."""
+class _Calls:
+    """Counts the calls of the package's functions within a context, in all threads."""
 
     def __init__(self) -> None:
-        self.files: dict[str, str] = {}
+        self.counts: Counter[Function] = Counter()
 
-    def watch(self) -> None:
-        """Look on from now on."""
+    def __enter__(self) -> "_Calls":
         # Adapters are written by a thread of their own.
         threading.setprofile(self._note)
         sys.setprofile(self._note)
+        return self
 
-    def pause(self) -> None:
-        """Look away."""
-        threading.setprofile(None)
+    def __exit__(self, *_: object) -> None:
         sys.setprofile(None)
-
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Look away: the data module has read its files, and a model and a store are prepared."""
-        self.pause()
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Look on: the first step comes."""
-        self.watch()
-
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Look away: all is written."""
-        self.pause()
-
-    on_test_start, on_test_end = on_train_start, on_train_end
+        threading.setprofile(None)
 
     def _note(self, frame: FrameType, event: str, argument: Any) -> None:
         code = frame.f_code
-        # Bodies of modules and classes run when they are imported.
-        if event == "call" and code.co_flags & inspect.CO_OPTIMIZED:
+        # Bodies of modules and classes run when they are imported; a comprehension is part of the
+        # function that it stands in.
+        is_function = code.co_flags & inspect.CO_OPTIMIZED and code.co_name[0] != "<"
+        if event == "call" and is_function:
             place = _place(code.co_filename)
             if place is not None:
-                self.files.setdefault(place, code.co_name)
+                self.counts[Function(place, code.co_name)] += 1
 
 
 @cache
@@ -89,17 +85,13 @@ def _place(file: str) -> str | None:
     return None
 
 
-def walk(folder: Path) -> Walk:
-    """Return the files that a document passes in ``fit``, and a question in ``test``.
-
-    Args:
-        folder: Where the world, the store and the results are written.
-    """
-    write_world(folder, num_people=2)
-    data = DocumentDataModule(folder, methods="prag", limit=1)
-    build_missing_index(folder, folder / INDEX)
+def _run(folder: Path, command: str, limit: int = 1) -> _Calls:
+    """Return what ``fit`` or ``test`` of a folder's documents and questions calls."""
+    # One at a time, so that nothing is done once for several.
+    data = DocumentDataModule(
+        folder, methods="prag", limit=limit, question_batch_size=1, num_slots=1, num_qas=2
+    )
     module = ParametricRAG("demo", max_new_tokens=8)
-    watch = _Watch()
     trainer = L.Trainer(
         accelerator="cpu",
         max_epochs=1,
@@ -108,14 +100,39 @@ def walk(folder: Path) -> Walk:
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder,
-        callbacks=[WarmStart(), AdapterWriter(), MergedEvaluation(), watch],
+        callbacks=[WarmStart(), AdapterWriter(), MergedEvaluation()],
     )
-    watch.watch()
-    trainer.fit(module, data)
-    document, watch.files = watch.files, {}
-    watch.watch()
-    trainer.test(module, data, verbose=False)
-    return Walk(document, watch.files)
+    with _Calls() as calls:
+        if command == "fit":
+            trainer.fit(module, data)
+        else:
+            trainer.test(module, data, verbose=False)
+    return calls
+
+
+def _passed(fewer: _Calls, more: _Calls) -> dict[str, str]:
+    """Return the files with a function that is called more often when there is more to do."""
+    files: dict[str, str] = {}
+    for function, count in more.counts.items():
+        if count > fewer.counts[function]:
+            files.setdefault(function.file, function.name)
+    return files
+
+
+def walk(folder: Path) -> Walk:
+    """Return the files that a document passes in ``fit``, and a question in ``test``.
+
+    Args:
+        folder: Where the worlds, the stores and the results are written.
+    """
+    fewer, more = folder / "fewer", folder / "more"
+    for world, num_people in ((fewer, 2), (more, 4)):
+        write_world(world, num_people)
+    build_missing_index(more, more / INDEX)
+    return Walk(
+        _passed(_run(fewer, "fit"), _run(more, "fit")),
+        _passed(_run(more, "test"), _run(more, "test", limit=3)),
+    )
 
 
 def main() -> None:

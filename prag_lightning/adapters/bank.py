@@ -1,7 +1,7 @@
 """The adapter bank: many LoRA adapters over one frozen base model, any mix of them in a batch."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,6 +14,7 @@ from transformers.pytorch_utils import Conv1D
 
 from prag_lightning.adapters.layout import AdapterLayout, LoraConfig
 from prag_lightning.adapters.lora import add_to_rows, add_to_segments
+from prag_lightning.upstream import DeviceOnlyModule
 
 Pairs = list[tuple[Tensor, Tensor]]
 
@@ -27,7 +28,7 @@ class Route:
         weights: Shape ``(rows, k)``; None stands for 1 everywhere.
         adapters: What ``slots`` counts in, shape ``(n, num_params)``; None for the bank's own.
         lengths: Where the rows stand one behind the other in a single packed row, their lengths
-            in tokens; only with ``k = 1`` and no weights. None where each row is a row.
+            in tokens. None where each row is a row.
     """
 
     slots: Tensor
@@ -35,10 +36,10 @@ class Route:
     adapters: Tensor | None = None
     lengths: tuple[int, ...] | None = None
 
-    def of_row(self, row: int) -> "Route":
-        """Return the route of one row alone."""
-        weights = None if self.weights is None else self.weights[row : row + 1]
-        return replace(self, slots=self.slots[row : row + 1], weights=weights)
+    def of_rows(self, rows: list[int]) -> "Route":
+        """Return the route of some of the rows."""
+        weights = None if self.weights is None else self.weights[rows]
+        return replace(self, slots=self.slots[rows], weights=weights)
 
 
 class _ActiveRoutes(threading.local):
@@ -51,7 +52,7 @@ class _ActiveRoutes(threading.local):
 _ACTIVE = _ActiveRoutes()
 
 
-class AdapterBank(nn.Module):
+class AdapterBank(DeviceOnlyModule, nn.Module):
     """Adapters stacked in slots, added to the target modules of a base model by forward hooks.
 
     A row ``x`` (tokens, in_features) of a batch with a route gains in every target module
@@ -142,11 +143,15 @@ class AdapterBank(nn.Module):
         finally:
             del _ACTIVE.of_bank[id(self)]
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "AdapterBank":
-        """Follow the base model to another device, but keep the dtype: adapters stay precise."""
-        device = fn(self.weight.new_empty(0)).device
-        super()._apply(lambda tensor: tensor.to(device), recurse)
-        return self
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Run the base model without adapters, within `routed`, in this thread."""
+        active = _ACTIVE.of_bank.pop(id(self), None)
+        try:
+            yield
+        finally:
+            if active is not None:
+                _ACTIVE.of_bank[id(self)] = active
 
     @property
     def _compute_dtype(self) -> torch.dtype:

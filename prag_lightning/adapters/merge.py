@@ -1,19 +1,28 @@
-"""Merge rules: from a question's retrieved documents to the weights of their adapters."""
+"""Merge rules: what they are, and how they are named."""
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from torch import Tensor
+
+from prag_lightning.adapters.layout import AdapterLayout
 from prag_lightning.documents.extensions import make_part
 
 
 class MergeWeights(NamedTuple):
-    """Weights of the documents' adapters, and of the warm start that they all share."""
+    """What each adapter counts in a merge.
+
+    Attributes:
+        documents: Weights of the documents' adapters.
+        warm_start: Weight of the warm start, from which they all started.
+        mean: Weight of the mean of all adapters in the store.
+    """
 
     documents: tuple[float, ...]
     warm_start: float = 0.0
+    mean: float = 0.0
 
 
 class MergeRule(ABC):
@@ -32,81 +41,61 @@ class MergeRule(ABC):
         """
 
 
-class Sum(MergeRule):
-    """Every adapter counts once (Su et al. 2025, arXiv:2501.15915, section 3.3).
+class ChangingRule(MergeRule):
+    """A merge rule that puts other adapters in the place of the documents' own.
 
-    The warm start, which all adapters share, then counts once for every document.
-
-    >>> Sum().weigh([9.0, 8.0])
-    MergeWeights(documents=(1.0, 1.0), warm_start=0.0)
+    Its ``weigh`` says what the documents count, as shown beside an answer.
     """
 
-    def weigh(self, scores: Sequence[float]) -> MergeWeights:
-        """Return 1 for each document."""
-        return MergeWeights((1.0,) * len(scores))
+    @abstractmethod
+    def change(
+        self, adapters: Tensor, weights: MergeWeights, warm_start: Tensor, layout: AdapterLayout
+    ) -> tuple[Tensor, MergeWeights]:
+        """Return the adapters that are added up, and what each of them counts.
+
+        Args:
+            adapters: Those of one question's documents, best first, shape ``(k, num_params)``.
+            weights: What ``weigh`` said of them.
+            warm_start: What they started from, shape ``(num_params,)``.
+            layout: How one adapter lies in memory.
+
+        Returns:
+            Adapters of shape ``(m, num_params)``, with ``m`` weights of documents.
+        """
 
 
-class Mean(MergeRule):
-    """All adapters count alike, and once in all.
-
-    >>> Mean().weigh([9.0, 8.0])
-    MergeWeights(documents=(0.5, 0.5), warm_start=0.0)
-    """
-
-    def weigh(self, scores: Sequence[float]) -> MergeWeights:
-        """Return ``1 / k`` for each of ``k`` documents."""
-        return MergeWeights((1.0 / len(scores),) * len(scores))
-
-
-class Anchored(MergeRule):
-    """Every adapter counts once, and the warm start once in all.
-
-    What is added to the warm start is what each document changed.
-
-    >>> Anchored().weigh([9.0, 8.0, 7.0])
-    MergeWeights(documents=(1.0, 1.0, 1.0), warm_start=-2.0)
-    """
-
-    def weigh(self, scores: Sequence[float]) -> MergeWeights:
-        """Return 1 for each document, and for the warm start what is too much of it."""
-        return MergeWeights((1.0,) * len(scores), 1.0 - len(scores))
-
-
-@dataclass(frozen=True)
-class Score(MergeRule):
-    """The best document counts once, the others by how close their retrieval scores are.
-
-    The weight of a document is ``exp((score - best) / temperature)``; the warm start counts once in
-    all.
+def anchored(documents: tuple[float, ...]) -> MergeWeights:
+    """Return weights with which the warm start, which all adapters contain, counts once.
 
     Args:
-        temperature: In units of the retriever's scores: the lower, the more the best counts.
+        documents: What the documents' adapters count.
+    """
+    return MergeWeights(documents, 1.0 - sum(documents))
+
+
+def require_positive(name: str, value: float) -> None:
+    """Refuse a setting of a merge rule that is not above 0.
+
+    Args:
+        name: What the setting is called.
+        value: Its value.
 
     Raises:
-        ValueError: If the temperature is not above 0.
+        ValueError: If it is not above 0, or not finite.
     """
-
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuse a temperature that orders nothing."""
-        if not self.temperature > 0:
-            raise ValueError(
-                f"the merge rule's temperature is {self.temperature}, but must be above 0"
-            )
-
-    def weigh(self, scores: Sequence[float]) -> MergeWeights:
-        """Return 1 for the best document and less for the others."""
-        best = max(scores)
-        weights = tuple(math.exp((score - best) / self.temperature) for score in scores)
-        return MergeWeights(weights, 1.0 - sum(weights))
+    if not 0 < value < math.inf:
+        raise ValueError(f"the merge rule's {name} is {value}, but must be above 0")
 
 
 MERGE_RULES = {
-    "anchored": f"{__name__}.Anchored",
-    "sum": f"{__name__}.Sum",
-    "mean": f"{__name__}.Mean",
-    "score": f"{__name__}.Score",
+    "anchored": "prag_lightning.adapters.merge_weights.Anchored",
+    "sum": "prag_lightning.adapters.merge_weights.Sum",
+    "mean": "prag_lightning.adapters.merge_weights.Mean",
+    "score": "prag_lightning.adapters.merge_weights.Score",
+    "falling": "prag_lightning.adapters.merge_weights.Falling",
+    "centered": "prag_lightning.adapters.merge_weights.Centered",
+    "ties": "prag_lightning.adapters.ties.Ties",
+    "projection": "prag_lightning.adapters.projection.Projection",
 }
 
 
@@ -114,7 +103,7 @@ def make_merge_rule(spec: object) -> MergeRule:
     """Return the merge rule of a name, an import path, a mapping of either to settings, or itself.
 
     >>> make_merge_rule({"score": {"temperature": 2}})
-    Score(temperature=2.0)
+    Score(temperature=2.0, scale=1.0)
 
     Raises:
         ValueError: If there is no such rule.

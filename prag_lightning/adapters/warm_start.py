@@ -56,3 +56,14 @@ def random_adapter(layout: AdapterLayout, seed: int) -> Tensor:
             bound = 1 / math.sqrt(matrix.shape[1])
             matrix.uniform_(-bound, bound, generator=generator)
     return row
+
+
+def adds_nothing(adapter: Tensor, layout: AdapterLayout) -> bool:
+    """Say whether an adapter, shape ``(num_params,)``, leaves its base as it is.
+
+    Args:
+        adapter: The adapter.
+        layout: How it lies in memory.
+    """
+    matrices = layout.split(adapter).items()
+    return not any(m.any() for key, m in matrices if key.endswith("lora_B.weight"))

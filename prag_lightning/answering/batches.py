@@ -25,6 +25,9 @@ class QuestionBatch:
         answer_ids: The first accepted answer of each row, padded at the right, shape
             ``(rows, answer_tokens)``.
         answer_lengths: Tokens of each accepted answer, shape ``(rows,)``; 0 where there is none.
+        reads_without_adapters: Whether the adapters are in the weights only from the last token of
+            the prompt on.
+        warm_start_only: Whether the warm start alone is in the weights, and no document's adapter.
     """
 
     method: str
@@ -36,6 +39,8 @@ class QuestionBatch:
     attention_mask: Tensor
     answer_ids: Tensor
     answer_lengths: Tensor
+    reads_without_adapters: bool = False
+    warm_start_only: bool = False
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "QuestionBatch":
         """Return the batch with its tensors on ``device``.

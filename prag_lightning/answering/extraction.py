@@ -1,8 +1,15 @@
-"""The part of a generated text that is scored as its answer."""
+"""The part of a generated text that is scored as its answer: where it begins, and where it ends."""
 
 import re
 
-from prag_lightning.answering.answer_end import first_statement, keeps_stop
+from prag_lightning.answering.answer_words import (
+    CLOSING,
+    LETTERED,
+    MONARCHS,
+    SMALL_WORDS,
+    WITH_STOP,
+)
+from prag_lightning.documents.sentences import split_sentences
 
 ANSWER_MARK = "the answer is"
 
@@ -13,6 +20,39 @@ _LEAD = re.compile(r"(?:\s|[:\uff1a*#`]|[.,;!?\-\u2013\u2014]+(?=\s+\S))*")
 _FOOTNOTES = re.compile(r"(?<=\S)(?:\[\d{1,3}\])+$")
 _STOPS = " .。\uff0e｡।॥\u06d4។"
 _WRAPS = [("\u201c", "\u201d"), ("「", "」"), ("『", "』"), ("«", "»"), *((c, c) for c in '*`"')]
+
+# Words that begin a sentence far more often than they stand within a name.
+_OPENER = re.compile(
+    r"(?:after|although|an|and|as|at|because|but|during|for|he|her|his|however|if|in|its?|on|she|"
+    r"since|so|that|the|their|there|these|they|this|those|thus|we|when|while|you)\b",
+    re.IGNORECASE,
+)
+_WORD = re.compile(r"[^\W\d_][\w'\u2019]*")
+_WIDE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
+
+_DOTTED = re.compile(r"[^\W\d_]{1,2}(?:\.[^\W\d_]{1,2})+")
+_FIRST_NAME = re.compile(r"\b(?:Benj|Chas|Edw|Geo|Jas|Jos|Robt|Thos|Wm)\.$")
+_STOP = re.compile(r"(?P<word>\S+?)\.+[\"')\]\u2019\u201d]*\s+(?=\S)")
+
+_YES_OR_NO = re.compile(
+    r"(?P<word>yes|no)(?:(?:\s*[,;:.!\u2013\u2014]+\s*|\s+-+\s+)(?=[^\W\d])"
+    r"|\s+(?=(?:because|both|he|it|neither|she|since|that|there|they|this|we)\b))"
+    r"|(?P<wide>是的?|不是?|否|对|はい|いいえ)[\uff0c\u3001,]",
+    re.IGNORECASE,
+)
+# What another clause says of an answer is no part of it.
+_ADDITION = re.compile(
+    r",\s+(?=(?:although|because|though|which|who|whom|whose)\s)"
+    r"|;\s+(?=[a-z])"
+    r"|[\uff0c\u3001,](?=它|他|她|这|那|该|其|因为|因此|但|所以|位于)"
+)
+# Only after a name: "when it rains, it pours" and "a knife, a gun and a rope" go on.
+_ADDITION_TO_NAME = re.compile(
+    r",\s+(?=(?:\d+(?:st|nd|rd|th)|an?|also|as|based|born|but|directed|formerly|founded|he|in|it|"
+    r"known|located|near|not|now|one\s+of|published|released|she|since|situated|so|that|the|they|"
+    r"this|when|where|while|written|and\s+(?:he|it|she|they))\s)(?!(?:an?|the)\s+[A-Z])"
+    r"|(?:\s+-+\s+|\s*[\u2013\u2014]\s*)(?=[a-z])"
+)
 
 
 def extract_published(text: str, answer_mark: str | None = None) -> str:
@@ -56,7 +96,7 @@ def extract_strict(text: str, answer_mark: str | None = None) -> str:
     if answer_mark:
         text = _conclusion(text, answer_mark)
     lines = text[_end_of_lead(text) :].splitlines()
-    return _unwrapped(first_statement(lines[0])) if lines else ""
+    return _unwrapped(_first_statement(lines[0])) if lines else ""
 
 
 def _conclusion(text: str, answer_mark: str) -> str:
@@ -85,7 +125,7 @@ def _unwrapped(answer: str) -> str:
     while before != answer:
         before = answer
         answer = _FOOTNOTES.sub("", answer.strip()).rstrip("*`,;:\uff0c\u3001\uff1b\uff1a")
-        if not keeps_stop(answer):
+        if not _keeps_stop(answer):
             answer = answer.rstrip(_STOPS)
         for opening, closing in _WRAPS:
             if answer[:1] == opening and answer.find(closing, 1) == len(answer) - 1 > 0:
@@ -93,3 +133,94 @@ def _unwrapped(answer: str) -> str:
         if answer.count('"') == 1:
             answer = answer.strip('"')
     return answer
+
+
+def _first_statement(line: str) -> str:
+    """Return a line up to where its first statement must have ended.
+
+    Args:
+        line: One line that begins with an answer.
+    """
+    line = " ".join(line.split())
+    answer = line[: _end_of_sentence(line)]
+    for stop in _STOP.finditer(line, 0, len(answer)):
+        if _ends_here(line[: stop.start()], stop["word"], line[stop.end() :]):
+            answer = line[: stop.end()]
+            break
+    return _without_additions(answer, line)
+
+
+def _keeps_stop(answer: str) -> bool:
+    """Return whether the full stop at the end of an answer belongs to its last word."""
+    word = answer.removesuffix(".").rpartition(" ")[2].lstrip("\"'(").lower()
+    return answer.endswith(".") and (word in WITH_STOP or bool(_DOTTED.fullmatch(word)))
+
+
+def _end_of_sentence(line: str) -> int:
+    """Return where the first sentence ends; a title such as "Mamma Mia! Here We Go" is one."""
+    end = 0
+    for sentence in split_sentences(line):
+        start = line.index(sentence, end)
+        if end and not _goes_on(line[:end], sentence):
+            return end
+        end = start + len(sentence)
+    return end
+
+
+def _goes_on(answer: str, sentence: str) -> bool:
+    """Return whether a sentence that was split off belongs to the answer after all."""
+    if answer.endswith(("!", "?", "\uff01", "\uff1f", "...", "\u2026")):
+        return not _is_clause(sentence)
+    return bool(_FIRST_NAME.search(answer)) or not re.search(r"\w", answer)
+
+
+def _is_clause(text: str) -> bool:
+    """Return whether a text says something, and is not only a name or a title."""
+    first = next(iter(split_sentences(text)), "")
+    words = _WORD.findall(first)
+    if _WIDE.search(first):
+        return "。" in first
+    if not any(word.lower() != word.upper() for word in words):
+        return True
+    return any(word.islower() and word not in SMALL_WORDS for word in words)
+
+
+def _ends_here(before: str, word: str, rest: str) -> bool:
+    """Return whether a sentence ends behind a word that also stands before full stops within one.
+
+    Args:
+        before: What stands before the word.
+        word: The word, without its full stop.
+        rest: What comes behind.
+    """
+    if not _is_clause(rest):
+        return False
+    # "Ph.D. in physics", but "42. there are 42 of them"
+    if rest[0].islower():
+        return word.isdigit() and not before
+    if word.isdigit() or _OPENER.match(rest):
+        return True
+    # "No. 1", but "Dr. No. Connery played Bond."
+    if word.lower() in CLOSING or (word.lower() == "no" and rest[0].isalpha()):
+        return True
+    earlier: list[str] = [part.lower() for part in _WORD.findall(before)]
+    following = _WORD.match(rest)
+    if following and following[0].lower() in earlier:
+        return True
+    if len(word) != 1 or not earlier:
+        return False
+    if word == "X":
+        return earlier[-1] != "francis"
+    is_monarch = word in "IV" and not MONARCHS.isdisjoint((earlier[0], earlier[-1]))
+    return is_monarch or earlier[-1] in LETTERED
+
+
+def _without_additions(answer: str, line: str) -> str:
+    """Return an answer without the clauses that follow it."""
+    yes_or_no = _YES_OR_NO.match(line)
+    if yes_or_no and (yes_or_no["wide"] or _is_clause(line[yes_or_no.end() :])):
+        return yes_or_no["wide"] or yes_or_no["word"]
+    ends = [addition.start() for addition in _ADDITION.finditer(answer)]
+    after_names = (addition.start() for addition in _ADDITION_TO_NAME.finditer(answer))
+    ends += [end for end in after_names if not _is_clause(answer[:end])]
+    return answer[: min(ends, default=None)]

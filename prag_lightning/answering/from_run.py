@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import yaml
-
+from prag_lightning.answering.merge_choice import read_choice
+from prag_lightning.documents.yaml_text import read_yaml
 from prag_lightning.language_model.embedded import DEMO
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class Run(NamedTuple):
         answerer: Arguments of an `Answerer`, besides module, store and data.
         store: Folder of its adapters.
         warm_start: What they started from.
+        questions: File of the questions that it is tested on.
     """
 
     module: dict[str, Any]
@@ -42,6 +43,7 @@ class Run(NamedTuple):
     answerer: dict[str, Any]
     store: Path
     warm_start: "WarmStartSource"
+    questions: Path
 
 
 def read_run(run_dir: Path) -> Run:
@@ -54,11 +56,23 @@ def read_run(run_dir: Path) -> Run:
 
     Raises:
         FileNotFoundError: If nothing was run there, or its documents are gone.
+        ValueError: If its settings are damaged.
     """
+    file = settings_file(run_dir)
+    run = read_yaml(file)
+    try:
+        return _run_of(run, run_dir)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{file}: holds no settings of a run, or only some ({type(error).__name__}: {error}); "
+            "the same command that wrote it writes it again"
+        ) from error
+
+
+def _run_of(run: dict[str, Any], run_dir: Path) -> Run:
     from prag_lightning.adapters.layout import LoraConfig
     from prag_lightning.adapters.warm_start import WarmStartSource
 
-    run = yaml.safe_load(settings_file(run_dir).read_text(encoding="utf-8"))
     trainer, model, data, evaluation = (
         run[key] for key in ("trainer", "model", "data", "evaluation")
     )
@@ -69,7 +83,8 @@ def read_run(run_dir: Path) -> Run:
     if (dtype := _DTYPES.get(str(trainer["precision"]))) is not None:
         module["dtype"] = dtype
     folder = run_dir / "data" if data["folder"] == DEMO else _found(data["folder"], run_dir)
-    merge = evaluation["merge"]
+    choice = read_choice(run_dir)
+    merge = evaluation["merge"] if choice is None else choice.merge
     if "temperature" in evaluation and merge == "score":
         merge = {"score": {"temperature": evaluation["temperature"]}}
     return Run(
@@ -77,6 +92,7 @@ def read_run(run_dir: Path) -> Run:
         data={
             **{name: data[name] for name in _OF_DATA},
             "base": model["base"],
+            "trust_remote_code": model.get("trust_remote_code", False),
             "folder": str(folder),
             "retriever": _Retriever(data["retriever"], folder, run_dir),
         },
@@ -87,6 +103,9 @@ def read_run(run_dir: Path) -> Run:
         },
         store=_found(model["store"], run_dir) if model["store"] else run_dir / "adapters",
         warm_start=WarmStartSource(**run["warm_start"]),
+        questions=_found(data["questions"], run_dir)
+        if data.get("questions")
+        else folder / "questions.jsonl",
     )
 
 

@@ -1,6 +1,7 @@
 """What a language model says to a batch of questions, and how likely it finds the right answers."""
 
 import copy
+from contextlib import AbstractContextManager, nullcontext
 from itertools import takewhile
 from typing import Any, Literal, NamedTuple, cast
 
@@ -9,6 +10,7 @@ from torch import Tensor
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from prag_lightning.answering.batches import QuestionBatch
+from prag_lightning.answering.reading import Prompts, read_prompts
 from prag_lightning.language_model.base_model import end_token_ids
 from prag_lightning.language_model.logits import CACHE, decoder_of, head_of, last_hidden_states
 from prag_lightning.language_model.loss import token_nll
@@ -30,22 +32,6 @@ class Answers(NamedTuple):
     nll: Tensor
 
 
-class _Prompts(NamedTuple):
-    """Prompts that were read up to their last token.
-
-    Args:
-        cache: Keys and values of all tokens but the last, empty for prompts of one token.
-        last_ids: The last token of each prompt, shape ``(rows, 1)``.
-        last_positions: Where they stand in their prompts, shape ``(rows, 1)``.
-        attention_mask: 1 for tokens, 0 for padding, shape ``(rows, tokens)``.
-    """
-
-    cache: DynamicCache
-    last_ids: Tensor
-    last_positions: Tensor
-    attention_mask: Tensor
-
-
 @torch.no_grad()
 def answer_questions(
     base: PreTrainedModel,
@@ -53,6 +39,8 @@ def answer_questions(
     batch: QuestionBatch,
     max_new_tokens: int,
     decoding: Decoding = "greedy",
+    begun: DynamicCache | None = None,
+    while_reading: AbstractContextManager[None] | None = None,
 ) -> Answers:
     """Return the answers to a batch of questions; each prompt is read once.
 
@@ -64,8 +52,11 @@ def answer_questions(
         decoding: ``greedy`` takes the likeliest token, whatever the model's own generation config
             says; ``base`` lets that config's penalties and other processors count, as the published
             code does, but does not sample.
+        begun: Keys and values of what was read of the prompts before; None for nothing.
+        while_reading: Holds while the other tokens of the prompts but the last are read.
     """
-    prompts = _read(base, batch)
+    with while_reading or nullcontext():
+        prompts = read_prompts(base, batch, begun)
     nll = _answer_nll(base, batch, prompts)
     ends = end_token_ids(base, tokenizer)
     if decoding == "greedy":
@@ -77,22 +68,7 @@ def answer_questions(
     return Answers(tokenizer.batch_decode(whole, skip_special_tokens=True), nll)
 
 
-def _read(base: PreTrainedModel, batch: QuestionBatch) -> _Prompts:
-    mask = batch.attention_mask
-    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-    cache = DynamicCache(config=base.config)
-    if mask.shape[1] > 1:
-        decoder_of(base)(
-            input_ids=batch.input_ids[:, :-1],
-            attention_mask=mask[:, :-1],
-            position_ids=positions[:, :-1],
-            use_cache=True,
-            **{CACHE: cache},
-        )
-    return _Prompts(cache, batch.input_ids[:, -1:], positions[:, -1:], mask)
-
-
-def _answer_nll(base: PreTrainedModel, batch: QuestionBatch, prompts: _Prompts) -> Tensor:
+def _answer_nll(base: PreTrainedModel, batch: QuestionBatch, prompts: Prompts) -> Tensor:
     """Return the mean negative log-likelihood of each row's accepted answer, shape ``(rows,)``."""
     rows, length = batch.answer_ids.shape
     if length == 0:
@@ -122,7 +98,7 @@ def _copied(cache: DynamicCache) -> DynamicCache:
 
 
 def _greedy(
-    base: PreTrainedModel, prompts: _Prompts, end_ids: list[int], max_new_tokens: int
+    base: PreTrainedModel, prompts: Prompts, end_ids: list[int], max_new_tokens: int
 ) -> Tensor:
     """Return the likeliest token after the others, again and again, shape ``(rows, tokens)``."""
     cache, ids, positions, mask = prompts
@@ -150,7 +126,7 @@ def _greedy(
 def _generate(
     base: PreTrainedModel,
     batch: QuestionBatch,
-    prompts: _Prompts,
+    prompts: Prompts,
     end_ids: list[int],
     max_new_tokens: int,
 ) -> Tensor:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import torch
@@ -9,7 +10,8 @@ from torch import Tensor
 
 from prag_lightning.adapters.bank import Route
 from prag_lightning.adapters.layout import AdapterLayout
-from prag_lightning.adapters.merge import MergeRule, MergeWeights
+from prag_lightning.adapters.merge import ChangingRule, MergeRule, MergeWeights
+from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.documents.rankings import RetrievedDocument
 from prag_lightning.documents.records import Document
 from prag_lightning.encoding.plan import is_of_other_text
@@ -41,6 +43,9 @@ class Adapters(Protocol):
     def get_many(self, document_ids: Sequence[str]) -> Tensor:
         """Return adapters, shape ``(len(document_ids), num_params)``."""
 
+    def mean(self) -> Tensor:
+        """Return the mean of all adapters, shape ``(num_params,)``."""
+
 
 class AdapterMerger:
     """Merges the adapters that questions need.
@@ -69,6 +74,17 @@ class AdapterMerger:
         self.documents = documents
         self._usable: dict[str, bool] = {}
 
+    def with_rule(self, rule: MergeRule) -> "AdapterMerger":
+        """Return what merges the same adapters by another rule."""
+        return AdapterMerger(self.layout, self.adapters, self.warm_start, rule, self.documents)
+
+    def choose_all(self, batch: QuestionBatch) -> list[Merge]:
+        """Return what each row of a batch merges."""
+        if batch.warm_start_only:
+            alone = Merge([], MergeWeights((), warm_start=1.0), [])
+            return [alone] * len(batch.questions)
+        return [self.choose(documents) for documents in batch.adapters]
+
     def choose(self, documents: Sequence[RetrievedDocument]) -> Merge:
         """Return which of a question's documents are merged, and how they are weighted."""
         present = [found for found in documents if self._has_adapter(found.document_id)]
@@ -95,24 +111,59 @@ class AdapterMerger:
             Which adapters each row uses, the warm start first; None where no row uses any.
         """
         ids = sorted({found.document_id for merge in merges for found in merge.documents})
-        if not ids:
+        if not ids and not any(merge.weights.warm_start for merge in merges):
             return None
-        assert self.adapters is not None
-        rows = self.adapters.get_many(ids)
-        if noise:
-            rows = noise_like(rows, self.layout, ids)
-        device = self.warm_start.device
-        place_of = {document_id: place for place, document_id in enumerate(ids, start=1)}
-        width = 1 + max(len(merge.documents) for merge in merges)
-        slots = torch.zeros(len(merges), width, dtype=torch.long)
-        weights = torch.zeros(len(merges), width)
-        for row, merge in enumerate(merges):
+        stacked = [self.warm_start[None]]
+        if any(merge.weights.mean for merge in merges):
+            stacked.append(self._mean[None])
+        rows = self._read(ids, noise)
+        first = len(stacked)
+        stacked.append(rows)
+        place_of = {document_id: place for place, document_id in enumerate(ids)}
+        terms = []
+        for merge in merges:
             places = [place_of[found.document_id] for found in merge.documents]
-            slots[row, 1 : 1 + len(places)] = torch.tensor(places, dtype=torch.long)
-            row_weights = [merge.weights.warm_start, *merge.weights.documents]
-            weights[row, : 1 + len(places)] = torch.tensor(row_weights)
-        stacked = torch.cat([self.warm_start[None], rows.to(self.warm_start)])
-        return Route(slots.to(device), weights.to(device), stacked)
+            weights, start = merge.weights, first
+            if isinstance(self.rule, ChangingRule) and places:
+                changed, weights = self.rule.change(
+                    rows[places], weights, self.warm_start, self.layout
+                )
+                places, start = list(range(len(changed))), sum(map(len, stacked))
+                stacked.append(changed)
+            own = [start + place for place in places]
+            shared = [(0, weights.warm_start), *([(1, weights.mean)] if weights.mean else [])]
+            terms.append([*shared, *zip(own, weights.documents, strict=True)])
+        return _route(terms, torch.cat(stacked))
+
+    def _read(self, document_ids: list[str], noise: bool) -> Tensor:
+        """Return adapters, shape ``(n, num_params)``, beside the warm start."""
+        if not document_ids:
+            return self.warm_start.new_empty(0, self.layout.num_params)
+        assert self.adapters is not None
+        rows = self.adapters.get_many(document_ids)
+        if noise:
+            rows = noise_like(rows, self.layout, document_ids)
+        return rows.to(self.warm_start)
+
+    @cached_property
+    def _mean(self) -> Tensor:
+        assert self.adapters is not None
+        return self.adapters.mean().to(self.warm_start)
+
+
+def _route(terms: Sequence[Sequence[tuple[int, float]]], adapters: Tensor) -> Route:
+    """Return a route whose rows add up adapters by their places and weights.
+
+    Args:
+        terms: For each row the places of its adapters, and their weights.
+        adapters: All adapters, shape ``(n, num_params)``.
+    """
+    width = max(map(len, terms))
+    # Rows of fewer terms are filled up with what counts nothing.
+    filled = [[*row, *[(0, 0.0)] * (width - len(row))] for row in terms]
+    slots = torch.tensor([[place for place, _ in row] for row in filled])
+    weights = torch.tensor([[weight for _, weight in row] for row in filled])
+    return Route(slots.to(adapters.device), weights.to(adapters.device), adapters)
 
 
 def noise_like(adapters: Tensor, layout: AdapterLayout, document_ids: Sequence[str]) -> Tensor:

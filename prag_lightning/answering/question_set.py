@@ -82,18 +82,22 @@ class QuestionSet:
             questions = first_of_each_type(questions, limit)
         if methods is None:
             all_known = all(question.document_ids for question in questions)
-            methods = [name for name, m in METHODS.items() if all_known or not m.needs_gold]
+            methods = [
+                name
+                for name, method in METHODS.items()
+                if method.by_default and (all_known or not method.needs_gold)
+            ]
         rank, num_processes = place
         own = questions[rank::num_processes]
         retrieved: dict[str, list[RetrievedDocument]] = {}
-        if any("retrieved" in vars(METHODS[name]).values() for name in methods):
+        if any(METHODS[name].needs_retrieval for name in methods):
             retrieved = retrieve_by_question(open_retriever(), own, top_k)
         return cls(own, list(methods), not_counted, retrieved, documents, encoded)
 
     @property
     def needs_adapters(self) -> bool:
-        """Whether a method merges adapters."""
-        return any(METHODS[name].adapters != "none" for name in self.methods)
+        """Whether a method merges adapters of documents."""
+        return any(METHODS[name].needs_store for name in self.methods)
 
     def batches(
         self, method: MethodName, encoder: PromptEncoder, batch_size: int, max_tokens: int

@@ -15,21 +15,56 @@ from prag_lightning.documents.rankings import RetrievedDocument
 from prag_lightning.documents.records import Document, Question
 from prag_lightning.language_model.prompts import PromptEncoder
 
-MethodName = Literal["closed_book", "rag", "rag_gold", "prag", "own", "other", "random", "combine"]
-Source = Literal["none", "retrieved", "gold", "other"]
+MethodName = Literal[
+    "closed_book",
+    "rag",
+    "rag_gold",
+    "prag",
+    "own",
+    "other",
+    "random",
+    "combine",
+    "combine_late",
+    "rag_other",
+    "task",
+    "rag_task",
+]
+Source = Literal["none", "retrieved", "gold", "other", "strangers", "warm_start"]
+_GOLD_SOURCES = ("gold", "other")
 
 
 @dataclass(frozen=True)
 class Method:
-    """Which documents stand in the prompt, and whose adapters are merged."""
+    """Which documents stand in the prompt, and whose adapters are merged.
+
+    Args:
+        passages: The documents in the prompt.
+        adapters: The documents whose adapters are merged: ``other`` are strangers in the place of
+            the gold documents, ``strangers`` in that of the retrieved ones; ``warm_start`` is what
+            all adapters started from, and no document's.
+        reads_without_adapters: Whether they are in the weights only while it answers.
+        by_default: Whether it answers where no methods are named.
+    """
 
     passages: Source = "none"
     adapters: Source = "none"
+    reads_without_adapters: bool = False
+    by_default: bool = True
 
     @property
     def needs_gold(self) -> bool:
         """Whether it can answer only questions whose gold documents are known."""
-        return not {self.passages, self.adapters} <= {"none", "retrieved"}
+        return self.passages in _GOLD_SOURCES or self.adapters in _GOLD_SOURCES
+
+    @property
+    def needs_retrieval(self) -> bool:
+        """Whether documents must be retrieved for it."""
+        return self.passages == "retrieved" or self.adapters in ("retrieved", "strangers")
+
+    @property
+    def needs_store(self) -> bool:
+        """Whether it merges adapters of documents."""
+        return self.adapters not in ("none", "warm_start")
 
 
 # `random` is routed like `own`; its adapters are then replaced by noise of the same size.
@@ -42,6 +77,12 @@ METHODS: dict[MethodName, Method] = {
     "other": Method(adapters="other"),
     "random": Method(adapters="gold"),
     "combine": Method(passages="retrieved", adapters="retrieved"),
+    "combine_late": Method(
+        passages="retrieved", adapters="retrieved", reads_without_adapters=True, by_default=False
+    ),
+    "rag_other": Method(passages="retrieved", adapters="strangers", by_default=False),
+    "task": Method(adapters="warm_start", by_default=False),
+    "rag_task": Method(passages="retrieved", adapters="warm_start", by_default=False),
 }
 
 
@@ -140,6 +181,7 @@ class QuestionBatches(Dataset[QuestionBatch]):
         self.max_tokens = max_tokens
         self.not_counted = not_counted
         self.encoded = sorted(encoded)
+        self._encoded = frozenset(encoded)
         self.questions = sorted(questions, key=self._length)
 
     def __len__(self) -> int:
@@ -167,6 +209,8 @@ class QuestionBatches(Dataset[QuestionBatch]):
             attention_mask=_pad([[1] * len(ids) for ids in prompts], side="left"),
             answer_ids=_pad(answers, side="right"),
             answer_lengths=torch.tensor([len(ids) for ids in answers]),
+            reads_without_adapters=self.method.reads_without_adapters,
+            warm_start_only=self.method.adapters == "warm_start",
         )
 
     def _encode(self, question: Question, texts: list[str]) -> tuple[list[int], list[int]]:
@@ -184,10 +228,13 @@ class QuestionBatches(Dataset[QuestionBatch]):
         return len(question.question) + sum(len(text) for text in texts)
 
     def _select(self, source: Source, question: Question) -> list[RetrievedDocument]:
-        if source == "none":
+        if source in ("none", "warm_start"):
             return []
         if source == "retrieved":
             return self.retrieved[question.id]
+        if source == "strangers":
+            found = self.retrieved[question.id]
+            return self._strangers(question, [d for d in found if d.document_id in self._encoded])
         if not question.document_ids:
             raise ValueError(
                 f"method '{self.name}' needs each question's gold documents, but question "
@@ -195,11 +242,19 @@ class QuestionBatches(Dataset[QuestionBatch]):
             )
         if source == "gold":
             return [RetrievedDocument(name, 1.0) for name in dict.fromkeys(question.document_ids)]
-        # A question's strangers are the same in every run.
-        strangers = [name for name in self.encoded if name not in question.document_ids]
-        count = min(len(question.document_ids), len(strangers))
+        gold = [RetrievedDocument(name, 1.0) for name in question.document_ids]
+        return self._strangers(question, gold)
+
+    def _strangers(
+        self, question: Question, documents: Sequence[RetrievedDocument]
+    ) -> list[RetrievedDocument]:
+        """Return as many documents of others, with the same scores; the same in every run."""
+        known = {*question.document_ids, *(found.document_id for found in documents)}
+        strangers = [name for name in self.encoded if name not in known]
+        count = min(len(documents), len(strangers))
         drawn = random.Random(question.id).sample(strangers, count)
-        return [RetrievedDocument(name, 1.0) for name in drawn]
+        replaced = zip(drawn, documents[:count], strict=True)
+        return [RetrievedDocument(name, found.score) for name, found in replaced]
 
     def _document(self, document_id: str) -> Document:
         if document_id not in self.documents:

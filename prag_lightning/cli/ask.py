@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse.typing import PositiveInt
 
 from prag_lightning.answering.from_run import latest_run, settings_file
+from prag_lightning.cli.suggestion import did_you_mean
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from prag_lightning.answering.answers import Answer
     from prag_lightning.documents.records import Augmentation, Document
 
-METHODS: list[Literal["closed_book", "rag", "prag", "combine"]]
-METHODS = ["closed_book", "rag", "prag", "combine"]
+METHODS: list[str] = ["closed_book", "rag", "prag", "combine"]
+_LAST_WORDS = ("exit", "quit")
 # Documents that are encoded side by side while somebody waits.
 _NUM_SLOTS = 8
 
@@ -27,8 +28,10 @@ def run_ask(args: Sequence[str]) -> int:
     from prag_lightning.cli.one_line_parser import OneLineParser
 
     parser = OneLineParser(prog="prag ask", description="Answer questions from a run's documents.")
-    parser.add_argument("question", nargs="?", type=str, help="What is asked.")
-    parser.add_argument("--interactive", action="store_true", help="Ask for questions, one a line.")
+    parser.add_argument("question", nargs="?", type=str | None, help="What is asked.")
+    parser.add_argument(
+        "--interactive", action="store_true", help="Ask for questions, one a line, until `exit`."
+    )
     encode_help = "First encode those documents found that have no adapter."
     names = ("--encode_missing", "--encode-missing")
     parser.add_argument(*names, action="store_true", help=encode_help)
@@ -43,7 +46,7 @@ def ask(
     interactive: bool = False,
     encode_missing: bool = False,
     run: Path | None = None,
-    methods: list[Literal["closed_book", "rag", "prag", "combine"]] = METHODS,
+    methods: str | list[str] = METHODS,
     merge: str | None = None,
     top_k: PositiveInt | None = None,
 ) -> None:
@@ -51,12 +54,12 @@ def ask(
 
     Args:
         question: What is asked.
-        interactive: Ask for questions, one a line, until an empty one.
+        interactive: Ask for questions, one a line, until `exit` or Ctrl-D.
         encode_missing: Encode documents that were found but have no adapter, as the run's others
             were; without an augmentation they get one from templates.
         run: Root folder of a run of `prag fit`, and perhaps of `prag test`: its settings are used.
             By default it is the latest under `runs`.
-        methods: Which methods answer.
+        methods: Which methods answer: names with commas between them, or a list.
         merge: How adapters are weighted; by default as in the run.
         top_k: How many documents are retrieved; by default as in the run.
 
@@ -66,8 +69,7 @@ def ask(
     """
     if not interactive and not (question or "").strip():
         raise ValueError("there is no question; give one in quotes, or --interactive")
-    if not methods:
-        raise ValueError("methods: name at least one")
+    chosen = _chosen_methods(methods)
     # Said before the libraries are loaded, which takes seconds.
     run_dir = latest_run() if run is None else run
     settings_file(run_dir)
@@ -86,25 +88,35 @@ def ask(
     for text in _questions(question, interactive):
         if encode_missing:
             _encode_missing(answerer, text, run_dir)
-        answers = [answerer.answer([text], method)[0] for method in methods]
+        answers = [answerer.answer([text], method)[0] for method in chosen]
         _show(console, answers, answerer, remedy)
+
+
+def _chosen_methods(methods: str | list[str]) -> list[Any]:
+    names = [name.strip() for name in (methods.split(",") if isinstance(methods, str) else methods)]
+    for name in names or [""]:
+        if name not in METHODS:
+            hint = did_you_mean(name, METHODS, f"choose from {', '.join(METHODS)}")
+            raise ValueError(f"there is no method '{name}' to ask; {hint}")
+    return names
 
 
 def _questions(question: str | None, interactive: bool) -> Iterator[str]:
     if question and question.strip():
         yield question.strip()
-    while interactive:
+    if interactive:
         # With it, lines can be edited, and come again.
         import readline  # noqa: F401
-
+    while interactive:
         try:
             line = input("question: ").strip()
         except EOFError:
             print()
             return
-        if not line:
+        if line in _LAST_WORDS:
             return
-        yield line
+        if line:
+            yield line
 
 
 def _show(

@@ -95,7 +95,8 @@ def augment_with_transformers(
     augmenter = TransformersAugmenter(
         model, order, sampling, batch_size, devices, dtype, chat_template_kwargs
     )
-    rank: int = rank_zero_only.rank  # type: ignore[attr-defined]
+    # A process on its own is the first, whatever it was before.
+    rank: int = rank_zero_only.rank if devices > 1 else 0  # type: ignore[attr-defined]
     _augment(documents, output, augmenter, rank)
 
 

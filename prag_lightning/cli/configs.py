@@ -1,12 +1,12 @@
 """The configs in the package: ``prag configs`` lists them, and ``--config`` takes their names."""
 
-import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 
 from prag_lightning.cli.exit_status import DONE
 from prag_lightning.cli.suggestion import did_you_mean
+from prag_lightning.cli.words_parser import WordsParser
 
 _OPTIONS = ("--config", "-c")
 
@@ -26,10 +26,11 @@ def find_config(value: str) -> str:
 
     Raises:
         FileNotFoundError: If there is neither.
+        ValueError: If the file holds no settings.
     """
     path = Path(value)
     if ":" in value or (path.exists() and not path.is_dir()):
-        return value
+        return checked_config(value)
     shipped = shipped_configs()
     if value in shipped:
         return str(shipped[value])
@@ -39,19 +40,41 @@ def find_config(value: str) -> str:
     raise FileNotFoundError(f"there is no file '{value}', and no config of that name; {hint}")
 
 
-def with_config_files(args: Sequence[str]) -> list[str]:
-    """Return a command line in which names of shipped configs have become files."""
-    return list(_with_config_files(args))
+def checked_config(value: str) -> str:
+    """Return a value of ``--config`` that is a file of settings, or no file at all.
+
+    Raises:
+        ValueError: If it is a file of anything else.
+    """
+    from prag_lightning.documents.yaml_text import read_yaml
+
+    if ":" in value or not Path(value).is_file():
+        return value
+    settings = read_yaml(Path(value))
+    if not isinstance(settings, dict):
+        what = "nothing" if settings is None else f"a {type(settings).__name__}"
+        raise ValueError(f"{value}: holds {what}; settings are expected, a `name: value` each")
+    return value
 
 
-def _with_config_files(args: Sequence[str]) -> Iterator[str]:
+def with_config_files(args: Sequence[str], find: Callable[[str], str] = find_config) -> list[str]:
+    """Return a command line in which names of shipped configs have become files.
+
+    Args:
+        args: The command line.
+        find: Gives the file that a value of ``--config`` stands for.
+    """
+    return list(_with_config_files(args, find))
+
+
+def _with_config_files(args: Sequence[str], find: Callable[[str], str]) -> Iterator[str]:
     follows = False
     for word in args:
         option, equals, value = word.partition("=")
         if follows:
-            yield find_config(word)
+            yield find(word)
         elif option in _OPTIONS and equals:
-            yield f"{option}={find_config(value)}"
+            yield f"{option}={find(value)}"
         else:
             yield word
         follows = not follows and word in _OPTIONS
@@ -59,7 +82,7 @@ def _with_config_files(args: Sequence[str]) -> Iterator[str]:
 
 def run_configs(args: Sequence[str]) -> int:
     """Run ``prag configs``: list the shipped configs, or print one."""
-    parser = argparse.ArgumentParser("prag configs", description="List the shipped configs.")
+    parser = WordsParser("prag configs", description="List the shipped configs.")
     parser.add_argument("name", nargs="?", help="print this one")
     name: str | None = parser.parse_args(args).name
     if name is not None:

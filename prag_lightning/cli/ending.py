@@ -58,6 +58,9 @@ def status_after(error: BaseException, shows_traceback: bool) -> int:
     Raises:
         SystemExit: If that is what was raised: its status stands.
     """
+    # What one of several tasks that run side by side has raised.
+    while len(getattr(error, "exceptions", ())) == 1:
+        (error,) = error.exceptions  # type: ignore[attr-defined]
     if _is_closed_pipe(error):
         _print_to_nowhere()
         return CLOSED_PIPE
@@ -69,11 +72,18 @@ def status_after(error: BaseException, shows_traceback: bool) -> int:
         return INTERRUPTED
     if shows_traceback:
         traceback.print_exception(error)
-    if isinstance(error, (ValueError, *_WRONG_PATH)):
+    if isinstance(error, ValueError):
         return fail(str(error), USAGE)
     if isinstance(error, OSError):
         # A server that is away, a disk that is full and a store that is in use may be back later.
-        return fail(str(error), TRY_AGAIN)
+        status = USAGE if isinstance(error, _WRONG_PATH) else TRY_AGAIN
+        return fail(_without_number(error), status)
+    if _is_out_of_memory(error):
+        hint = "free some, or take a smaller --model.num_slots or --data.question_batch_size"
+        return fail(f"there is not enough memory ({error}); {hint}", TRY_AGAIN)
+    if isinstance(error, ImportError) and not (error.name or "").startswith("prag_lightning"):
+        # A library that only some settings need.
+        return fail(f"{error}; install it, or choose settings that do without", USAGE)
     where = "" if shows_traceback else f" ({_VARIABLE}=1 or {_OPTION} shows where)"
     return fail(f"unforeseen: {type(error).__name__}: {error}{where}", UNFORESEEN)
 
@@ -87,6 +97,22 @@ def fail(message: str, status: int) -> int:
     """
     print(f"prag: {' '.join(message.split())}", file=sys.stderr)
     return status
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # Torch's own, which is not imported for it; on a CPU it is any RuntimeError.
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )
+
+
+def _without_number(error: OSError) -> str:
+    """Return what the system says, as this program does: the file first."""
+    if error.filename is None or not str(error).startswith("[Errno"):
+        return str(error)
+    return f"{error.filename}: {error.strerror}"
 
 
 def _is_closed_pipe(error: BaseException) -> bool:

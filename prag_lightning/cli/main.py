@@ -5,10 +5,11 @@ import sys
 from collections.abc import Sequence
 
 from prag_lightning import __version__
-from prag_lightning.cli.configs import with_config_files
+from prag_lightning.cli.configs import checked_config, with_config_files
 from prag_lightning.cli.ending import fail, make_output_safe, status_after, without_traceback_option
 from prag_lightning.cli.exit_status import DONE, USAGE
 from prag_lightning.cli.suggestion import did_you_mean
+from prag_lightning.cli.trainer_words import refuse_unknown_words
 
 TRAINER_COMMANDS = {
     "fit": "encode documents into adapters",
@@ -26,6 +27,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sweep": (
         "prag_lightning.cli.sweep.command:run_sweep",
         "run an experiment with every combination of settings",
+    ),
+    "tune": (
+        "prag_lightning.cli.tune:tune",
+        "choose a run's merge rule on questions that are not tested on",
     ),
     "augment": (
         "prag_lightning.cli.augment:AUGMENT_COMMANDS",
@@ -81,7 +86,8 @@ def _run(words: list[str]) -> int:
     # A retriever or a merge rule of one's own lies in a file beside the data.
     sys.path.append(os.getcwd())
     if command in TRAINER_COMMANDS:
-        # A wrong name is said before torch is imported, which takes seconds.
+        # A wrong word is said before torch is imported, which takes seconds.
+        refuse_unknown_words(command, words[1:])
         words = with_config_files(words)
         from prag_lightning.cli.trainer import run_trainer_command
 
@@ -109,6 +115,8 @@ def _run_function(command: str, args: list[str]) -> int:
     function = getattr(import_module(module), name)
     if command in _OWN_PARSERS:
         return int(function(args))
+    # Settings that are none are said with their file.
+    args = with_config_files(args, checked_config)
     from jsonargparse import auto_cli
 
     from prag_lightning.cli.one_line_parser import OneLineParser

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from lightning import Trainer
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 from prag_lightning.encoding.per_document import PER_DOCUMENT
@@ -21,20 +22,6 @@ class StartedProcesses(NamedTuple):
     num_on_each_node: int
 
 
-class SlurmProcesses(SLURMEnvironment):
-    """SLURM as Lightning knows it, but with `--ntasks`, and without a checkpoint on SIGUSR1.
-
-    A job that is started again goes on from its store.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(auto_requeue=False)
-
-    @staticmethod
-    def _validate_srun_variables() -> None:
-        """Take any number of tasks: `started_processes` has counted them."""
-
-
 def started_processes() -> StartedProcesses | None:
     """Return what torchrun or SLURM has started; None if this process was started by hand.
 
@@ -48,7 +35,9 @@ def started_processes() -> StartedProcesses | None:
     if not _by_slurm():
         return None
     num_tasks, num_nodes = (int(known.get(f"SLURM_{n}", "1")) for n in ("NTASKS", "NNODES"))
-    if num_tasks > 1 and "SLURM_PROCID" not in known:
+    if num_tasks == 1 and not _by_srun():
+        return None
+    if num_tasks > 1 and _num_in_step() == 1:
         raise ValueError(
             f"this job has {num_tasks} tasks (SLURM_NTASKS), but only one process was started; "
             "write srun before the command, or ask SLURM for one task"
@@ -79,7 +68,7 @@ def settings_for_processes(settings: Any) -> dict[str, Any]:
     given = settings.plugins or []
     plugins = list(given) if isinstance(given, list) else [given]
     if _by_slurm() and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
-        changes["plugins"] = [*plugins, SlurmProcesses()]
+        changes["plugins"] = [*plugins, _slurm_environment(started)]
     return changes
 
 
@@ -101,8 +90,27 @@ def require_all_processes(trainer: Trainer) -> None:
         )
 
 
+def _slurm_environment(started: StartedProcesses | None) -> ClusterEnvironment:
+    if started is None:
+        # Lightning takes every process of a job for one that srun started, and waits for others.
+        return LightningEnvironment()
+    # Lightning refuses `--ntasks` without it.
+    os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(started.num_on_each_node))
+    # No checkpoint on SIGUSR1: a job that is started again goes on from its store.
+    return SLURMEnvironment(auto_requeue=False)
+
+
 def _by_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def _by_srun() -> bool:
+    """Say whether this process belongs to a step of the job; its batch script has none."""
+    return "SLURM_PROCID" in os.environ and "SLURM_STEP_ID" in os.environ
+
+
+def _num_in_step() -> int:
+    return int(os.environ.get("SLURM_STEP_NUM_TASKS", "0")) if _by_srun() else 1
 
 
 def _by_slurm() -> bool:

@@ -5,12 +5,13 @@ import os
 import warnings
 
 import transformers
-from jsonargparse._deprecated import JsonargparseDeprecationWarning
 
 
 def quiet() -> None:
     """Silence what other libraries say about themselves, and nothing about the run."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Lightning 2.6 calls what it has deprecated.
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     for name in ("lightning.pytorch", "lightning.fabric"):
@@ -26,4 +27,3 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", "Total length of .* across ranks is zero")
     # The base is frozen, without dropout, on purpose.
     warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
-    warnings.filterwarnings("ignore", category=JsonargparseDeprecationWarning)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prag_lightning.cli.exit_status import DONE
+from prag_lightning.cli.words_parser import WordsParser
 
 if TYPE_CHECKING:
     from prag_lightning.evaluation.report.statistics import Resample
@@ -22,7 +23,7 @@ figures as SVG and PDF in a folder of their own.
 
 def run_report(args: Sequence[str]) -> int:
     """Run ``prag report`` and return its exit status."""
-    parser = argparse.ArgumentParser(
+    parser = WordsParser(
         "prag report",
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -55,10 +55,18 @@ class RunConfig(SaveConfigCallback):
             config = self.config.clone()
             for key in _PATHS:
                 value = config.get(key)
-                if isinstance(value, str) and Path(value).exists():
-                    config[key] = str(Path(value).resolve())
+                if isinstance(value, list):
+                    config[key] = [_from_root(path) for path in value]
+                elif value is not None:
+                    config[key] = _from_root(value)
             text = yaml.safe_dump(
                 without_passwords(yaml.safe_load(self.parser.dump(config, skip_none=False))),
                 sort_keys=False,
             )
             write_whole(Path(trainer.default_root_dir) / f"{trainer.state.fn.value}.yaml", text)
+
+
+def _from_root(value: Any) -> Any:
+    """Return a path from the root, where the value is one that is there."""
+    there = isinstance(value, str) and Path(value).exists()
+    return str(Path(value).resolve()) if there else value

@@ -267,14 +267,16 @@ def _published_recipe(published_dir: Path, adapter: "PublishedAdapter", base: st
     from prag_lightning.adapters.store.published import published_settings, read_lora
     from prag_lightning.adapters.store.recipe import Recipe
     from prag_lightning.language_model.base_model import load_base
-    from prag_lightning.language_model.digest import weights_digest
+    from prag_lightning.language_model.digest import base_digest, weights_digest
 
     lora = read_lora(adapter)
     model = load_base(base)
     targets = find_target_modules(model, lora.target_modules)
     return Recipe(
         base_model=base,
-        base_digest=weights_digest(model),
+        base_digest=base_digest(model),
+        base_digest_version=2,
+        sampled_base_digest=weights_digest(model),
         lora=lora,
         modules=tuple((name, *feature_sizes(module)) for name, module in targets),
         warm_start="unknown",

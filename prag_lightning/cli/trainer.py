@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from lightning import Trainer
@@ -11,11 +12,13 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from prag_lightning.answering.from_run import default_run_dir
+from prag_lightning.answering.merge_choice import choice_file, read_choice
 from prag_lightning.callbacks import (
     AdapterWriter,
     EncodingLog,
     MergedEvaluation,
     SlotFinder,
+    StorageCheck,
     UnitProgressBar,
     WarmStart,
 )
@@ -55,6 +58,7 @@ class PragCLI(LightningCLI):
         self._command = args[0]
         self._helps_with_trainer = _TRAINER_HELP in args
         self._interruption = interruption or Interruption()
+        self._merge_is_given = any(word.startswith("--evaluation.merge") for word in args)
         super().__init__(
             ParametricRAG,
             DocumentDataModule,
@@ -81,50 +85,68 @@ class PragCLI(LightningCLI):
             args=["--help" if word == _TRAINER_HELP else word for word in args],
         )
 
-    def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
-        """Build the parser of the asked command only: each takes a second."""
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """Return the asked command only, for each parser takes a second, and what it skips."""
         # A checkpoint is a foreign pickle, and no run could go on from it: the store is what it
         # goes on from. Our own table says more than Lightning's (`verbose`).
         own = {"ckpt_path", "weights_only", "verbose"}
-        skipped = LightningCLI.subcommands()[self._command] | own
-        self.subcommands = lambda: {self._command: skipped}  # type: ignore[method-assign]
-        super()._add_subcommands(parser, **kwargs)
+        return {self._command: LightningCLI.subcommands()[self._command] | own}
+
+    def test(self, **settings: Any) -> None:
+        """Run the command ``test``, in place of the Trainer's method."""
+        self.trainer.test(**settings, verbose=False)
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """Make a parser, whose help is about the Trainer where that was asked for."""
-        parser = super().init_parser(**kwargs)
-        cast(TrainerParser, parser).helps_with_trainer = self._helps_with_trainer
-        return parser
-
-    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
-        kwargs = super()._prepare_subcommand_kwargs(subcommand)
-        return {**kwargs, "verbose": False} if subcommand == "test" else kwargs
+        # The last that is made is that of the command.
+        self.command_parser = super().init_parser(**kwargs)
+        cast(TrainerParser, self.command_parser).helps_with_trainer = self._helps_with_trainer
+        return self.command_parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the callbacks of every run, and what model and data share."""
         for key, callback in _FORCED.items():
             parser.add_lightning_class_args(callback, key)
         parser.link_arguments("model.base", "data.base")
+        parser.link_arguments("model.trust_remote_code", "data.trust_remote_code")
         # `SlotFinder` gives the data module what the model's setting comes to.
         parser.link_arguments("model.num_slots", "data.num_slots", lambda number: 1)
 
     def before_instantiate_classes(self) -> None:
         """Choose the run's folder, and refuse our callbacks listed: each would run twice."""
-        settings = self._get(self.config, "trainer")
+        settings = self.config[self._command].trainer
         if settings.default_root_dir is None:
-            folder = self._get(self.config, "data.folder")
+            folder = self.config[self._command].data.folder
             settings.default_root_dir = str(default_run_dir(folder))
+        if self._command != "fit" and not self._merge_is_given:
+            self._take_choice(Path(settings.default_root_dir))
         own = {callback.__name__: key for key, callback in _FORCED.items()}
         refuse_trainer_settings(self._command, settings, own)
-        self.trainer_defaults["callbacks"] = [SlotFinder(), EncodingLog()]
+        self.trainer_defaults["callbacks"] = [SlotFinder(), StorageCheck()]
         has_bar = any("ProgressBar" in name for name in listed_callbacks(settings))
         if settings.enable_progress_bar is not False and not has_bar:
             self.trainer_defaults["callbacks"].append(UnitProgressBar())
 
+    def _take_choice(self, run_dir: Path) -> None:
+        """Merge as `prag tune` chose for the run, where it did."""
+        choice = read_choice(run_dir)
+        if choice is not None:
+            self.config[self._command].evaluation.merge = choice.merge
+            print(f"adapters are merged as {choice_file(run_dir)} says (--evaluation.merge)")
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Make the Trainer, for as many processes as were started."""
-        settings = self._get(self.config_init, "trainer")
-        return super().instantiate_trainer(**kwargs, **settings_for_processes(settings))
+        """Make the Trainer, for as many processes as were started.
+
+        Raises:
+            ValueError: If these settings make none.
+        """
+        settings = self.config_init[self._command].trainer
+        kwargs |= settings_for_processes(settings)
+        try:
+            return super().instantiate_trainer(**kwargs)
+        # What Lightning throws at settings that it does not expect.
+        except (TypeError, LookupError, AttributeError, AssertionError, RuntimeError) as error:
+            raise ValueError(f"Lightning's Trainer refuses its settings: {error}") from error
 
     def after_instantiate_classes(self) -> None:
         """Refuse what mixes documents or leaves processes out, before any starts."""
@@ -132,7 +154,7 @@ class PragCLI(LightningCLI):
         if self._command == "fit":
             refuse_averaging(self.trainer.strategy)
         # Before those that save what is finished, which may take its time.
-        cast(Any, self.trainer).callbacks.insert(0, self._interruption)
+        cast(Any, self.trainer).callbacks[:0] = [self._interruption, EncodingLog()]
 
 
 def run_trainer_command(args: Sequence[str]) -> int:

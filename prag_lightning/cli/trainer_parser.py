@@ -1,6 +1,6 @@
 """The parser of the commands that run a Trainer, and their help: our settings by what they do."""
 
-from argparse import Action, HelpFormatter, _ArgumentGroup
+from argparse import Action
 from typing import Any
 
 from jsonargparse import Namespace
@@ -9,6 +9,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from prag_lightning.callbacks import AdapterWriter
 from prag_lightning.cli.one_line_parser import OneLineErrors
 from prag_lightning.module import ParametricRAG
+from prag_lightning.upstream import SettingsParser
 
 # Arguments that are objects, which a command line cannot give.
 _PYTHON_ONLY = {ParametricRAG: {"tokenizer"}, AdapterWriter: {"store"}}
@@ -29,7 +30,8 @@ _SECTIONS: dict[str, tuple[str, ...]] = {
     ),
     "encoding": (
         *("model.num_slots", "data.passes", "data.batch_size", "model.lr", "model.weight_decay"),
-        *("model.max_grad_norm", "data.loss_on", "data.few_shot_in_training", "data.packed"),
+        *("model.max_grad_norm", "data.objective", "data.loss_on", "data.passage_in_prompt"),
+        *("data.few_shot_in_training", "data.packed"),
         *("model.compile", "warm_start.path", "warm_start.seed", "data.warm_up"),
         *("data.max_tokens", "data.num_workers"),
     ),
@@ -53,7 +55,7 @@ _OTHERWISE = {
 _CLASSES = {*_OTHERWISE, "model.lora"}
 
 
-class TrainerParser(OneLineErrors, LightningArgumentParser):
+class TrainerParser(OneLineErrors, SettingsParser, LightningArgumentParser):
     """The parser of the commands that run a Trainer."""
 
     # Whether help shows the Trainer's settings instead of ours.
@@ -64,39 +66,23 @@ class TrainerParser(OneLineErrors, LightningArgumentParser):
         skip = {*(kwargs.pop("skip", None) or ()), *_PYTHON_ONLY.get(theclass, ())}
         return super().add_class_arguments(theclass, *args, skip=skip, **kwargs)
 
-    def validate(self, namespace: Any, skip_unset: bool = False, **kwargs: Any) -> None:
-        """Check settings, those of a file that are ``null`` included."""
-        super().validate(namespace, skip_unset=False, **kwargs)
-
-    def _load_config_parser_mode(self, *args: Any, **kwargs: Any) -> Namespace:
-        # A section without settings, as `model:` with none below it, is YAML for null.
-        loaded = super()._load_config_parser_mode(*args, **kwargs)
+    def change_loaded(self, loaded: Namespace) -> None:
+        """Drop sections without settings: `model:` with none below it is YAML for null."""
         for section in _CLASSES:
             if section in loaded and loaded[section] is None:
                 del loaded[section]
-        return loaded
 
-    def format_help(self, formatter: HelpFormatter | None = None) -> str:
-        """Return the help, grouped by what one wants to do."""
-        groups = self._action_groups
-        self._action_groups = self._sections()
-        try:
-            return super().format_help(formatter)
-        finally:
-            self._action_groups = groups
-
-    def _sections(self) -> list[Any]:
+    def sections(self, actions: list[Action]) -> dict[str, list[Action]]:
+        """Group settings by what one wants to do."""
         shown = [title for title in _SECTIONS if (title == _TRAINER) == self.helps_with_trainer]
         # Without those that follow from others, and those that take a file for a whole class, as
         # --config does for all of them.
-        settings = [a for a in self._actions if a.option_strings and a.dest not in _CLASSES]
-        groups = []
+        settings = [a for a in actions if a.option_strings and a.dest not in _CLASSES]
+        sections = {}
         for title in shown:
-            group = _ArgumentGroup(self, title)
             here = [action for action in settings if _section(action.dest) == title]
-            group._group_actions = sorted(here, key=lambda action: _place(title, action))
-            groups.append(group)
-        return groups
+            sections[title] = sorted(here, key=lambda action: _place(title, action))
+        return sections
 
 
 def _section(key: str) -> str:

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
+from itertools import chain
 
 from prag_lightning.documents.records import Augmentation, Document
 
@@ -21,3 +23,28 @@ def augmentation_is_current(document: Document, augmentation: Augmentation) -> b
             current: nothing proves that the text has changed.
     """
     return augmentation.text_digest in (None, text_digest(document))
+
+
+def joined(sources: Iterable[Iterable[Augmentation]]) -> dict[str, Augmentation]:
+    """Return what several augmenters made of each document, put together, by document id.
+
+    Args:
+        sources: The augmentations of each augmenter, in the order in which they are put together.
+            One that belongs to another text than the others makes the whole outdated.
+    """
+    found: dict[str, Augmentation] = {}
+    for augmentation in chain.from_iterable(sources):
+        known = found.get(augmentation.document_id)
+        found[augmentation.document_id] = _join(known, augmentation) if known else augmentation
+    return found
+
+
+def _join(first: Augmentation, second: Augmentation) -> Augmentation:
+    digests = {d for d in (first.text_digest, second.text_digest) if d is not None}
+    return Augmentation(
+        document_id=first.document_id,
+        rewrites=[*first.rewrites, *second.rewrites],
+        qas=[*first.qas, *second.qas],
+        # That of no text, if they differ.
+        text_digest=" ".join(sorted(digests)) or None,
+    )

@@ -95,6 +95,11 @@ def _make(what: str, part_class: type[PartT], settings: dict[str, Any]) -> PartT
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(part_class, "part")
+    known = [key.partition(".")[2] for key, _ in parser.get_defaults().items()]
+    for name in settings:
+        if name not in known:
+            there = f"its settings are {', '.join(known)}" if known else "it has no settings"
+            raise ValueError(f"{what} has no setting '{name}'; {there}")
     try:
         parsed = parser.parse_object({"part": settings})
     except ArgumentError as error:

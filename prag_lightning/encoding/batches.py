@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from prag_lightning.encoding.objectives import NextToken, Objective
 from prag_lightning.language_model.base_check import BaseAbilities
 
 # Of a group of rows, as a share of what the model reads.
@@ -22,12 +23,30 @@ class Row(NamedTuple):
         ids: Its tokens.
         loss_start: The first of them that carries loss.
         is_cut: Whether passages were cut to make it fit.
+        number: Which of its document's prompts it is.
+        teacher_ids: The tokens of the same prompt as the teacher reads it, with the document in it;
+            they end with the same answer. None for an objective without a teacher.
     """
 
     slot: int
     ids: list[int]
     loss_start: int
     is_cut: bool = False
+    number: int = 0
+    teacher_ids: list[int] | None = None
+
+    @property
+    def teacher_row(self) -> "Row":
+        """The row that the teacher reads; it carries as many losses."""
+        assert self.teacher_ids is not None
+        num_losses = len(self.ids) - max(self.loss_start, 1)
+        loss_start = len(self.teacher_ids) - num_losses
+        return Row(self.slot, self.teacher_ids, loss_start, number=self.number)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longer of what student and teacher read."""
+        return max(len(self.ids), len(self.teacher_ids or ()))
 
 
 @dataclass
@@ -81,6 +100,7 @@ class EncodingBatch:
         begins: Documents that begin with this step, by slot.
         ends: Documents that are done after it, by slot.
         documents: All documents of this step, by slot.
+        objective: What is trained.
     """
 
     rows: Sequence[Row]
@@ -90,6 +110,7 @@ class EncodingBatch:
     begins: dict[int, str]
     ends: dict[int, str]
     documents: dict[int, str]
+    objective: Objective = NextToken()  # noqa: RUF009 - has no state
 
     @property
     def slots(self) -> tuple[int, ...]:
@@ -136,7 +157,7 @@ class EncodingBatch:
         Raises:
             ValueError: If a prompt is longer than the base can read.
         """
-        longest = max(len(row.ids) for row in self.rows)
+        longest = max(row.longest for row in self.rows)
         if base.max_tokens is not None and longest > base.max_tokens:
             raise ValueError(
                 f"a prompt has {longest} tokens, but the base reads at most {base.max_tokens}; "
@@ -144,7 +165,9 @@ class EncodingBatch:
             )
         if base.packs or not self.packed:
             return self
-        batch = collate_encoding(self.rows, False, self.begins, self.ends, self.documents)
+        batch = collate_encoding(
+            self.rows, False, self.begins, self.ends, self.documents, self.objective
+        )
         return batch.to(self.loss_counts.device)
 
     def of_slots(self, slots: Sequence[int]) -> "EncodingBatch":
@@ -154,7 +177,7 @@ class EncodingBatch:
             {slot: document_id for slot, document_id in by_slot.items() if slot in slots}
             for by_slot in (self.begins, self.ends, self.documents)
         )
-        part = collate_encoding(rows, self.packed, begins, ends, documents)
+        part = collate_encoding(rows, self.packed, begins, ends, documents, self.objective)
         return part.to(self.loss_counts.device)
 
 
@@ -168,6 +191,7 @@ def collate_encoding(
     begins: dict[int, str],
     ends: dict[int, str],
     documents: dict[int, str],
+    objective: Objective = NextToken(),  # noqa: B008 - has no state
 ) -> EncodingBatch:
     """Return the batch of ``rows``, see ``EncodingBatch``.
 
@@ -177,9 +201,10 @@ def collate_encoding(
         begins: Documents that begin with this step, by slot.
         ends: Documents that are done after it, by slot.
         documents: All documents of this step, by slot.
+        objective: What is trained.
     """
     slots = _slots(rows)
-    parts = [_part(group, packed, slots) for group in ([rows] if packed else like_lengths(rows))]
+    parts = collate_parts(rows, packed)
     loss_documents = torch.cat([part.loss_documents for part in parts])
     return EncodingBatch(
         rows=rows,
@@ -189,7 +214,19 @@ def collate_encoding(
         begins=begins,
         ends=ends,
         documents=documents,
+        objective=objective,
     )
+
+
+def collate_parts(rows: Sequence[Row], packed: bool) -> list[Part]:
+    """Return rows as the model reads them: all in one row, or those of like length together.
+
+    Args:
+        rows: The prompts.
+        packed: Whether all of them stand in one row.
+    """
+    slots = _slots(rows)
+    return [_part(group, packed, slots) for group in ([rows] if packed else like_lengths(rows))]
 
 
 def like_lengths(rows: Sequence[Row]) -> list[list[Row]]:

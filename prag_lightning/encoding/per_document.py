@@ -5,15 +5,16 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning import Trainer
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.seed import reset_seed
 from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy, Strategy, StrategyRegistry
-from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+
+from prag_lightning.upstream import SubprocessLauncher, UnwrappedStrategy, start_other_processes
 
 PER_DOCUMENT = "per_document"
 # Exit statuses of a process that did its part: the numbers of `prag_lightning.cli.exit_status`.
@@ -51,7 +52,7 @@ def wait_for_file(
         time.sleep(0.05)
 
 
-class PerDocumentStrategy(DDPStrategy):
+class PerDocumentStrategy(UnwrappedStrategy, DDPStrategy):
     """Processes that share a command line and nothing else.
 
     Plain DDP averages gradients, and so would make one adapter of two documents. Even without that
@@ -71,25 +72,20 @@ class PerDocumentStrategy(DDPStrategy):
         """Set up as on a single device."""
         Strategy.setup(self, trainer)
 
+    @cached_property
+    def launcher(self) -> "WaitingLauncher":
+        """What starts the node's other processes."""
+        assert self.cluster_environment is not None
+        return WaitingLauncher(self.cluster_environment, self.num_processes, self.num_nodes)
+
     @property
     def some_failed(self) -> bool:
         """Whether a process that this one launched left documents out."""
-        assert isinstance(self.launcher, _WaitingLauncher)
         return SOME_FAILED in self.launcher.statuses
 
     def check_processes(self) -> None:
         """Raise ``LostProcessError`` if a process that this one launched has ended early."""
-        assert isinstance(self.launcher, _WaitingLauncher)
         self.launcher.check([process.poll() for process in self.launcher.procs])
-
-    def _setup_model(self, model: torch.nn.Module) -> torch.nn.Module:  # type: ignore[override]
-        return model
-
-    def _configure_launcher(self) -> None:
-        assert self.cluster_environment is not None
-        self._launcher = _WaitingLauncher(
-            self.cluster_environment, self.num_processes, self.num_nodes
-        )
 
 
 def refuse_averaging(strategy: Strategy) -> None:
@@ -121,7 +117,7 @@ def end_with_parent(seconds: float = 0.5) -> None:
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
-class _WaitingLauncher(_SubprocessScriptLauncher):
+class WaitingLauncher(SubprocessLauncher):
     """Starts the node's other processes, and ends after them."""
 
     statuses: tuple[int, ...] = ()
@@ -139,7 +135,7 @@ class _WaitingLauncher(_SubprocessScriptLauncher):
             LostProcessError: If one of them was killed or crashed.
         """
         if not self.cluster_environment.creates_processes_externally:
-            self._call_children_scripts()
+            start_other_processes(self)
         elif isinstance(self.cluster_environment, LightningEnvironment):
             end_with_parent()
         try:

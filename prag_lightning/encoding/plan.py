@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from torch.utils.data import Dataset
@@ -13,6 +13,7 @@ from prag_lightning.documents.digests import augmentation_is_current
 from prag_lightning.documents.records import Augmentation, Document
 from prag_lightning.encoding.batches import EncodingBatch, Row, collate_encoding
 from prag_lightning.encoding.limits import AugmentationLimits
+from prag_lightning.encoding.objectives import LossOn, NextToken, Objective
 from prag_lightning.encoding.schedule import Schedule, Turn
 from prag_lightning.language_model.prompts import PromptEncoder, TrainingTokens
 
@@ -21,7 +22,7 @@ _NUM_SAMPLED = 64
 # Hexadecimal digits of a digest.
 _NUM_DIGITS = 16
 
-LossOn = Literal["prompt_and_answer", "answer"]
+PassageInPrompt = Literal["half", "never", "always", "apart"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,11 @@ class TrainingPrompt:
     full_answer: str | None = None
 
 
-def document_prompts(document: Document, augmentation: Augmentation) -> list[TrainingPrompt]:
+def document_prompts(
+    document: Document,
+    augmentation: Augmentation,
+    passage_in_prompt: PassageInPrompt = "half",
+) -> list[TrainingPrompt]:
     """Return a document's training prompts in the published order.
 
     The first half of the question-answer pairs, rounded up, stands once below the document and
@@ -48,22 +53,27 @@ def document_prompts(document: Document, augmentation: Augmentation) -> list[Tra
     Args:
         document: The document.
         augmentation: Its rewrites and question-answer pairs.
+        passage_in_prompt: Which of the pairs stand below passages; where it is ``apart`` none do,
+            and the passages are texts by themselves, behind the pairs.
     """
-    return list(_prompts(document, augmentation))
+    return list(_prompts(document, augmentation, passage_in_prompt))
 
 
-def _prompts(document: Document, augmentation: Augmentation) -> Iterator[TrainingPrompt]:
+def _prompts(
+    document: Document, augmentation: Augmentation, passage_in_prompt: PassageInPrompt
+) -> Iterator[TrainingPrompt]:
     texts = (document.text, *augmentation.rewrites)
-    if not augmentation.qas:
-        for text in texts:
-            yield TrainingPrompt("", (text,), "")
-    num_with_passage = (len(augmentation.qas) + 1) // 2
+    num_qas = len(augmentation.qas)
+    num_with_passage = {"half": (num_qas + 1) // 2, "always": num_qas}.get(passage_in_prompt, 0)
     for number, qa in enumerate(augmentation.qas):
         if number < num_with_passage:
             for text in texts:
                 yield TrainingPrompt(qa.question, (text,), qa.answer, qa.full_answer)
         else:
             yield TrainingPrompt(qa.question, (), qa.answer, qa.full_answer)
+    if not augmentation.qas or passage_in_prompt == "apart":
+        for text in texts:
+            yield TrainingPrompt("", (text,), "")
 
 
 @dataclass(frozen=True)
@@ -111,15 +121,15 @@ class EncodingTask:
         """
         return -(-len(self.prompts) // batch_size) * passes
 
-    def of_step(self, step: int, batch_size: int) -> Sequence[TrainingPrompt]:
-        """Return the prompts of one step; every pass goes through them in order.
+    def of_step(self, step: int, batch_size: int) -> list[tuple[int, TrainingPrompt]]:
+        """Return the prompts of one step by number; every pass goes through them in order.
 
         Args:
             step: How many steps were taken before.
             batch_size: Prompts in one step.
         """
         start = step * batch_size % (-(-len(self.prompts) // batch_size) * batch_size)
-        return self.prompts[start : start + batch_size]
+        return list(enumerate(self.prompts[start : start + batch_size], start))
 
 
 def is_of_other_text(digest: str, document: Document) -> bool:
@@ -154,6 +164,7 @@ def plan_tasks(
     documents: Iterable[Document],
     augmentations: Mapping[str, Augmentation],
     limits: AugmentationLimits = AugmentationLimits(),  # noqa: B008 - frozen
+    passage_in_prompt: PassageInPrompt = "half",
 ) -> EncodingPlan:
     """Return the tasks that encode documents, each with as much of its augmentation as allowed.
 
@@ -161,6 +172,7 @@ def plan_tasks(
         documents: What to encode.
         augmentations: The documents' augmentations by document id.
         limits: How much of each augmentation is trained on.
+        passage_in_prompt: Which of the question-answer pairs stand below passages.
     """
     plan = EncodingPlan([], {}, Counter())
     for document in documents:
@@ -175,7 +187,7 @@ def plan_tasks(
         elif not document.text.strip():
             plan.rejected[document.id] = "its text is empty"
         else:
-            prompts = document_prompts(document, limits.cut(augmentation))
+            prompts = document_prompts(document, limits.cut(augmentation), passage_in_prompt)
             plan.tasks.append(EncodingTask(document.id, prompts, document.text))
             plan.num_short.update(limits.short(augmentation))
     # What trains side by side then begins and ends together, and is of like length: prompts below a
@@ -194,6 +206,7 @@ class EncodingSteps(Dataset[EncodingBatch]):
         batch_size: Prompts of a document in one step.
         passes: How often a document's prompts are gone through.
         loss_on: Which tokens carry loss.
+        objective: What is trained.
         packed: Whether prompts stand in one row, or each in its own.
         max_tokens: Longest prompt; passages are cut to fit.
     """
@@ -207,6 +220,7 @@ class EncodingSteps(Dataset[EncodingBatch]):
         batch_size: int = 1,
         passes: int = 1,
         loss_on: LossOn = "prompt_and_answer",
+        objective: Objective = NextToken(),  # noqa: B008 - has no state
         packed: bool = True,
         max_tokens: int = 3000,
     ) -> None:
@@ -215,6 +229,7 @@ class EncodingSteps(Dataset[EncodingBatch]):
         self.batch_size = batch_size
         self.passes = passes
         self.loss_on = loss_on
+        self.objective = objective
         self.packed = packed
         self.max_tokens = max_tokens
         steps = [task.num_steps(batch_size, passes) for task in tasks]
@@ -241,13 +256,19 @@ class EncodingSteps(Dataset[EncodingBatch]):
             begins={turn.slot: ids[turn.slot] for turn in turns if turn.is_first},
             ends={turn.slot: ids[turn.slot] for turn in turns if turn.is_last},
             documents=ids,
+            objective=self.objective,
         )
 
     def _rows(self, turn: Turn) -> Iterator[Row]:
-        for prompt in self.tasks[turn.document].of_step(turn.step, self.batch_size):
+        task = self.tasks[turn.document]
+        for number, prompt in task.of_step(turn.step, self.batch_size):
             tokens = self._encode(prompt)
             loss_start = tokens.num_user_tokens if self.loss_on == "answer" else 0
-            yield Row(turn.slot, tokens.ids, loss_start, tokens.is_cut)
+            teacher_ids = None
+            if self.objective.has_teacher:
+                # Whatever the student reads, the teacher reads the document itself.
+                teacher_ids = self._encode(replace(prompt, passages=(task.text,))).ids
+            yield Row(turn.slot, tokens.ids, loss_start, tokens.is_cut, number, teacher_ids)
 
     def _encode(self, prompt: TrainingPrompt) -> TrainingTokens:
         if not prompt.question:

@@ -1,6 +1,7 @@
 """Training the documents in a bank's slots: losses, gradients, and what may go wrong with them."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -12,8 +13,11 @@ from transformers import PreTrainedModel
 from prag_lightning.adapters.bank import AdapterBank, Pairs, Route
 from prag_lightning.adapters.optimizer import StackedAdamW, clip_rows_
 from prag_lightning.encoding.batches import EncodingBatch, Part
+from prag_lightning.encoding.objectives import LossTokens, NextToken, Objective
+from prag_lightning.encoding.strangers import Strangers
+from prag_lightning.encoding.teacher import Teacher
 from prag_lightning.language_model.logits import head_of, last_hidden_states
-from prag_lightning.language_model.loss import token_nll
+from prag_lightning.upstream import keep_size
 
 # Where the loss scale of 16-bit training begins, as in torch's GradScaler, and where it gives up.
 FIRST_LOSS_SCALE, LAST_LOSS_SCALE = 2.0**16, 2.0**-16
@@ -44,6 +48,7 @@ class SlotTrainer:
             gradient overflows, as 16-bit floating point needs it. One scale for all would let a
             document's overflow skip its neighbours' steps.
         compile: Compile the base and the loss.
+        strangers: Finished adapters that steps carry beside the document's own.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class SlotTrainer:
         max_grad_norm: float | None = None,
         loss_scaling: bool = False,
         compile: bool = False,
+        strangers: Strangers | None = None,
     ) -> None:
         self.base = base
         self.bank = bank
@@ -62,6 +68,10 @@ class SlotTrainer:
         self.max_grad_norm = max_grad_norm
         self.loss_scaling = loss_scaling
         self.compile = compile
+        self.strangers = strangers
+        # Of this step, by slot.
+        self._drawn: dict[int, list[int]] = {}
+        self._teacher = Teacher(base)
         device = bank.weight.device
         self._num_steps = [0] * bank.num_slots
         self._failed_at = torch.zeros(bank.num_slots, dtype=torch.long, device=device)
@@ -109,6 +119,12 @@ class SlotTrainer:
             if self.loss_scaling:
                 self._loss_scales[slot] = FIRST_LOSS_SCALE
             self.too_large.discard(slot)
+            self._teacher.forget(slot)
+        if self.strangers is not None:
+            self._drawn = {
+                slot: self.strangers.draw(document_id, self._num_steps[slot])
+                for slot, document_id in batch.documents.items()
+            }
         self.bank.zero_grad()
         losses = self._accumulate(batch)
         self._note_failures(batch.slots, losses)
@@ -118,12 +134,25 @@ class SlotTrainer:
             optimizer.step(slots=slots)
         return losses
 
-    def part_losses(self, part: Part, loss_counts: Tensor) -> Tensor:
-        """Return what a part of a batch adds to each document's mean negative log-likelihood.
+    def losses(self, batch: EncodingBatch) -> Tensor:
+        """Return each document's mean loss, shape ``(len(batch.slots),)``, without strangers."""
+        self._drawn = {}
+        return torch.stack(
+            [self.part_losses(part, batch.loss_counts, batch.objective) for part in batch.parts]
+        ).sum(0)
+
+    def part_losses(
+        self,
+        part: Part,
+        loss_counts: Tensor,
+        objective: Objective = NextToken(),  # noqa: B008
+    ) -> Tensor:
+        """Return what a part of a batch adds to each document's mean loss.
 
         Args:
             part: Prompts that are read together.
             loss_counts: The batch's.
+            objective: The batch's.
 
         Returns:
             Shape of ``loss_counts``; 0 for documents that are not in the part.
@@ -136,18 +165,30 @@ class SlotTrainer:
                 "model.compile is on, but prompts stand in one row, in which every step is another "
                 "program; set data.packed to false"
             )
-        places = self._places([row.slot for row in part.rows])
-        with self.bank.routed(Route(places[:, None], lengths=part.lengths)) as pairs:
+        with self.bank.routed(self._route(part)) as pairs:
             inputs = self.base, part.input_ids, part.position_ids
             if self.compile:
                 _mark_static(pairs)
                 hidden = _compiled_hidden_states()(self.bank, pairs, *inputs)
             else:
                 hidden = last_hidden_states(*inputs, part.lengths)
-        flat = hidden.flatten(0, 1).index_select(0, part.loss_positions)
-        nll = token_nll(flat, head_of(self.base), part.targets, compile=self.compile)
-        sums = nll.new_zeros(len(loss_counts)).index_add(0, part.loss_documents, nll)
+        tokens = LossTokens(
+            hidden.flatten(0, 1).index_select(0, part.loss_positions),
+            head_of(self.base),
+            part.targets,
+            self._teacher.states(part.rows) if objective.has_teacher else None,
+            self.compile,
+        )
+        losses = objective.losses(tokens)
+        sums = losses.new_zeros(len(loss_counts)).index_add(0, part.loss_documents, losses)
         return sums / loss_counts
+
+    def _route(self, part: Part) -> Route:
+        slots = [row.slot for row in part.rows]
+        if self.strangers is None or not any(self._drawn.get(slot) for slot in slots):
+            return Route(self._places(slots)[:, None], lengths=part.lengths)
+        route = self.strangers.beside(self.bank.weight, slots, self._drawn)
+        return replace(route, lengths=part.lengths)
 
     def take_finished(self, slots: Sequence[int]) -> FinishedAdapters:
         """Return copies of the adapters in ``slots``, and which of their documents failed."""
@@ -223,8 +264,10 @@ class SlotTrainer:
     def _accumulate_at_once(self, batch: EncodingBatch) -> Tensor:
         scales = self._loss_scales.index_select(0, self._places(batch.slots))
         losses = torch.zeros_like(scales)
+        if batch.objective.has_teacher:
+            self._teacher.read(batch)
         for part in batch.parts:
-            part_losses = self.part_losses(part, batch.loss_counts)
+            part_losses = self.part_losses(part, batch.loss_counts, batch.objective)
             self.backward((part_losses * scales).sum())
             losses = losses + part_losses.detach()
         if self.loss_scaling:
@@ -259,8 +302,8 @@ def _hidden_states(bank: AdapterBank, pairs: Pairs, *inputs: Any) -> Tensor:
 def _mark_static(pairs: Pairs) -> None:
     # Else two rows and a rank of 2 would be compiled as the same number.
     for matrix in (matrix for pair in pairs for matrix in pair):
-        torch._dynamo.mark_static(matrix, 1)
-        torch._dynamo.mark_static(matrix, 2)
+        keep_size(matrix, 1)
+        keep_size(matrix, 2)
 
 
 @cache

@@ -23,6 +23,7 @@ from prag_lightning.language_model.probes import (
     same,
     tolerance,
 )
+from prag_lightning.upstream import attention_of
 
 # Tokens of the prompts that are read: the second is longer than the windows are made.
 _LENGTHS = (7, 6)
@@ -69,7 +70,7 @@ def check_base(base: PreTrainedModel) -> BaseAbilities:
             change each other.
     """
     name = type(base).__name__
-    own_attention = base.config._attn_implementation
+    own_attention = attention_of(base)
     try:
         with narrow_windows(base):
             _check_head(base)
@@ -116,7 +117,7 @@ def _why_not_packed(base: PreTrainedModel) -> str | None:
     alone = last_hidden_states(base, second)
     with suppress(ValueError):
         base.set_attn_implementation(SEGMENTED)
-    if base.config._attn_implementation != SEGMENTED:
+    if attention_of(base) != SEGMENTED:
         return "its attention cannot be replaced by PyTorch's"
     try:
         beside_first = packed_behind(base, first, second)

@@ -12,6 +12,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from prag_lightning.documents.still_running import still_running
 from prag_lightning.language_model.pretrained import from_pretrained
 
 Quantization = Literal["nf4", "int8"]
@@ -71,7 +72,8 @@ def load_base(
         _check_loaded(base, dtype, quantization)
         model = base
     else:
-        model = _load(base, dtype, quantization, device, trust_remote_code)
+        with still_running(lambda: f"loading base model '{base}'"):
+            model = _load(base, dtype, quantization, device, trust_remote_code)
     model.requires_grad_(False)
     # The published adapters are trained without dropout, and so are ours.
     model.eval()

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from prag_lightning.upstream import int8_scales_of
+
 # Settings that change nothing of what a frozen model without dropout computes.
 _IDLE = re.compile(
     r"_.*|.*token_ids?|.*dropout.*|.*pdrop|.*_version|output_.*|.*init.*_range|.*dtype|.*coef"
@@ -56,15 +58,16 @@ def weights_digest(base: PreTrainedModel) -> str:
 def _tensors(base: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
     """Yield the weights by name, each once, and the buffers that are saved with them."""
     yield from base.named_parameters()
+    saved = base.state_dict().keys()
     for prefix, module in base.named_modules():
         for name, buffer in module.named_buffers(recurse=False):
-            if name not in module._non_persistent_buffers_set:
+            if f"{prefix}.{name}".removeprefix(".") in saved:
                 yield f"{prefix}.{name}", buffer
         # What weights of 4 and 8 bits mean depends on scales that are no parameters.
         weight = getattr(module, "weight", None)
         if (state := getattr(weight, "quant_state", None)) is not None:
             yield f"{prefix}.absmax", state.absmax
-        if (scales := getattr(weight, "SCB", None)) is not None:
+        if (scales := int8_scales_of(weight)) is not None:
             yield f"{prefix}.scales", scales
 
 

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from prag_lightning.language_model.attention import SEGMENTED
+from prag_lightning.upstream import attention_of
 
 # What models call the keys and values of the tokens that they have read.
 CACHE = "cache" if "cache" in BaseModelOutputWithPast.__annotations__ else "past_key_values"
@@ -112,7 +113,7 @@ def last_hidden_states(
     Raises:
         ValueError: If a row is packed, but the model would read it as one text.
     """
-    if segment_lengths is not None and base.config._attn_implementation != SEGMENTED:
+    if segment_lengths is not None and attention_of(base) != SEGMENTED:
         raise ValueError(
             f"prompts are packed into one row, which {type(base).__name__} would read as one text; "
             "give each its own row"

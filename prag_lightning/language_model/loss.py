@@ -1,7 +1,7 @@
-"""Negative log-likelihoods of tokens, a few logits at a time."""
+"""Losses of tokens, a few logits at a time: likelihoods, and divergences from a teacher."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -9,7 +9,9 @@ from torch import Tensor
 
 from prag_lightning.language_model.logits import Head
 
-ChunkNLL = Callable[[Tensor, Head, Tensor, bool], tuple[Tensor, Tensor | None]]
+# From a chunk of hidden states, the head, what else is known of each token, and whether a gradient
+# is needed: losses, and the gradient of the hidden states.
+ChunkLoss = Callable[[Tensor, Head, Tensor, bool], tuple[Tensor, Tensor | None]]
 
 # Logits that exist at once, in bytes: beyond this larger products are no faster.
 CHUNK_BYTES = {"cpu": 2**26, "cuda": 2**29}
@@ -38,11 +40,50 @@ def token_nll(
     Returns:
         Shape ``(tokens,)``, float32, or float64 for float64 ``hidden``.
     """
-    wide = _wide(hidden.dtype)
+    of_chunk = _compiled(_chunk_nll) if compile else _chunk_nll
+    return _by_chunks(hidden, head, targets, of_chunk, chunk_bytes)
+
+
+def token_divergence(
+    hidden: Tensor,
+    teacher: Tensor,
+    head: Head,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    chunk_bytes: int | None = None,
+    compile: bool = False,
+) -> Tensor:
+    """Return each token's Kullback-Leibler divergence of a student from its teacher.
+
+    Both share the head; the teacher gets no gradient. As in `token_nll` all logits never exist at
+    once.
+
+    Args:
+        hidden: The student's last hidden states, shape ``(tokens, hidden_size)``.
+        teacher: The teacher's, of the same shape.
+        head: The language model's output layer, see ``head_of``.
+        temperature: Divides the logits of both; the divergence is multiplied by its square.
+        top_k: How many of the teacher's likeliest tokens count, as if there were no others; by
+            default all.
+        chunk_bytes: How large the logits of a chunk may be, in float32 bytes.
+        compile: Compile what is done with a chunk.
+
+    Returns:
+        ``temperature ** 2 * sum_v p(v) * (log p(v) - log q(v))`` for the teacher's ``p`` and the
+        student's ``q``, shape ``(tokens,)``, float32, or float64 for float64 ``hidden``.
+    """
+    whole = _compiled(_chunk_divergence) if compile else _chunk_divergence
+    of_chunk = partial(whole, temperature=temperature, top_k=top_k)
+    return _by_chunks(hidden, head, teacher, of_chunk, chunk_bytes)
+
+
+def _by_chunks(
+    hidden: Tensor, head: Head, known: Tensor, of_chunk: ChunkLoss, chunk_bytes: int | None
+) -> Tensor:
     chunk_bytes = chunk_bytes or CHUNK_BYTES.get(hidden.device.type, CHUNK_BYTES["cpu"])
-    rows = max(1, chunk_bytes // (len(head.weight) * wide.itemsize))
-    of_chunk = _compiled_chunk_nll() if compile else _chunk_nll
-    losses: Tensor = _ChunkedNLL.apply(hidden, head, targets, rows, of_chunk)
+    rows = max(1, chunk_bytes // (len(head.weight) * _wide(hidden.dtype).itemsize))
+    losses: Tensor = _ChunkedLoss.apply(hidden, head, known, rows, of_chunk)
     return losses
 
 
@@ -73,16 +114,46 @@ def _chunk_nll(
     return losses, grad if head.scale == 1.0 else grad * head.scale
 
 
+def _chunk_divergence(
+    hidden: Tensor,
+    head: Head,
+    teacher: Tensor,
+    needs_grad: bool,
+    temperature: float,
+    top_k: int | None,
+) -> tuple[Tensor, Tensor | None]:
+    """Return a chunk's divergences, and the gradients of its hidden states."""
+    wide = _wide(hidden.dtype)
+    wanted = head.logits(teacher).to(wide) / temperature
+    if top_k is not None and top_k < wanted.shape[1]:
+        least = wanted.topk(top_k, dim=1).values[:, -1:]
+        wanted = wanted.masked_fill(wanted < least, -torch.inf)
+    log_p = torch.log_softmax(wanted, dim=1)
+    logits = head.logits(hidden)
+    log_q = torch.log_softmax(logits.to(wide) / temperature, dim=1)
+    p = log_p.exp()
+    # What the teacher never says adds nothing: 0 * log 0 is 0.
+    losses = temperature**2 * (p * (log_p - log_q).masked_fill(p == 0, 0.0)).sum(dim=1)
+    if not needs_grad:
+        return losses, None
+    slopes = temperature * (log_q.exp_() - p)
+    if head.cap is not None:
+        # How much a logit still follows what the layer gives.
+        slopes = slopes * (1 - (logits / head.cap).square())
+    grad = slopes.to(head.weight.dtype) @ head.weight
+    return losses, grad if head.scale == 1.0 else grad * head.scale
+
+
 @cache
-def _compiled_chunk_nll() -> ChunkNLL:
-    compiled: ChunkNLL = torch.compile(_chunk_nll, dynamic=True)
+def _compiled(of_chunk: Callable[..., Any]) -> Callable[..., Any]:
+    compiled: Callable[..., Any] = torch.compile(of_chunk, dynamic=True)
     return compiled
 
 
-class _ChunkedNLL(torch.autograd.Function):
+class _ChunkedLoss(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, head: Head, targets: Tensor, rows: int, of_chunk: ChunkNLL
+        ctx: Any, hidden: Tensor, head: Head, known: Tensor, rows: int, of_chunk: ChunkLoss
     ) -> Tensor:
         wide = _wide(hidden.dtype)
         losses = hidden.new_empty(len(hidden), dtype=wide)
@@ -91,7 +162,7 @@ class _ChunkedNLL(torch.autograd.Function):
         head = head._replace(weight=head.weight.to(hidden.dtype), bias=bias)
         for start in range(0, len(hidden), rows):
             part = slice(start, start + rows)
-            losses[part], grad_part = of_chunk(hidden[part], head, targets[part], grad is not None)
+            losses[part], grad_part = of_chunk(hidden[part], head, known[part], grad is not None)
             if grad is not None and grad_part is not None:
                 grad[part] = grad_part
         ctx.save_for_backward(grad)

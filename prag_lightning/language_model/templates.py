@@ -7,7 +7,7 @@ from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from string import Formatter
 
-import yaml
+from prag_lightning.documents.yaml_text import read_yaml
 
 # Of Latin, full-width, Arabic, Greek, Armenian and Ethiopic script.
 _QUESTION_MARKS = "?\uff1f\u061f\u037e\u055e\u1367"
@@ -180,11 +180,7 @@ def find_template(template: str | Mapping[str, str] | PromptTemplate) -> PromptT
             f"there is no template '{template}', nor such a file; choose {', '.join(TEMPLATES)}, "
             "or write a YAML file with the fields of one"
         )
-    try:
-        fields = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{file}: is no YAML: {' '.join(str(error).split())}") from error
-    return _make_template(fields, str(file))
+    return _make_template(read_yaml(file), str(file))
 
 
 def _make_template(fields: object, source: str) -> PromptTemplate:

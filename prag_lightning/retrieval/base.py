@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from prag_lightning.documents.rankings import RetrievedDocument
 from prag_lightning.documents.records import Question
-from prag_lightning.retrieval.progress import still_running
+from prag_lightning.documents.still_running import still_running
 
 
 class Retriever(ABC):

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from prag_lightning.documents.rankings import RetrievedDocument
 from prag_lightning.documents.records import Document, Question
+from prag_lightning.documents.still_running import still_running
 from prag_lightning.retrieval.base import Retriever, require_positive
 from prag_lightning.retrieval.extras import require_libraries
 from prag_lightning.retrieval.index_building import IndexDraft, index_draft
 from prag_lightning.retrieval.index_folder import read_manifest
-from prag_lightning.retrieval.progress import still_running
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from prag_lightning.documents.rankings import RetrievedDocument
 from prag_lightning.documents.records import Document, Question
+from prag_lightning.documents.still_running import still_running
 from prag_lightning.retrieval.base import Retriever, require_positive
 from prag_lightning.retrieval.extras import require_libraries
-from prag_lightning.retrieval.progress import still_running
 from prag_lightning.retrieval.search_answers import (
     BulkAnswer,
     CountAnswer,

@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from prag_lightning.documents.records import Document
+from prag_lightning.documents.still_running import still_running
 from prag_lightning.retrieval.index_folder import (
     CorpusStamp,
     IndexKind,
@@ -17,7 +18,6 @@ from prag_lightning.retrieval.index_folder import (
     foreign_files,
     write_manifest,
 )
-from prag_lightning.retrieval.progress import still_running
 from prag_lightning.retrieval.unique import UniqueDocuments
 
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)

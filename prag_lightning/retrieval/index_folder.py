@@ -9,8 +9,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from prag_lightning.documents.still_running import still_running
 from prag_lightning.documents.writing import write_whole
-from prag_lightning.retrieval.progress import still_running
 
 IndexKind = Literal["bm25", "dense"]
 

@@ -12,8 +12,8 @@ import httpx
 from httpx_retries import Retry, RetryTransport
 from pydantic import BaseModel, JsonValue, ValidationError
 
+from prag_lightning.documents.still_running import still_running
 from prag_lightning.retrieval.address import require_address
-from prag_lightning.retrieval.progress import still_running
 from prag_lightning.retrieval.search_answers import Outcome, error_reason
 
 ItemT = TypeVar("ItemT")

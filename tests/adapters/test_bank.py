@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from prag_lightning.adapters.bank import AdapterBank, Route
 from prag_lightning.adapters.layout import LoraConfig
-from prag_lightning.adapters.merge import Sum
+from prag_lightning.adapters.merge_weights import Sum
 from tests.conftest import tiny_base
 from tests.reference import lora_parameters, peft_model, set_adapter
 

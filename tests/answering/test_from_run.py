@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from prag_lightning.answering.from_run import default_run_dir, latest_run
+from prag_lightning.answering.from_run import default_run_dir, latest_run, read_run
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,13 @@ def test_the_latest_run_is_the_one_that_encoded_documents_last(
     # It has trained a warm start, and no documents.
     Path("runs/warmup/warm_start").mkdir()
     assert latest_run() == Path("runs/new")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "null", "- a\n", "word", "trainer: 1\n", "trainer: {}\nmodel: {lora: null}\n", "a: ["],
+)
+def test_settings_that_are_damaged_are_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "fit.yaml").write_text(text)
+    with pytest.raises(ValueError, match=f"^{tmp_path / 'fit.yaml'}: (holds no sett|is no YAML)"):
+        read_run(tmp_path)

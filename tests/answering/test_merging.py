@@ -3,15 +3,17 @@
 import copy
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 import torch
 from torch import Tensor
+from transformers import DynamicCache
 
 from prag_lightning.adapters.bank import AdapterBank
 from prag_lightning.adapters.layout import LoraConfig
-from prag_lightning.adapters.merge import make_merge_rule
+from prag_lightning.adapters.merge import ChangingRule, MergeRule, make_merge_rule
 from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.answering.generate import answer_questions
 from prag_lightning.answering.merging import AdapterMerger, Merge, noise_like
@@ -19,6 +21,7 @@ from prag_lightning.answering.questions import QuestionBatches
 from prag_lightning.documents.rankings import RetrievedDocument
 from prag_lightning.documents.records import Document, Question
 from prag_lightning.encoding.plan import EncodingTask
+from prag_lightning.language_model.logits import CACHE
 from prag_lightning.language_model.prompts import PromptEncoder
 from tests.conftest import tiny_base, tiny_tokenizer
 from tests.reference import peft_model
@@ -47,6 +50,9 @@ class CountingStore:
         self.reads.append(list(document_ids))
         return torch.stack([self.rows[document_id] for document_id in document_ids])
 
+    def mean(self) -> Tensor:
+        return torch.stack(list(self.rows.values())).mean(0)
+
 
 def question_batch(batch_size: int) -> list[QuestionBatch]:
     words = ["Who?", "Where was Ada born, in Paris or elsewhere?", "When was it?"] * 2
@@ -62,13 +68,20 @@ def question_batch(batch_size: int) -> list[QuestionBatch]:
     return [batches[number] for number in range(len(batches))]
 
 
-def peft_answer(row: Tensor, start: Tensor, rows: dict[str, Tensor], merge: Merge) -> list[int]:
+def peft_answer(
+    row: Tensor, start: Tensor, rows: dict[str, Tensor], rule: MergeRule, merge: Merge
+) -> list[int]:
     """Greedy tokens of one prompt, its adapters merged by PEFT, or none."""
     base = tiny_base()
     model = peft_model(base, CONFIG)
     layout = AdapterBank(copy.deepcopy(base), CONFIG, 1).layout
-    weights = [merge.weights.warm_start, *merge.weights.documents]
-    parts = [start, *(rows[found.document_id] for found in merge.documents)]
+    own = [rows[found.document_id] for found in merge.documents]
+    merged = merge.weights
+    if isinstance(rule, ChangingRule) and own:
+        changed, merged = rule.change(torch.stack(own), merged, start, layout)
+        own = list(changed)
+    weights = [merged.warm_start, merged.mean, *merged.documents]
+    parts = [start, torch.stack(list(rows.values())).mean(0), *own]
     adapters = {f"adapter{n}": part for n, part in enumerate(parts)}
     if not merge.documents:
         model.disable_adapter_layers()
@@ -96,16 +109,20 @@ def peft_answer(row: Tensor, start: Tensor, rows: dict[str, Tensor], merge: Merg
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("rule", ["anchored", "sum", "score"])
-def test_a_batch_gets_the_tokens_that_each_question_gets_through_peft(rule: str) -> None:
+@pytest.mark.parametrize(
+    "spec",
+    ["anchored", "sum", {"score": {"temperature": 2.0}}, "centered", "ties", "projection"],
+    ids=str,
+)
+def test_a_batch_gets_the_tokens_that_each_question_gets_through_peft(spec: object) -> None:
     base, tokenizer = tiny_base(), tiny_tokenizer()
     bank = AdapterBank(base, CONFIG, 1)
     generator = torch.Generator().manual_seed(0)
     start, *others = torch.randn(7, bank.layout.num_params, generator=generator) * 0.1
     rows = dict(zip("abcdef", others, strict=True))
     store = CountingStore(rows)
-    spec = {"score": {"temperature": 2.0}} if rule == "score" else rule
-    merger = AdapterMerger(bank.layout, store, start, make_merge_rule(spec), {})
+    rule = make_merge_rule(spec)
+    merger = AdapterMerger(bank.layout, store, start, rule, {})
     (batch,) = question_batch(6)
     merges = [merger.choose(found) for found in batch.adapters]
     route = merger.route(merges)
@@ -118,7 +135,7 @@ def test_a_batch_gets_the_tokens_that_each_question_gets_through_peft(rule: str)
     assert store.reads == [list("abcdef")]
     expected = []
     for ids, mask, merge in zip(batch.input_ids, batch.attention_mask, merges, strict=True):
-        tokens = peft_answer(ids[mask.bool()], start, rows, merge)
+        tokens = peft_answer(ids[mask.bool()], start, rows, rule, merge)
         expected.append(tokenizer.decode(tokens, skip_special_tokens=True))
     assert answers == expected
     plain = answer_questions(base, tokenizer, batch, NUM_NEW_TOKENS).texts
@@ -145,6 +162,55 @@ def test_answers_do_not_depend_on_the_questions_beside_them() -> None:
             answers[-1].update(zip((q.id for q in batch.questions), texts, strict=True))
     assert answers[0] == answers[1] == answers[2]
     assert len(set(answers[0].values())) > 3
+
+
+@torch.no_grad()
+def test_adapters_can_be_in_the_weights_only_while_it_answers() -> None:
+    """Against the base written out: the prompt's cache without adapters, the rest with them."""
+    base, tokenizer = tiny_base(), tiny_tokenizer()
+    bank = AdapterBank(base, CONFIG, 1)
+    generator = torch.Generator().manual_seed(0)
+    start, *others = torch.randn(7, bank.layout.num_params, generator=generator) * 0.1
+    store = CountingStore(dict(zip("abcdef", others, strict=True)))
+    (batch,) = question_batch(6)
+    merger = AdapterMerger(bank.layout, store, start, make_merge_rule("anchored"), {})
+    route = merger.route(merger.choose_all(batch))
+    assert route is not None
+    with bank.routed(route):
+        late = answer_questions(
+            base, tokenizer, batch, NUM_NEW_TOKENS, while_reading=bank.paused()
+        ).texts
+        always = answer_questions(base, tokenizer, batch, NUM_NEW_TOKENS).texts
+    assert late != always
+    for number, said in enumerate(late):
+        prompt = batch.input_ids[number][batch.attention_mask[number].bool()][None]
+        cache = DynamicCache(config=base.config)
+        base(input_ids=prompt[:, :-1], use_cache=True, **{CACHE: cache})
+        token, tokens = prompt[:, -1:], list[int]()
+        with bank.routed(route.of_rows([number])):
+            for _ in range(NUM_NEW_TOKENS):
+                token = base(input_ids=token, **{CACHE: cache}).logits[:, -1:].argmax(-1)
+                tokens.append(int(token))
+        whole = str(tokenizer.decode(tokens, skip_special_tokens=True))
+        assert said
+        assert whole.startswith(said)
+
+
+@torch.no_grad()
+def test_the_warm_start_alone_is_in_the_weights_of_a_batch_that_asks_for_it() -> None:
+    bank = AdapterBank(tiny_base(), CONFIG, 1)
+    start = torch.randn(bank.layout.num_params, generator=torch.Generator().manual_seed(0))
+    merger = AdapterMerger(bank.layout, None, start, make_merge_rule("centered"), {})
+    (batch,) = question_batch(6)
+    batch = replace(batch, adapters=[[] for _ in batch.adapters])
+    assert merger.route(merger.choose_all(batch)) is None
+    route = merger.route(merger.choose_all(replace(batch, warm_start_only=True)))
+    assert route is not None
+    assert route.adapters is not None
+    assert route.weights is not None
+    assert torch.equal(route.adapters, start[None])
+    assert torch.equal(route.weights, torch.ones(6, 1))
+    assert not route.slots.any()
 
 
 def test_an_adapter_of_a_text_that_has_changed_since_is_as_good_as_missing() -> None:

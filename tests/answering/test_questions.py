@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from prag_lightning.answering.batches import QuestionBatch
+from prag_lightning.answering.question_set import QuestionSet
 from prag_lightning.answering.questions import (
     METHODS,
     MethodName,
@@ -15,6 +16,7 @@ from prag_lightning.answering.questions import (
 from prag_lightning.documents.rankings import RetrievedDocument
 from prag_lightning.documents.records import Document, Question
 from prag_lightning.language_model.prompts import PromptEncoder
+from prag_lightning.retrieval.base import Retriever
 from tests.conftest import tiny_tokenizer
 
 DOCUMENTS = {
@@ -69,6 +71,9 @@ def by_question(name: MethodName) -> dict[str, tuple[list[str], list[str]]]:
         ("own", "none", "gold"),
         ("random", "none", "gold"),
         ("combine", "retrieved", "retrieved"),
+        ("combine_late", "retrieved", "retrieved"),
+        ("task", "none", "none"),
+        ("rag_task", "retrieved", "none"),
     ],
 )
 def test_a_method_puts_its_documents_into_the_prompt_and_its_adapters_into_the_model(
@@ -86,7 +91,8 @@ def test_a_method_puts_its_documents_into_the_prompt_and_its_adapters_into_the_m
 
 def test_every_method_is_named_once_and_tested_here() -> None:
     assert set(METHODS) == {
-        "closed_book", "rag", "rag_gold", "prag", "own", "other", "random", "combine"
+        "closed_book", "rag", "rag_gold", "prag", "own", "other", "random", "combine",
+        "combine_late", "rag_other", "task", "rag_task",
     }  # fmt: skip
 
 
@@ -115,6 +121,57 @@ def test_other_takes_as_many_strangers_as_there_are_gold_documents_and_never_one
             drawn.update(names)
         assert not any(batch.passages)
     assert drawn == set(DOCUMENTS)
+
+
+class Finder(Retriever):
+    """Finds what `RETRIEVED` says."""
+
+    def retrieve(self, questions: Sequence[Question], top_k: int) -> list[list[RetrievedDocument]]:
+        return [RETRIEVED[question.id][:top_k] for question in questions]
+
+
+def adapters_of(name: MethodName, **settings: Any) -> dict[str, list[RetrievedDocument]]:
+    made = batches(name, **settings)
+    return {
+        q.id: row for batch in made for q, row in zip(batch.questions, batch.adapters, strict=True)
+    }
+
+
+def test_rag_other_has_as_many_strangers_as_combine_has_documents_with_the_same_scores() -> None:
+    combined, strangers = adapters_of("combine"), adapters_of("rag_other")
+    for key, documents in combined.items():
+        assert [d.score for d in strangers[key]] == [d.score for d in documents]
+    # None of what was found, and none of the gold documents.
+    assert {d.document_id for d in strangers["1"]}.isdisjoint("fa")
+    assert {d.document_id for d in strangers["2"]}.isdisjoint("bdc")
+    assert [pair[0] for pair in by_question("rag_other").values()] == [
+        pair[0] for pair in by_question("combine").values()
+    ]
+    # Where a document has no adapter, which no merge has, nobody stands in for it.
+    assert [d.score for d in adapters_of("rag_other", encoded=list("acd"))["1"]] == [8.5]
+
+
+def test_further_controls_answer_only_where_they_are_named() -> None:
+    names = {"combine_late", "rag_other", "task", "rag_task"}
+    settings: dict[str, Any] = {
+        "needs_answers": True,
+        "limit": None,
+        "place": (0, 1),
+        "open_retriever": Finder,
+        "top_k": 2,
+        "documents": DOCUMENTS,
+        "encoded": list(DOCUMENTS),
+    }
+    asked = QuestionSet.read(QUESTIONS, methods=None, **settings)
+    assert set(asked.methods) == METHODS.keys() - names
+    # They need no gold documents; the warm start needs no store, and nothing retrieved.
+    bare = [question.model_copy(update={"document_ids": []}) for question in QUESTIONS]
+    named = QuestionSet.read(bare, methods=["rag_other", "task", "rag_task"], **settings)
+    assert named.retrieved == RETRIEVED
+    assert named.needs_adapters
+    task = QuestionSet.read(bare, methods=["task"], **settings)
+    assert not task.retrieved
+    assert not task.needs_adapters
 
 
 def test_other_takes_the_same_strangers_in_every_run_whatever_the_order() -> None:

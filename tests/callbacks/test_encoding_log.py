@@ -43,7 +43,7 @@ def fit(base_dir: Path, world: Path, root: Path, *more: str) -> int:
         [
             *("fit", "--trainer.accelerator", "cpu", "--trainer.default_root_dir", str(root)),
             *("--model.base", str(base_dir), "--model.num_slots", str(NUM_SLOTS)),
-            *("--model.lr", "0.003", "--data.folder", str(world)),
+            *("--model.lr", "0.003", "--data.folder", str(world), "--data.num_qas", "4"),
             *("--trainer.enable_progress_bar", "false", *more),
         ]
     )

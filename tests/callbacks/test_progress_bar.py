@@ -4,6 +4,7 @@ import io
 import re
 import sys
 from pathlib import Path
+from time import perf_counter, sleep
 
 import pytest
 from rich.console import Console
@@ -52,6 +53,30 @@ def test_a_slow_run_says_something_every_half_minute(
         work.advance(0, 100)
         lines.show(work)
     assert percentages(capsys.readouterr().err) == [0, 1, 1, 1, 2, 2, 2, 2, 3, 3]
+
+
+def test_a_step_of_minutes_does_not_keep_a_file_silent(
+    clock: list[float], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress_bar, "_TICK_SECONDS", 0.01)
+    work, lines = Work("rag", "questions", 8, 8), _Lines()
+    work.begin()
+    lines.begin(work)
+    for seconds in (40, 80):
+        clock[0] += 40
+        expected = f"rag: 0%, 0 of 8 questions, the first step has taken {seconds} s so far\n"
+        said, deadline = "", perf_counter() + 20
+        while said != expected and perf_counter() < deadline:
+            sleep(0.01)
+            said += capsys.readouterr().err
+        assert said == expected
+    work.advance(8, 8)
+    lines.show(work)
+    assert percentages(capsys.readouterr().err) == [100]
+    clock[0] += 1000
+    sleep(0.1)
+    lines.end()
+    assert capsys.readouterr().err == ""
 
 
 def test_an_estimate_that_is_too_small_does_not_end_a_run_early() -> None:

@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from prag_lightning.answering.answers import Answer, Evidence
-from prag_lightning.cli.ask import _show
+from prag_lightning.cli.ask import _questions, _show
+from prag_lightning.cli.main import main
 from prag_lightning.documents.records import Document
 from prag_lightning.documents.terminal import open_console
 
@@ -53,3 +54,21 @@ def test_no_color_takes_away_colours_and_bold_type(monkeypatch: pytest.MonkeyPat
         with console.capture() as capture:
             console.print("[bold red]word")
         assert ("\x1b[" in capture.get()) == bold
+
+
+def test_a_session_needs_no_first_question(capsys: pytest.CaptureFixture[str]) -> None:
+    # That the run is missing is said after the words are understood.
+    words = ["ask", "--interactive", "--methods", "prag,rag", "--run", "nowhere"]
+    assert main(words) == 2
+    assert "nowhere/fit.yaml: no such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("end", ["exit\n", "quit\n", ""])
+def test_an_empty_line_asks_nothing_and_ends_nothing(
+    end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed = f"Who?\n\n   \n Where? \n{end}"
+    monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+    assert list(_questions("When?", interactive=True)) == ["When?", "Who?", "Where?"]
+    # Without --interactive nobody is asked for more.
+    assert list(_questions("When?", interactive=False)) == ["When?"]

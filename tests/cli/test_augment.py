@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from jsonargparse import auto_cli
+from lightning.pytorch.utilities import rank_zero_only
 
 from prag_lightning.cli import augment as commands
 from prag_lightning.cli.augment import AUGMENT_COMMANDS
@@ -104,7 +105,6 @@ def test_without_httpx_it_is_said_what_to_install(
         _run("endpoint", source)
 
 
-@pytest.mark.slow
 def test_after_a_failed_augmentation_any_other_way_is_free(
     source: Path, base_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -179,10 +179,16 @@ def test_the_help_says_something_of_every_setting(
         assert not match[2].startswith(("(", "--")), match[0]
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1], ids=["first", "once the second of several"])
 def test_transformers_asks_a_local_model(
-    source: Path, base_dir: Path, capsys: pytest.CaptureFixture[str]
+    source: Path,
+    base_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    rank: int,
 ) -> None:
+    # What an earlier Trainer of several processes leaves behind in this one.
+    monkeypatch.setattr(rank_zero_only, "rank", rank)
     # The prompts are too long for it, which it says of each.
     assert _run("transformers", source, "--model", base_dir) == 3
     assert capsys.readouterr().out.startswith("5 documents: 5 failed\naugmentations are in")

@@ -37,7 +37,7 @@ def options(base_dir: Path, world: Path, root: Path) -> list[str]:
     return [
         *("--trainer.accelerator", "cpu", "--trainer.default_root_dir", str(root)),
         *("--model.base", str(base_dir), "--model.num_slots", "3", "--model.lr", "0.003"),
-        *("--model.max_new_tokens", "3", "--data.folder", str(world)),
+        *("--model.max_new_tokens", "3", "--data.folder", str(world), "--data.num_qas", "3"),
     ]
 
 
@@ -196,7 +196,7 @@ def test_a_warm_start_is_where_training_starts(
     ("words", "message"),
     [
         (["fitt"], "there is no command 'fitt'; did you mean 'fit'?"),
-        (["ask", "Who?", "--methods", "[own]"], 'prag ask: Parser key "methods"'),
+        (["ask", "Who?", "--methods", "[own]"], "there is no method 'own' to ask; choose from"),
         (["augment", "template", "x", "--num_qas", "some"], "prag augment template: Parser key"),
         (["index", "bm52", "x"], "bm52"),
         (["fit", "--config", "nowhere.yaml"], "nowhere.yaml"),
@@ -209,6 +209,12 @@ def test_a_warm_start_is_where_training_starts(
             "give its settings under the key 'adapter_writer'",
         ),
         (["fit", "--trainer.devices", "0"], "devices"),
+        (["fit", "--trainer.devices", "-1"], "Lightning's Trainer refuses its settings: `devices`"),
+        (["fit", "--trainer.accelerator", "tpu"], "torch_xla"),
+        (["report"], "prag report: the following arguments are required: RUN; see"),
+        (["configs", "demo", "demo"], "prag configs: unrecognized arguments: demo; see"),
+        (["augment", "template"], "are required: template.documents"),
+        (["augment", "endpoint", ".", "--url", "http://localhost:99999"], "give one like http"),
         (
             ["fit", "--trainer.strategy", "ddp", "--trainer.devices", "2"],
             "use --trainer.strategy per_document",

@@ -83,7 +83,8 @@ def test_every_experiment_has_the_published_settings(
     data = config["data"]
     assert data["passes"] == (2 if (model, dataset) == (QWEN, "hotpotqa") else passes)
     assert (data["batch_size"], data["top_k"], data["limit"]) == (1, 3, 300)
-    assert (data["loss_on"], data["few_shot_in_training"]) == ("prompt_and_answer", True)
+    assert (data["objective"], data["loss_on"]) == ("next_token", "auto")
+    assert (data["passage_in_prompt"], data["few_shot_in_training"]) == ("half", True)
     assert data["template"] == template
     exemplars = f"data/{dataset}/exemplars.json" if template == "chain_of_thought" else None
     assert data["exemplars"] == exemplars

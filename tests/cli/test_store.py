@@ -24,7 +24,7 @@ from prag_lightning.cli.exit_status import DONE, TRY_AGAIN, USAGE
 from prag_lightning.cli.main import main
 from prag_lightning.cli.store import run_store
 from prag_lightning.documents.entries import document_of
-from prag_lightning.language_model.digest import weights_digest
+from prag_lightning.language_model.digest import base_digest, weights_digest
 from tests.conftest import tiny_base
 
 LORA = LoraConfig(rank=2, alpha=32.0)
@@ -251,7 +251,10 @@ def test_import_stores_published_adapters_with_the_recipe_of_their_base(
         assert torch.equal(store.get_many(ids), rows)
         assert store.recipe.imported_from == "the published encoder"
         assert store.recipe.modules == layout.modules
-        assert store.recipe.base_digest == weights_digest(tiny_base())
+        # What a run of `prag fit` writes, so that every change of the base is noticed.
+        assert store.recipe.base_digest == base_digest(tiny_base())
+        assert store.recipe.base_digest_version == 2
+        assert store.recipe.sampled_base_digest == weights_digest(tiny_base())
         assert store.recipe.training == {"lr": "0.0003_epoch=1_direct"}
     by_text = tmp_path / "by_text"
     data_file = tmp_path / "total.json"

@@ -1,10 +1,16 @@
 """Settings of fit, test and predict that are refused, in one line, and their help."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
+from jsonargparse import Namespace
 
+from prag_lightning.answerer import Answerer
 from prag_lightning.cli.main import main
+from prag_lightning.cli.processes import settings_for_processes, started_processes
+from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.demo.world import write_world
 
 CALLBACKS = "lightning.pytorch.callbacks"
@@ -100,7 +106,7 @@ def test_a_section_without_settings_is_as_if_it_were_not_there(
         ("--data.methods prag,rga", "there is no method 'rga'"),
         ("--data.exemplars nowhere.json", "nowhere.json"),
         # A relative import, of which Python says that a 'package' is required.
-        ("--adapter_writer.layout ../x", "the layout '../x' cannot be imported"),
+        ("--adapter_writer.layout ../x", "there is no layout '../x'; there are packed, peft"),
         ("--evaluation.merge ../x", "there is no merge rule '../x'"),
         ("--data.template nowhere.yaml", "nowhere.yaml"),
         ("--model.base no-folder", "no-folder"),
@@ -151,6 +157,7 @@ def test_methods_are_a_list_or_words_with_commas(
 
 
 SLURM = {"SLURM_JOB_ID": "5", "SLURM_NTASKS": "2", "SLURM_JOB_NAME": "job"}
+STEP = {"SLURM_STEP_ID": "0", "SLURM_PROCID": "0"}
 TORCHRUN = {
     **{"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "RANK": "1"},
     **{"LOCAL_RANK": "1", "GROUP_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511"},
@@ -162,14 +169,27 @@ TORCHRUN = {
     [
         (SLURM, [], "this job has 2 tasks (SLURM_NTASKS), but only one process was started; write"),
         (
-            {**SLURM, "SLURM_NTASKS": "3", "SLURM_NNODES": "2", "SLURM_PROCID": "0"},
+            {**SLURM, "SLURM_PROCID": "0"},
+            [],
+            "this job has 2 tasks (SLURM_NTASKS), but only one process was started; write",
+        ),
+        (
+            {**SLURM, **STEP, "SLURM_STEP_NUM_TASKS": "1"},
+            [],
+            "this job has 2 tasks (SLURM_NTASKS), but only one process was started; write",
+        ),
+        (
+            {**SLURM, **STEP, "SLURM_NTASKS": "3", "SLURM_NNODES": "2"},
             [],
             "3 processes on 2 nodes; start as many on each",
         ),
         (TORCHRUN, ["--trainer.devices", "1"], "but the Trainer counts 1 devices on 1; leave"),
         (TORCHRUN, ["--trainer.strategy", "ddp"], "use --trainer.strategy per_document"),
     ],
-    ids=["slurm without srun", "unequal nodes", "fewer devices", "ddp"],
+    ids=[
+        *("slurm without srun", "batch script without srun", "shell that slurm started"),
+        *("unequal nodes", "fewer devices", "ddp"),
+    ],
 )
 def test_processes_that_do_not_fit_are_refused_by_every_one(
     environment: dict[str, str],
@@ -185,6 +205,24 @@ def test_processes_that_do_not_fit_are_refused_by_every_one(
         monkeypatch.setenv(name, value)
     assert main(["fit", *options(base_dir, world, tmp_path), *words]) == 2
     assert message in only_line(capfd)
+
+
+def test_a_batch_script_without_srun_is_one_process_that_starts_its_others_itself(
+    base_dir: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = {**SLURM, "SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+    for name, value in alone.items():
+        monkeypatch.setenv(name, value)
+    assert started_processes() is None
+    settings = Namespace(strategy="per_document", devices=2, num_nodes=1, plugins=None)
+    (environment,) = settings_for_processes(settings)["plugins"]
+    assert not environment.creates_processes_externally
+    assert main(["fit", *options(base_dir, world, tmp_path)]) == 0
+    # As a step of the job it is one of the processes that srun has started.
+    monkeypatch.setenv("SLURM_STEP_ID", "0")
+    assert started_processes() == ("SLURM", 1, 1)
+    (environment,) = settings_for_processes(settings)["plugins"]
+    assert environment.creates_processes_externally
 
 
 @pytest.mark.parametrize("command", ["fit", "test", "predict"])
@@ -230,3 +268,25 @@ def test_no_setting_is_missing_from_help(capfd: pytest.CaptureFixture[str]) -> N
     main(["fit", "--help-trainer"])
     text = capfd.readouterr().out
     assert [name for name in settings if f"--{name} " not in text] == []
+
+
+def test_code_of_a_tokenizer_runs_for_the_data_module_as_for_the_model(
+    base_dir: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "hf"))
+    base = tmp_path / "base"
+    shutil.copytree(base_dir, base)
+    (base / "own.py").write_text(
+        "from transformers import PreTrainedTokenizerFast\n"
+        "class OwnTokenizer(PreTrainedTokenizerFast):\n    is_own = True\n"
+    )
+    file = base / "tokenizer_config.json"
+    settings = {**json.loads(file.read_text()), "tokenizer_class": "OwnTokenizer"}
+    settings["auto_map"] = {"AutoTokenizer": [None, "own.OwnTokenizer"]}
+    file.write_text(json.dumps(settings))
+    words = ["fit", *options(base, world, tmp_path / "run")]
+    assert main(words) == 2
+    assert main([*words, "--model.trust_remote_code", "true"]) == 0
+    data = DocumentDataModule(str(world), str(base), trust_remote_code=True)
+    assert data.encoder.tokenizer.is_own
+    assert Answerer.from_run(tmp_path / "run").data.encoder.tokenizer.is_own

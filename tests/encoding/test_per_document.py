@@ -20,7 +20,7 @@ from prag_lightning.adapters.store.opening import open_store
 from prag_lightning.cli.main import main
 from prag_lightning.demo.world import write_world
 from prag_lightning.documents.records import Document, Question, read_records, write_records
-from prag_lightning.encoding.per_document import _WaitingLauncher, end_with_parent
+from prag_lightning.encoding.per_document import WaitingLauncher, end_with_parent
 from prag_lightning.evaluation.scores import Prediction
 
 
@@ -51,6 +51,8 @@ def launched_by(launcher: Launcher, rank: int, num_processes: int) -> dict[str, 
             "SLURM_NTASKS": str(num_processes),
             "SLURM_NNODES": str(num_processes),
             "SLURM_NTASKS_PER_NODE": "1",
+            "SLURM_STEP_ID": "0",
+            "SLURM_STEP_NUM_TASKS": str(num_processes),
             "SLURM_PROCID": str(rank),
             "SLURM_LOCALID": "0",
             "SLURM_NODEID": str(rank),
@@ -185,7 +187,7 @@ def test_what_ends_a_process_ends_those_that_it_launched(monkeypatch: pytest.Mon
         "print('ready', flush=True); time.sleep(60)"
     )
 
-    def launch_child(self: _WaitingLauncher) -> None:
+    def launch_child(self: WaitingLauncher) -> None:
         child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
@@ -195,8 +197,8 @@ def test_what_ends_a_process_ends_those_that_it_launched(monkeypatch: pytest.Mon
     def end() -> None:
         raise SIGTERMException
 
-    monkeypatch.setattr(_WaitingLauncher, "_call_children_scripts", launch_child)
-    launcher = _WaitingLauncher(LightningEnvironment(), num_processes=2, num_nodes=1)
+    monkeypatch.setattr(WaitingLauncher, "_call_children_scripts", launch_child)
+    launcher = WaitingLauncher(LightningEnvironment(), num_processes=2, num_nodes=1)
     with pytest.raises(SIGTERMException):
         launcher.launch(end)
     # It was asked to end, not killed, and waited for.
@@ -205,16 +207,20 @@ def test_what_ends_a_process_ends_those_that_it_launched(monkeypatch: pytest.Mon
 
 @pytest.mark.timeout(400)
 def test_a_killed_process_is_named_and_the_next_run_does_the_rest(
-    base_dir: Path, world: Path, tmp_path: Path
+    processes: ForkServerContext, base_dir: Path, world: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "run"
-    words = [
-        *(sys.executable, "-m", "prag_lightning", "fit", *options(base_dir, world, root)),
-        *("--data.passes", "6", "--trainer.strategy", "per_document", "--trainer.devices", "2"),
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    words = ["fit", *options(base_dir, world, root), "--data.passes", "2"]
+    # Lightning starts the second process by the first one's command line.
     first = subprocess.Popen(
-        words, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        [
+            *(sys.executable, "-m", "prag_lightning", *words),
+            *("--trainer.strategy", "per_document", "--trainer.devices", "2"),
+        ],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
     )
     child = _wait_for_writer(root, first)
     os.kill(child, signal.SIGKILL)
@@ -222,8 +228,7 @@ def test_a_killed_process_is_named_and_the_next_run_does_the_rest(
     assert first.returncode == 75
     assert "process 1 of this node was ended by signal 9; what is finished is saved" in error
     assert len(adapters(root)) < 6
-    again = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=180)
-    assert again.returncode == 0, again.stderr
+    run(processes, words, tmp_path / "log")
     assert len(adapters(root)) == 6
 
 
@@ -276,32 +281,28 @@ def test_a_process_ends_after_kill_9_of_the_one_that_launched_it(
 ) -> None:
     parent = processes.Process(target=_watched, args=(tmp_path / "ready", tmp_path / "ended"))
     parent.start()
-    parent.join(30)
+    parent.join(60)
     assert parent.exitcode == -signal.SIGKILL
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not (tmp_path / "ended").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert (tmp_path / "ended").exists()
 
 
 def test_sigusr1_ends_a_run_as_sigterm_does_and_leaves_no_checkpoint(
-    base_dir: Path, world: Path, tmp_path: Path
+    processes: ForkServerContext, base_dir: Path, world: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "run"
-    slurm = {
-        **{"SLURM_JOB_ID": "1", "SLURM_JOB_NAME": "fit", "SLURM_NTASKS": "1", "SLURM_NODEID": "0"},
-        **{"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NNODES": "1"},
-    }
-    words = [
-        *(sys.executable, "-m", "prag_lightning", "fit", *options(base_dir, world, root)),
-        *("--data.passes", "500", "--model.num_slots", "1"),
-    ]
-    environment = {**os.environ, **slurm, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL)
-    # It is written when training begins.
-    while process.poll() is None and not (root / "fit.yaml").exists():
+    words = ["fit", *options(base_dir, world, root), "--data.passes", "500"]
+    log = tmp_path / "log"
+    log.touch()
+    process = processes.Process(target=run_rank, args=(0, 1, "slurm on nodes", words, log))
+    process.start()
+    # What it says of its progress comes from within the steps.
+    while process.is_alive() and "encoding: " not in log.read_text():
         time.sleep(0.05)
-    time.sleep(0.3)
-    process.send_signal(signal.SIGUSR1)
-    assert process.wait(60) == 143
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGUSR1)
+    process.join(60)
+    assert process.exitcode == 143, log.read_text()
     assert list(root.rglob("*.ckpt")) == []

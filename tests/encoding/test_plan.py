@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from prag_lightning.datamodule import DocumentDataModule
+from prag_lightning.documents.digests import text_digest
 from prag_lightning.documents.records import (
     Augmentation,
     Document,
@@ -16,6 +17,7 @@ from prag_lightning.encoding.limits import AugmentationLimits
 from prag_lightning.encoding.plan import (
     EncodingSteps,
     EncodingTask,
+    PassageInPrompt,
     TrainingPrompt,
     document_prompts,
     plan_tasks,
@@ -68,6 +70,17 @@ def test_half_of_the_pairs_rounded_up_stand_below_the_document_and_every_rewrite
     assert [bool(prompt.passages) for prompt in prompts] == (
         [True] * num_below_a_text + [False] * num_alone
     )
+
+
+def test_pairs_stand_below_no_passage_below_all_or_apart_from_them() -> None:
+    made = augmentation(1, 3)
+    choices: tuple[PassageInPrompt, ...] = ("never", "always", "apart")
+    passages = [[p.passages for p in document_prompts(DOCUMENT, made, c)] for c in choices]
+    below = [("text",), ("rewrite 0",)]
+    assert passages == [[()] * 3, below * 3, [()] * 3 + below]
+    plain = document_prompts(DOCUMENT, made, "apart")[3:]
+    assert [prompt.question for prompt in plain] == ["", ""]
+    assert "".join(plain[0].passages) == DOCUMENT.text
 
 
 def test_without_pairs_the_document_and_each_rewrite_are_texts_by_themselves() -> None:
@@ -162,7 +175,10 @@ def test_every_pass_goes_through_all_prompts_in_order_and_begins_a_batch(
     num_prompts: int, batch_size: int, passes: int
 ) -> None:
     work = task("d", num_prompts)
-    batches = [work.of_step(step, batch_size) for step in range(work.num_steps(batch_size, passes))]
+    batches = [
+        [p for _, p in work.of_step(step, batch_size)]
+        for step in range(work.num_steps(batch_size, passes))
+    ]
     one_pass = [
         work.prompts[start : start + batch_size] for start in range(0, num_prompts, batch_size)
     ]
@@ -226,8 +242,7 @@ def test_a_step_that_there_is_not_is_an_index_error() -> None:
         encoding[3]
 
 
-@pytest.mark.parametrize("packed", [True, False])
-@pytest.mark.parametrize("num_slots", [4, 32])
+@pytest.mark.parametrize(("num_slots", "packed"), [(32, True), (32, False), (4, False)])
 def test_under_5_percent_of_what_is_read_of_real_documents_is_padding(
     num_slots: int, packed: bool
 ) -> None:
@@ -259,3 +274,20 @@ def test_documents_of_as_many_prompts_stand_together_the_shortest_of_them_first(
         *("b", "c"),
         *("e", "a", "d"),
     ]
+
+
+def test_what_several_augmenters_made_of_a_document_is_put_together(tmp_path: Path) -> None:
+    document = Document(id="d", title="Ada", text="text")
+    first = augmentation(1, 2).model_copy(update={"text_digest": text_digest(document)})
+    second = augmentation(2, 1)
+    outdated = second.model_copy(update={"text_digest": "0" * 16})
+    files = [tmp_path / name for name in ("first.jsonl", "second.jsonl", "outdated.jsonl")]
+    for file, made in zip(files, (first, second, outdated), strict=True):
+        write_records(file, [made])
+    (task,) = DocumentDataModule([document], augmentations=files[:2], num_rewrites=2).plan.tasks
+    rewrites = [*first.rewrites, *second.rewrites][:2]
+    whole = Augmentation(document_id="d", rewrites=rewrites, qas=[*first.qas, *second.qas])
+    assert list(task.prompts) == document_prompts(document, whole)
+    assert len(task.prompts) > len(document_prompts(document, first))
+    plan = DocumentDataModule([document], augmentations=[files[0], files[2]]).plan
+    assert "edited since it was augmented" in plan.rejected["d"]

@@ -14,6 +14,7 @@ from prag_lightning.adapters.layout import AdapterLayout, LoraConfig
 from prag_lightning.adapters.optimizer import StackedAdamW
 from prag_lightning.adapters.warm_start import random_adapter
 from prag_lightning.encoding.batches import EncodingBatch, Part, Row, collate_encoding
+from prag_lightning.encoding.objectives import NextToken, Objective
 from prag_lightning.encoding.schedule import Schedule
 from prag_lightning.encoding.slot_trainer import FIRST_LOSS_SCALE, SlotTrainer
 from prag_lightning.language_model.attention import SEGMENTED
@@ -30,6 +31,7 @@ from tests.reference import (
     set_adapter,
 )
 
+NEXT_TOKEN = NextToken()
 LORA = LoraConfig(rank=2, alpha=32)
 LR = 3e-4
 
@@ -192,12 +194,14 @@ class SmallMemory(SlotTrainer):
 
     num_refused = 0
 
-    def part_losses(self, part: Part, loss_counts: Tensor) -> Tensor:
+    def part_losses(
+        self, part: Part, loss_counts: Tensor, objective: Objective = NEXT_TOKEN
+    ) -> Tensor:
         later = self.bank.weight.grad is not None
         if len(loss_counts) > 2 and (later or part.lengths is not None):
             SmallMemory.num_refused += 1
             raise torch.OutOfMemoryError("no room")
-        return super().part_losses(part, loss_counts)
+        return super().part_losses(part, loss_counts, objective)
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -223,8 +227,10 @@ class Overflowing(SlotTrainer):
         self.over = [slot == 1 and bool(self._loss_scales[slot] > 4) for slot in batch.slots]
         return super()._accumulate_at_once(batch)
 
-    def part_losses(self, part: Part, loss_counts: Tensor) -> Tensor:
-        losses = super().part_losses(part, loss_counts)
+    def part_losses(
+        self, part: Part, loss_counts: Tensor, objective: Objective = NEXT_TOKEN
+    ) -> Tensor:
+        losses = super().part_losses(part, loss_counts, objective)
         factor = torch.tensor([torch.inf if yes else 1.0 for yes in self.over])
         # Where a document has no prompt in this part, there is nothing that could overflow.
         factor[[slot not in part.loss_documents for slot in range(len(factor))]] = 1.0

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from prag_lightning.cli.exit_status import INTERRUPTED, TERMINATED, TRY_AGAIN
 from prag_lightning.documents.records import Document, read_records
-from prag_lightning.encoding.records import LOSSES_FILE
+from prag_lightning.encoding.records import LOSSES_FILE, DocumentLosses
 from tests.faults.conftest import NUM_PEOPLE
 from tests.faults.runs import (
     Runs,
@@ -89,6 +89,8 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_adapters_of_one_that
             missing = undisturbed.keys() - before.keys()
             assert sorted(trained(root)[num_trained:]) == sorted(missing)
         assert_same(stored(root / "adapters"), undisturbed, tolerance)
+        written = read_records(root / LOSSES_FILE, DocumentLosses)
+        assert {losses.document_id for losses in written} == undisturbed.keys()
         if num_kills == NUM_KILLS:
             break
     # The kills were not all at the beginning or the end.

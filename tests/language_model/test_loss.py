@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from prag_lightning.language_model.logits import Head
-from prag_lightning.language_model.loss import token_nll
+from prag_lightning.language_model.loss import token_divergence, token_nll
 
 
 def problem(
@@ -150,3 +150,31 @@ def test_without_gradients_no_gradient_is_made() -> None:
     losses = token_nll(hidden.detach(), head, targets)
     assert not losses.requires_grad
     assert losses.shape == (64,)
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 2000, None])
+@pytest.mark.parametrize(("scale", "cap"), [(1.0, None), (0.125, None), (2.0, 5.0)])
+@pytest.mark.parametrize(("temperature", "top_k"), [(1.0, None), (2.0, None), (0.5, 6), (1.0, 99)])
+def test_divergences_and_gradients_equal_torch_s_for_any_chunk(
+    chunk_bytes: int | None,
+    scale: float,
+    cap: float | None,
+    temperature: float,
+    top_k: int | None,
+) -> None:
+    hidden, head, _ = problem(37, 50, torch.float64, True, scale, cap)
+    teacher = hidden.detach().roll(1, dims=0)
+    weights = torch.linspace(-1, 2, 37, dtype=torch.float64)
+    found = token_divergence(
+        hidden, teacher, head, temperature=temperature, top_k=top_k, chunk_bytes=chunk_bytes
+    )
+    (grad,) = torch.autograd.grad(found @ weights, hidden)
+    p = (head.logits(teacher) / temperature).softmax(-1)
+    if top_k is not None and top_k < 50:
+        kept = torch.zeros_like(p).scatter_(1, p.topk(top_k).indices, 1.0)
+        p = p * kept / (p * kept).sum(-1, keepdim=True)
+    log_q = (head.logits(hidden) / temperature).log_softmax(-1)
+    expected = temperature**2 * nn.functional.kl_div(log_q, p, reduction="none").sum(-1)
+    (expected_grad,) = torch.autograd.grad(expected @ weights, hidden)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(grad, expected_grad, rtol=1e-10, atol=1e-12)

@@ -8,9 +8,10 @@ from email.utils import formatdate
 
 import pytest
 
+from prag_lightning.documents import still_running
 from prag_lightning.documents.rankings import RetrievedDocument
 from prag_lightning.documents.records import Document, Question
-from prag_lightning.retrieval import extras, progress
+from prag_lightning.retrieval import extras
 from prag_lightning.retrieval.elasticsearch import ElasticsearchRetriever, build_index
 from prag_lightning.retrieval.search_server import SearchServer
 from tests.retrieval.search_server_double import SearchServerDouble, search_server_double
@@ -267,7 +268,7 @@ def test_no_server_makes_us_wait_for_longer_than_five_minutes(
 def test_waiting_for_a_busy_server_is_said(
     wiki: SearchServerDouble, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(progress, "_FIRST_AFTER_S", 0.05)
+    monkeypatch.setattr(still_running, "_FIRST_AFTER_S", 0.05)
     wiki.failures.append((429, {"Retry-After": "1"}, b""))
     ElasticsearchRetriever("wiki", wiki.url)
     said = capsys.readouterr().err.splitlines()

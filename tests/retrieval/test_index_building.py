@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from prag_lightning.documents import still_running
 from prag_lightning.documents.records import Document, Question
-from prag_lightning.retrieval import progress
 from prag_lightning.retrieval.bm25 import BM25Retriever, build_index
 from prag_lightning.retrieval.index_building import building_lock
 
@@ -156,7 +156,7 @@ def test_a_build_that_takes_long_says_how_far_it_is(
 
     build_index(slow_documents(), tmp_path / "quick")
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(progress, "_FIRST_AFTER_S", 0.05)
+    monkeypatch.setattr(still_running, "_FIRST_AFTER_S", 0.05)
     build_index(slow_documents(), tmp_path / "index")
     line = f"building {tmp_path / 'index'}: 1 documents so far"
     # After 0.05 s, and after 0.1 s more.
@@ -166,7 +166,7 @@ def test_a_build_that_takes_long_says_how_far_it_is(
 def test_waiting_for_another_process_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(progress, "_FIRST_AFTER_S", 0.05)
+    monkeypatch.setattr(still_running, "_FIRST_AFTER_S", 0.05)
     first = build(tmp_path / "index", 3)
     assert first.stdout is not None
     first.stdout.readline()

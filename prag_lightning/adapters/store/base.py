@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from prag_lightning.adapters.store.contract import LayoutContract
+from prag_lightning.adapters.store.mean import mean_adapter
 from prag_lightning.adapters.store.records import StoredDocument, StoreStats, WriteLock
 
 __all__ = ["AdapterStore", "StoredDocument"]
@@ -85,6 +86,17 @@ class AdapterStore(LayoutContract):
         found = self.find(document_ids)
         self._require_all(document_ids, found)
         return self._read([found[document_id] for document_id in document_ids])
+
+    def mean(self) -> Tensor:
+        """Return the mean of all adapters, shape ``(num_params,)``, float32.
+
+        It is the mean of LoRA's factors, whose product is what the updates share: see
+        docs/merging.md. It is taken once, and kept in the store's folder as long as it holds.
+
+        Raises:
+            ValueError: If the store is empty, or an adapter is damaged.
+        """
+        return mean_adapter(self.files, self.documents(), self.get_many, self.layout.num_params)
 
     def text_digests(self, document_ids: Sequence[str]) -> dict[str, str]:
         """Return, for those of the documents that are stored, the digest of what was trained on."""

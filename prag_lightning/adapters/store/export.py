@@ -25,6 +25,7 @@ from prag_lightning.adapters.store.manifest import MANIFEST
 from prag_lightning.adapters.store.model_card import card_files
 from prag_lightning.adapters.store.peft_documents import folder_of
 from prag_lightning.adapters.store.records import CopiedFile
+from prag_lightning.adapters.warm_start import adds_nothing
 
 # In a folder of several exported adapters: which document is in which folder.
 FOLDERS_FILE = "documents.jsonl"
@@ -87,7 +88,7 @@ def export_adapter(
     """
     rows, layout, lora = store.get_many(document_ids), store.layout, store.recipe.lora
     # An untrained one adds nothing, for its lora_B is zero.
-    if warm_start and _adds_something(warm_start[0], layout):
+    if warm_start and not adds_nothing(warm_start[0], layout):
         rows, weights = torch.cat([rows, warm_start[0][None]]), [*weights, warm_start[1]]
     if list(weights) != [1.0]:
         row, layout, lora = merge_rows(rows, weights, layout, lora)
@@ -134,10 +135,6 @@ def export_each(
 def _write(fs: fsspec.AbstractFileSystem, root: str, files: dict[str, bytes]) -> None:
     for name, content in files.items():
         fs.pipe_file(f"{root}/{name}", content)
-
-
-def _adds_something(row: Tensor, layout: AdapterLayout) -> bool:
-    return any(m.any() for key, m in layout.split(row).items() if key.endswith("lora_B.weight"))
 
 
 def export_store(store: AdapterStore, path_or_url: str | os.PathLike[str]) -> int:

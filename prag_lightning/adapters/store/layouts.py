@@ -1,11 +1,10 @@
 """Finding a layout of stores: one of ours by name, or a user's own class."""
 
-from importlib import import_module
-
 from prag_lightning.adapters.store.base import AdapterStore
 from prag_lightning.adapters.store.manifest import Manifest
 from prag_lightning.adapters.store.packed import PackedStore
 from prag_lightning.adapters.store.peft_folders import PeftFolderStore
+from prag_lightning.documents.extensions import import_part
 
 # A name, a class path, or the class.
 StoreLayout = str | type[AdapterStore]
@@ -48,15 +47,7 @@ def layout_of(manifest: Manifest, source: str) -> type[AdapterStore]:
 
 
 def _import_layout(layout: str) -> type[AdapterStore]:
-    module, _, name = layout.rpartition(".")
-    try:
-        found = getattr(import_module(module), name) if module else None
-    except (ImportError, AttributeError, TypeError, SyntaxError) as error:
-        raise ValueError(f"the layout '{layout}' cannot be imported ({error})") from error
+    found = import_part("layout", layout, AdapterStore.layouts)
     if not (isinstance(found, type) and issubclass(found, AdapterStore)):
-        names = ", ".join(shipped.name for shipped in SHIPPED)
-        raise ValueError(
-            f"there is no layout '{layout}'; choose {names}, or give the class path of a subclass "
-            "of AdapterStore"
-        )
+        raise ValueError(f"layout '{layout}' does not derive from AdapterStore")
     return found

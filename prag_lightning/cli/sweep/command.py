@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING, NoReturn
 
+from prag_lightning.cli.configs import with_config_files
 from prag_lightning.cli.exit_status import DONE, INTERRUPTED, SOME_FAILED, TERMINATED
+from prag_lightning.cli.trainer_words import refuse_unknown_words
+from prag_lightning.cli.words_parser import WordsParser
 
 if TYPE_CHECKING:
     from prag_lightning.cli.sweep.runs import RunCommand
@@ -45,7 +48,7 @@ def run_sweep(args: Sequence[str], run_command: "RunCommand | None" = None) -> i
 
 def _parse(args: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return what is swept over, and the options of ``prag fit``."""
-    parser = argparse.ArgumentParser(
+    parser = WordsParser(
         "prag sweep",
         usage="prag sweep [CONFIG ...] --over KEY=VALUE,VALUE [--over ...] [OPTIONS]",
         description=_HELP,
@@ -65,9 +68,11 @@ def _parse(args: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _sweep(overs: Sequence[str], words: Sequence[str], run_command: "RunCommand | None") -> int:
+    # A wrong word is said before torch is imported, which takes seconds.
+    refuse_unknown_words("sweep", words)
+    words = with_config_files(words)
     from rich.console import Console
 
-    from prag_lightning.cli.configs import with_config_files
     from prag_lightning.cli.quiet import quiet
     from prag_lightning.cli.sweep.plan import SweepPlanner
     from prag_lightning.cli.sweep.results import result_table, write_table
@@ -76,7 +81,7 @@ def _sweep(overs: Sequence[str], words: Sequence[str], run_command: "RunCommand 
     from prag_lightning.evaluation.run_result import DONE_STATUS
 
     quiet()
-    planner = SweepPlanner(with_config_files(words))
+    planner = SweepPlanner(words)
     plan = planner.plan(overs)
     num_stores = len({run.store for run in plan})
     print(f"{len(plan)} runs, {num_stores} stores of adapters: {planner.folder}", flush=True)

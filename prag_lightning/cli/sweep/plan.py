@@ -54,16 +54,17 @@ class SweepPlanner(PragCLI):
         super().__init__(["fit", *words])
         self._words = list(words)
         self.folder = Path(self.trainer.default_root_dir) / "sweep"
-        if self._get(self.config, "model.store") is not None:
+        settings = self.config.fit
+        if settings.model.store is not None:
             raise ValueError("model.store is set, but a sweep has a store for every recipe; unset")
-        if self._get(self.config, "data.warm_up") is not None:
+        if settings.data.warm_up is not None:
             raise ValueError(
                 "data.warm_up is set, but a warm start answers nothing; train it with `prag fit`, "
                 "and sweep over warm_start.path"
             )
 
-    def _run_subcommand(self, subcommand: str) -> None:
-        """Run nothing."""
+    def fit(self, **settings: object) -> None:
+        """Run nothing, in place of the Trainer's method."""
 
     def plan(self, overs: Sequence[str]) -> list[PlannedRun]:
         """Return all runs.
@@ -74,7 +75,7 @@ class SweepPlanner(PragCLI):
         Raises:
             ValueError: If a key or a value is not what it could be.
         """
-        known = set(self._parser("fit").get_defaults().keys())
+        known = set(self.command_parser.get_defaults().keys())
         axes = [read_axis(over, known) for over in overs]
         for axis in axes:
             if axis.key in _ITS_OWN:
@@ -90,7 +91,7 @@ class SweepPlanner(PragCLI):
         self.instantiate_classes()
         self.after_instantiate_classes()
         store = self.folder / "adapters" / self._store_key()
-        config = self._parser("fit").dump(self.config["fit"], skip_none=False)
+        config = self.command_parser.dump(self.config.fit, skip_none=False)
         digest = digest_text(config, str(store))
         methods = self._get(self.config, "data").methods
         return PlannedRun(
@@ -105,11 +106,10 @@ class SweepPlanner(PragCLI):
 
     def _store_key(self) -> str:
         """Return a name for all that the adapters of a run follow from."""
-        warm_start = self._get(self.config_init, "warm_start")
-        writer = self._get(self.config_init, "adapter_writer")
+        warm_start, writer = self.config_init.fit.warm_start, self.config_init.fit.adapter_writer
         module, data = cast(ParametricRAG, self.model), cast(DocumentDataModule, self.datamodule)
         module.use_warm_start(warm_start.source)
-        settings = self._get(self.config, "data")
+        settings = self.config.fit.data
         training = {**data.training_settings(), "precision": str(self.trainer.precision)}
         source = [
             module.recipe_settings(data.training_encoder, training),

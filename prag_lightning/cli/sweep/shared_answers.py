@@ -10,7 +10,7 @@ import yaml
 
 from prag_lightning import __version__
 from prag_lightning.adapters.store.recipe import digest_text
-from prag_lightning.answering.questions import METHODS, MethodName
+from prag_lightning.answering.questions import METHODS
 from prag_lightning.documents.records import read_records
 from prag_lightning.documents.writing import write_whole
 from prag_lightning.evaluation.results import (
@@ -29,8 +29,14 @@ OF_ADAPTERS = (
     *("model.lora", "model.num_slots", "model.lr", "model.weight_decay", "model.max_grad_norm"),
     *("model.compile", "model.store", "warm_start", "adapter_writer"),
     *("data.augmentations", "data.augmenter", "data.num_rewrites", "data.num_qas"),
-    *("data.few_shot_in_training", "data.passes", "data.batch_size", "data.loss_on"),
-    *("data.packed", "data.validation_questions", "data.methods"),
+    *("data.few_shot_in_training", "data.passes", "data.batch_size", "data.objective"),
+    *(
+        "data.loss_on",
+        "data.passage_in_prompt",
+        "data.packed",
+        "data.validation_questions",
+        "data.methods",
+    ),
     *("evaluation.merge", "evaluation.on_missing", "trainer.default_root_dir"),
 )
 # What methods without retrieved documents do not depend on either.
@@ -63,14 +69,10 @@ def answer_digests(settings: Mapping[str, Any]) -> dict[str, str]:
         settings: All settings of a run, as groups within groups.
     """
     return {
-        name: _digest(settings, OF_ADAPTERS + (() if _retrieves(name) else OF_RETRIEVAL))
+        name: _digest(settings, OF_ADAPTERS + (() if method.needs_retrieval else OF_RETRIEVAL))
         for name, method in METHODS.items()
         if method.adapters == "none"
     }
-
-
-def _retrieves(name: MethodName) -> bool:
-    return METHODS[name].passages == "retrieved"
 
 
 def _digest(settings: Mapping[str, Any], left_out: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
+from prag_lightning.documents.yaml_text import load_yaml
 
 # A byte order mark says what the text behind it is encoded in.
 _MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
@@ -144,8 +144,8 @@ def _split_front_matter(text: str) -> tuple[dict[object, object], str]:
     """Return the fields that stand in YAML before the text, and the text behind them."""
     if found := _FRONT_MATTER.match(text):
         try:
-            fields = yaml.safe_load(found[1])
-        except (yaml.YAMLError, ValueError, RecursionError):
+            fields = load_yaml(found[1])
+        except ValueError:
             return {}, text
         if isinstance(fields, dict):
             return fields, text[found.end() :]

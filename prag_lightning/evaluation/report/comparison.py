@@ -17,6 +17,9 @@ MEASURES = {"em": "EM", "f1": "F1", "answer_nll": "NLL"}
 # The method that is judged: the first of these that was run.
 _SUBJECTS = ("prag", "own", "combine")
 
+# They have the same documents in the prompt.
+_BESIDE_COMBINE = ("rag", "rag_other", "rag_task", "combine_late")
+
 Intervals = Mapping[str, Interval]
 
 
@@ -108,11 +111,14 @@ def score_rows(scores: Sequence[Score], columns: Columns) -> list[ScoreRow]:
 
 
 def method_differences(columns: Columns) -> list[DifferenceRow]:
-    """Return what the judged method scores above each other one, and `combine` above `rag`."""
+    """Return what the judged method scores above each other one, and `combine` above `rag`.
+
+    Also above `rag` with adapters that know nothing of the documents.
+    """
     subject = subject_of(columns.methods)
     pairs = [(subject, other) for other in columns.methods if other != subject]
-    if {"combine", "rag"} <= set(columns.methods) and subject != "combine":
-        pairs.append(("combine", "rag"))
+    if "combine" in columns.methods and subject != "combine":
+        pairs += [("combine", name) for name in _BESIDE_COMBINE if name in columns.methods]
     sides = [
         ((columns, one), (columns, other), name)
         for one, other in pairs

@@ -19,8 +19,8 @@ BLUE, ORANGE, GREEN, GREY = "#0072b2", "#e69f00", "#009e73", "#8c8c8c"
 LINES = (BLUE, ORANGE, GREEN, "#cc79a7", "#56b4e9", "#d55e00", GREY)
 _METHOD_COLORS = {
     **dict.fromkeys(("prag", "own"), BLUE),
-    **dict.fromkeys(("rag", "rag_gold"), ORANGE),
-    "combine": GREEN,
+    **dict.fromkeys(("rag", "rag_gold", "rag_other", "rag_task"), ORANGE),
+    **dict.fromkeys(("combine", "combine_late"), GREEN),
 }
 # Colours that stand for those of the page, whatever they are there.
 _INK, _FAINT = "#010203", "#040506"

@@ -11,7 +11,7 @@ from prag_lightning.evaluation.scores import ALL_TYPES, Score
 from prag_lightning.evaluation.setting_names import short_keys
 
 # They say what is no knowledge of the documents: the more, the worse.
-CONTROLS = ("closed_book", "other", "random")
+CONTROLS = ("closed_book", "other", "random", "task")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,10 @@ from prag_lightning.evaluation.report.sweep_folder import as_number
 # More lines, bars or panels cannot be told apart.
 _MOST, _MOST_PANELS = len(LINES), 4
 # The most telling methods first.
-_ORDER = ("prag", "combine", "own", "rag", "rag_gold", "other", "random", "closed_book")
+_ORDER = (
+    *("prag", "combine", "combine_late", "own", "rag", "rag_gold", "rag_other", "rag_task"),
+    *("other", "random", "task", "closed_book"),
+)
 
 
 def overview_figures(overview: Overview) -> list[Drawing]:

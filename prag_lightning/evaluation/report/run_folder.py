@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from torch import Tensor
 
 from prag_lightning.adapters.store.opening import StoreStats, open_store
+from prag_lightning.answering.merge_choice import MergeChoice, read_choice
 from prag_lightning.documents.records import read_records
+from prag_lightning.documents.yaml_text import read_yaml
 from prag_lightning.encoding.records import LOSSES_FILE, SUMMARY_FILE, DocumentLosses, FitSummary
 from prag_lightning.evaluation.report.adapter_norms import AdapterNorms, adapter_norms
 from prag_lightning.evaluation.report.adapter_similarity import adapter_similarity
@@ -38,6 +39,7 @@ class RunFolder:
         store: What the store of adapters holds.
         norms: How much its adapters change the base model.
         similarity: Cosines between what they add, shape ``(documents, documents)``.
+        choice: How its merge rule was chosen; None if it was not.
         result: What a run of a sweep came to; None if it is of none.
         missing: What is not there, in sentences.
     """
@@ -52,6 +54,7 @@ class RunFolder:
     store: StoreStats | None = None
     norms: AdapterNorms | None = None
     similarity: Tensor | None = None
+    choice: MergeChoice | None = None
     result: RunResult | None = None
     missing: list[str] = field(default_factory=list)
 
@@ -94,6 +97,7 @@ def read_run_folder(folder: Path) -> RunFolder:
     for command, source in (("fit", encoder), ("test", folder)):
         if _there(run, source, f"{command}.yaml", f"the settings of `prag {command}` are unknown"):
             run.settings[command] = _read_settings(source / f"{command}.yaml")
+    run.choice = read_choice(folder)
     _read_evaluation(run)
     _read_encoding(run, encoder)
     _read_store(run)
@@ -109,10 +113,9 @@ def _there(run: RunFolder, folder: Path, name: str, consequence: str) -> bool:
 
 def _read_settings(file: Path) -> dict[str, Any]:
     try:
-        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{file}: is damaged ({reason}); move it away") from error
+        settings = read_yaml(file)
+    except ValueError as error:
+        raise ValueError(f"{error}; the file is damaged, move it away") from error
     if not isinstance(settings, dict):
         raise ValueError(f"{file}: is damaged (no settings in it); move it away")
     found: dict[str, Any] = without_passwords(settings)

@@ -7,6 +7,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from rich.filesize import decimal
 
+from prag_lightning.answering.merge_choice import rule_text
 from prag_lightning.documents.terminal import without_controls
 from prag_lightning.evaluation.report.drawing import Drawing
 from prag_lightning.evaluation.report.statistics import Interval
@@ -38,6 +39,7 @@ def environment(escape: bool) -> Environment:
         interval=_interval,
         effect=_effect,
         cell=cell,
+        rule=rule_text,
         svg=_svg,
         yaml=lambda settings: yaml.safe_dump(settings, sort_keys=False, allow_unicode=True),
     )

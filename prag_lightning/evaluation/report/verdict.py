@@ -8,7 +8,7 @@ from prag_lightning.evaluation.report.comparison import DifferenceRow, ScoreRow,
 from prag_lightning.evaluation.report.statistics import Interval
 from prag_lightning.evaluation.scores import ALL_TYPES
 
-_CONTROLS = ("other", "random")
+_CONTROLS = ("other", "random", "task")
 # How much of what documents in the prompt gain is enough for a plain yes.
 _ENOUGH = 0.5
 

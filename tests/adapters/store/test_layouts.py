@@ -102,10 +102,11 @@ def test_nothing_is_imported_because_a_manifest_says_so(my_layouts: str, tmp_pat
 @pytest.mark.parametrize(
     ("layout", "message"),
     [
-        ("pakced", "there is no layout 'pakced'; choose packed, peft, or give the class path"),
-        ("os.path", "there is no layout 'os.path'"),
-        ("no_such_module.Store", r"'no_such_module.Store' cannot be imported \(No module named"),
-        ("collections.abc.Sized", "there is no layout"),
+        ("pakced", "there is no layout 'pakced'; did you mean 'packed'?"),
+        ("os.path", "layout 'os.path' does not derive from AdapterStore"),
+        ("no_such_module.Store", r"'no_such_module.Store' cannot be imported: No module named"),
+        ("collections.abc.Sized", "does not derive from AdapterStore"),
+        ("../x", "there is no layout '../x'; there are .*packed, peft"),
         ("prag_lightning.adapters.store.base.AdapterStore", "the layout AdapterStore has no name"),
     ],
 )

@@ -136,6 +136,7 @@ def planner(base_dir: Path, world: Path, tmp_path_factory: pytest.TempPathFactor
         ("warm_start.seed=0,1", set()),
         ("merge=sum,mean", set()),
         ("passes=1,2", set()),
+        ("objective=next_token,distill", set()),
         ("adapter_writer.dtype=float32,int8", set()),
         ("data.methods=[rag],[rag,own]", set()),
         ("top_k=1,2", {"rag"}),

@@ -54,6 +54,12 @@ def report(*runs: Path) -> tuple[str, str]:
     return page.read_text(encoding="utf-8"), tables.read_text(encoding="utf-8")
 
 
+@pytest.fixture(scope="module")
+def written(run: Path) -> tuple[str, str]:
+    """The page and the tables of the run, which lie in its folder."""
+    return report(run)
+
+
 class Shown(NamedTuple):
     """What a browser made of a page, and what it had to say about it."""
 
@@ -104,9 +110,8 @@ def numbers(cells: Sequence[str]) -> list[str]:
 
 
 def test_a_browser_shows_the_numbers_of_scores_json_and_has_nothing_to_complain_about(
-    run: Path, tmp_path: Path
+    run: Path, written: tuple[str, str], tmp_path: Path
 ) -> None:
-    report(run)
     shown = show(run / "report.html", tmp_path)
     assert shown.console == []
     parser = Tables("scores")
@@ -136,16 +141,16 @@ def test_the_browser_would_have_complained_of_an_error(tmp_path: Path) -> None:
     assert "text" in shown.dom
 
 
-def test_a_page_needs_nothing_besides_itself(run: Path) -> None:
-    page, _ = report(run)
+def test_a_page_needs_nothing_besides_itself(written: tuple[str, str]) -> None:
+    page, _ = written
     assert not re.search(r"""(?:src|href)=["'](?!#)""", page)
     assert not re.search(r"url\((?!#)", page)
     assert "@import" not in page
     assert len(page) < 500_000
 
 
-def test_a_report_holds_all_that_a_run_left(run: Path) -> None:
-    page, tables = report(run)
+def test_a_report_holds_all_that_a_run_left(run: Path, written: tuple[str, str]) -> None:
+    page, tables = written
     for part in (
         "Did the documents get into the weights?",
         "Differences on the same questions",

@@ -1,0 +1,39 @@
+"""Words of fit, test and predict that can be no settings, found before anything large is imported.
+
+Importing Lightning, which knows the rest, takes seconds.
+"""
+
+import re
+from collections.abc import Sequence
+
+from prag_lightning.cli.suggestion import did_you_mean
+
+# Settings, and the sections that others are in.
+SECTIONS = (
+    *("adapter_writer", "config", "data", "evaluation", "help", "help-trainer", "model"),
+    *("print_config", "return_predictions", "seed_everything", "trainer", "warm_start"),
+)
+
+
+def refuse_unknown_words(command: str, words: Sequence[str]) -> None:
+    """Check the words of a command that runs a Trainer.
+
+    Args:
+        command: Its name.
+        words: What follows it.
+
+    Raises:
+        ValueError: If one is no setting, nor in a section of settings.
+    """
+    help_hint = f"they are in sections, as --model.lr; `prag {command} --help` lists them"
+    if words and not words[0].startswith("-"):
+        raise ValueError(
+            f"{command} takes settings, and '{words[0]}' is none; for a file or a shipped "
+            f"experiment write --config {words[0]}"
+        )
+    for word in words:
+        section = re.split(r"[.=+]", word.removeprefix("--"), maxsplit=1)[0]
+        if not word.startswith("--") or any(known.startswith(section) for known in SECTIONS):
+            continue
+        hint = did_you_mean(section, SECTIONS, help_hint)
+        raise ValueError(f"{command} has no setting --{section}; {hint}")

@@ -1,0 +1,52 @@
+"""What the base says when it has a document in its prompt, for adapters to learn from."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from prag_lightning.encoding.batches import EncodingBatch, Row, collate_parts
+from prag_lightning.language_model.logits import last_hidden_states
+
+
+class Teacher:
+    """The base without any adapter, reading each prompt of a document once.
+
+    Kept are its last hidden states where they predict an answer's tokens, and not its logits: they
+    are as exact, and a row of them is smaller than that of a vocabulary. A prompt read in one pass
+    is known in all later ones, until another document begins in the slot.
+
+    Args:
+        base: The language model.
+    """
+
+    def __init__(self, base: PreTrainedModel) -> None:
+        self.base = base
+        # By slot, and number of the prompt.
+        self._states: dict[int, dict[int, Tensor]] = {}
+
+    def forget(self, slot: int) -> None:
+        """Forget the document in a slot."""
+        self._states.pop(slot, None)
+
+    def states(self, rows: Sequence[Row]) -> Tensor:
+        """Return what was read of some prompts, shape ``(tokens, hidden_size)``."""
+        return torch.cat([self._states[row.slot][row.number] for row in rows])
+
+    @torch.no_grad()
+    def read(self, batch: EncodingBatch) -> None:
+        """Read those prompts of a batch that were not read before."""
+        new = [row for row in batch.rows if row.number not in self._states.get(row.slot, {})]
+        if not new:
+            return
+        for part in collate_parts([row.teacher_row for row in new], batch.packed):
+            moved = part.to(batch.loss_counts.device, non_blocking=True)
+            hidden = last_hidden_states(
+                self.base, moved.input_ids, moved.position_ids, moved.lengths
+            )
+            flat = hidden.flatten(0, 1).index_select(0, moved.loss_positions)
+            each = flat.split([len(row.ids) - row.loss_start for row in part.rows])
+            for row, states in zip(part.rows, each, strict=True):
+                # A copy, for a view would keep those of the whole part.
+                self._states.setdefault(row.slot, {})[row.number] = states.clone()

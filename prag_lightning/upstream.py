@@ -1,0 +1,141 @@
+"""Every name that we use of other libraries though they keep it to themselves.
+
+Each says what it is for, why no public name serves, and what would break it. A release of the
+library may change such a name without a word, so a test finds any that stands elsewhere. Libraries
+are imported when they are needed: this file is below all others.
+"""
+
+from argparse import Action, HelpFormatter
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+    from lightning.pytorch.cli import LightningArgumentParser
+    from lightning.pytorch.strategies import DDPStrategy
+    from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+    from torch import Tensor, nn
+    from torch.nn import Module
+    from transformers import PreTrainedModel
+
+    SubprocessLauncher = _SubprocessScriptLauncher
+else:
+    # The classes below are mixins: what they are for type checkers stands behind them in the bases
+    # of the classes that use them.
+    DDPStrategy = LightningArgumentParser = Module = object
+
+
+def __getattr__(name: str) -> Any:
+    """Give Lightning's launcher, the one that runs the command line again for other processes.
+
+    There is no public class that does, and Lightning ends a run's processes only of this one.
+    Breaks if: ``launchers.subprocess_script`` or the class is renamed.
+    """
+    if name != "SubprocessLauncher":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from lightning.pytorch.strategies.launchers import subprocess_script
+
+    return subprocess_script._SubprocessScriptLauncher
+
+
+def start_other_processes(launcher: "SubprocessLauncher") -> None:
+    """Start the other processes of this node, which run the same command line.
+
+    Lightning's ``launch`` starts them, too, but does not wait for them, nor keep their statuses.
+    Breaks if: ``_call_children_scripts`` is renamed, or no longer fills ``launcher.procs``.
+    """
+    launcher._call_children_scripts()
+
+
+class UnwrappedStrategy(DDPStrategy):
+    """Mixin of a strategy that leaves the model as it is, with no ``DistributedDataParallel``.
+
+    Lightning asks a strategy to wrap the model by this name alone.
+    Breaks if: ``Strategy.setup`` calls another name; DDP would then ask for its process group, and
+    the run would stop with its message.
+    """
+
+    def _setup_model(self, model: "nn.Module") -> "nn.Module":  # type: ignore[override]
+        return model
+
+
+class DeviceOnlyModule(Module):
+    """Mixin of a module that follows others to a device, but keeps the dtypes of its tensors.
+
+    ``to``, ``half``, ``cuda`` and the like of a parent reach its children by this name alone.
+    Breaks if: torch renames ``Module._apply``; adapters would then take the base's dtype.
+    """
+
+    def _apply(self, fn: "Callable[[Tensor], Tensor]", recurse: bool = True) -> Any:
+        return super()._apply(lambda tensor: tensor.to(fn(tensor.new_empty(0)).device), recurse)
+
+
+class SettingsParser(LightningArgumentParser):
+    """Mixin of a parser whose help stands in sections, and that sees files before they are read.
+
+    argparse has a public way to add actions to groups, but none to show them in another order, or
+    to list them; jsonargparse calls nothing public between reading a file and checking it.
+    Breaks if: argparse renames ``_actions``, ``_action_groups`` or ``_group_actions`` (unchanged
+    since Python 2.7), or jsonargparse ``_load_config_parser_mode``.
+    """
+
+    def sections(self, actions: list[Action]) -> Mapping[str, list[Action]]:
+        """Return what help shows: titles, and the actions below each."""
+        raise NotImplementedError
+
+    def change_loaded(self, loaded: "Namespace") -> None:
+        """Change what was read from a config file, before it is checked."""
+        raise NotImplementedError
+
+    def format_help(self, formatter: HelpFormatter | None = None) -> str:
+        """Return the help, in sections."""
+        groups = self._action_groups
+        self._action_groups = []
+        try:
+            for title, actions in self.sections(self._actions).items():
+                self.add_argument_group(title)._group_actions = actions
+            return super().format_help(formatter)
+        finally:
+            self._action_groups = groups
+
+    def _load_config_parser_mode(self, *args: Any, **kwargs: Any) -> "Namespace":
+        loaded = super()._load_config_parser_mode(*args, **kwargs)
+        self.change_loaded(loaded)
+        return loaded
+
+
+def attention_of(base: "PreTrainedModel") -> str:
+    """Return the name of the attention that a model runs, as ``set_attn_implementation`` takes it.
+
+    transformers has a public way to set it and none to ask for it.
+    Breaks if: the property is renamed, which transformers' own models read in every layer.
+    """
+    name: str = base.config._attn_implementation
+    return name
+
+
+def int8_scales_of(weight: Any) -> "Tensor | None":
+    """Return the scales of a weight that bitsandbytes keeps in 8 bits; None for any other.
+
+    Their shape is ``(out_features,)``.
+
+    Its documentation names the scales of 4 bits (``quant_state``), but not these.
+    Breaks if: the attribute is renamed; a base in 8 bits would then have another digest.
+    """
+    return getattr(weight, "SCB", None)
+
+
+def keep_size(tensor: "Tensor", dim: int) -> None:
+    """Tell ``torch.compile`` that a dimension always has this size.
+
+    Args:
+        tensor: Of any shape.
+        dim: The dimension.
+
+    PyTorch's documentation of dynamic shapes names this function, for which ``torch.compiler`` has
+    no name yet.
+    Breaks if: it moves there.
+    """
+    import torch
+
+    torch._dynamo.mark_static(tensor, dim)
