@@ -27,16 +27,10 @@ from prag_lightning.evaluation.scores import Prediction, Score
 # What makes, keeps, merges and names adapters. Every other setting counts, new ones included.
 OF_ADAPTERS = (
     *("model.lora", "model.num_slots", "model.lr", "model.weight_decay", "model.max_grad_norm"),
-    *("model.compile", "model.store", "warm_start", "adapter_writer"),
+    *("model.compile", "model.store", "warm_start", "adapter_writer", "data.methods"),
     *("data.augmentations", "data.augmenter", "data.num_rewrites", "data.num_qas"),
-    *("data.few_shot_in_training", "data.passes", "data.batch_size", "data.objective"),
-    *(
-        "data.loss_on",
-        "data.passage_in_prompt",
-        "data.packed",
-        "data.validation_questions",
-        "data.methods",
-    ),
+    *("data.few_shot_in_training", "data.passage_in_prompt", "data.objective", "data.loss_on"),
+    *("data.passes", "data.batch_size", "data.packed", "data.validation_questions"),
     *("evaluation.merge", "evaluation.on_missing", "trainer.default_root_dir"),
 )
 # What methods without retrieved documents do not depend on either.
