@@ -234,6 +234,11 @@ def test_from_text_files_to_answers_each_step_finds_what_the_last_one_left(
     assert "Bo was born in Oslo." in capsys.readouterr().out
     # It is the index that `prag index` built.
     assert not Path("runs/mine/index").exists()
+    # What the run names by paths is found from any folder.
+    monkeypatch.chdir("texts")
+    run = ["--run", str(tmp_path / "runs/mine")]
+    assert main(["ask", "Where was Bo born?", "--methods", "[prag]", "--top_k", "1", *run]) == 0
+    assert "Bo was born in Oslo." in capsys.readouterr().out
 
 
 def test_documents_that_were_added_changed_and_deleted_are_seen_after_a_refresh(
