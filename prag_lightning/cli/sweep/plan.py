@@ -88,12 +88,13 @@ class SweepPlanner(PragCLI):
         words = [*self._words, *(f"--{key}={value}" for key, value in settings.items())]
         self.parse_arguments(self.parser, ["fit", *words])
         self.before_instantiate_classes()
+        self._refuse_some_questions()
         self.instantiate_classes()
         self.after_instantiate_classes()
         store = self.folder / "adapters" / self._store_key()
         config = self.command_parser.dump(self.config.fit, skip_none=False)
         digest = digest_text(config, str(store))
-        methods = self._get(self.config, "data").methods
+        methods = self.config.fit.data.methods
         return PlannedRun(
             swept,
             folder,
@@ -103,6 +104,14 @@ class SweepPlanner(PragCLI):
             None if methods is None else [*parse_methods(methods)],
             digest,
         )
+
+    def _refuse_some_questions(self) -> None:
+        settings = self.config.fit.trainer
+        if settings.fast_dev_run or settings.limit_test_batches not in (None, 1.0):
+            raise ValueError(
+                "trainer.limit_test_batches or fast_dev_run is set, but a sweep scores all "
+                "questions that it asks; give --data.limit to ask fewer"
+            )
 
     def _store_key(self) -> str:
         """Return a name for all that the adapters of a run follow from."""

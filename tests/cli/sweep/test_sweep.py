@@ -171,6 +171,11 @@ def test_a_run_that_fails_is_a_row_and_the_others_are_run(
         (["--over", "rank=1", "--data.warm_up", "x"], "data.warm_up is set, but"),
         (["dmo", "--over", "rank=1"], "no config of that name; did you mean 'demo'?"),
         (["--over", "rank=1,x"], "model.lora.rank"),
+        (
+            ["--over", "rank=1", "--trainer.limit_test_batches", "2"],
+            "give --data.limit to ask fewer",
+        ),
+        (["--over", "fast_dev_run=true,false"], "give --data.limit to ask fewer"),
         (["--over", "rank=0"], "the rank of an adapter is 0"),
         ([], "--over"),
     ],
