@@ -228,11 +228,12 @@ class AdapterWriter(Callback):
     def _require_room(self, store: AdapterStore, num_left: int, num_processes: int) -> None:
         folder = store.files.local
         assert folder is not None
-        # Every process has about as many documents, and all may write on one disk.
-        needed = num_processes * forecast_bytes(store.recipe, self.layout, self.dtype, num_left)
+        own = forecast_bytes(store.recipe, self.layout, self.dtype, num_left)
         free = free_bytes(folder)
         if num_left:
-            print(f"{self._name}adapters to come: {decimal(needed)}; free: {decimal(free)}")
+            print(f"{self._name}adapters to come: {decimal(own)}; free: {decimal(free)}")
+        # Every process has about as many documents, and all may write on one disk.
+        needed = num_processes * own
         if self.check_free_space and needed > free:
             raise StoreFullError(
                 errno.ENOSPC,

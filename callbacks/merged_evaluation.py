@@ -11,6 +11,7 @@ from rich.console import Console
 from prag_lightning.adapters.merge import make_merge_rule
 from prag_lightning.adapters.store.lock import current_run_id
 from prag_lightning.adapters.store.opening import AdapterStore
+from prag_lightning.adapters.store.recipe import digest_text
 from prag_lightning.adapters.warm_start import adds_nothing
 from prag_lightning.answering.answers import Answer, answers_with_evidence
 from prag_lightning.answering.batches import QuestionBatch
@@ -290,7 +291,7 @@ class MergedEvaluation(Callback):
 
     def _part(self, rank: int) -> Path:
         """Where a process leaves its records for the first one."""
-        run = "".join(c if c.isalnum() else "-" for c in current_run_id())
+        run = digest_text(current_run_id())[:16]
         return self._root / f".{self._stage}.{run}.{rank}.jsonl"
 
     def _gather(self, trainer: Trainer, record_type: type[AnswerT]) -> None:

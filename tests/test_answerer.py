@@ -234,6 +234,50 @@ def test_from_text_files_to_answers_each_step_finds_what_the_last_one_left(
     assert "Bo was born in Oslo." in capsys.readouterr().out
     # It is the index that `prag index` built.
     assert not Path("runs/mine/index").exists()
+    # What the run names by paths is found from any folder.
+    monkeypatch.chdir("texts")
+    run = ["--run", str(tmp_path / "runs/mine")]
+    assert main(["ask", "Where was Bo born?", "--methods", "[prag]", "--top_k", "1", *run]) == 0
+    assert "Bo was born in Oslo." in capsys.readouterr().out
+
+
+def test_documents_that_were_added_changed_and_deleted_are_seen_after_a_refresh(
+    tmp_path: Path,
+    base_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("texts").mkdir()
+    fit = ["fit", "--data.folder", "mine", "--model.base", str(base_dir), "--model.num_slots", "3"]
+
+    def encode(**cities: str) -> None:
+        for name, city in cities.items():
+            Path("texts", f"{name}.txt").write_text(f"{name} was born in {city}.")
+        assert main(["data", "convert", "text", "texts", "mine"]) == 0
+        assert main(["augment", "template", "mine", "--num_qas", "1"]) == 0
+        assert main([*fit, "--trainer.accelerator", "cpu"]) == 0
+
+    def found(answerer: Answerer, name: str) -> tuple[str, list[str]]:
+        question = f"Where was {name} born?"
+        ids = [one.document_id for one in answerer.retrieve([question])[0]]
+        (answer,) = answerer.answer([question])
+        assert answer.missing == []
+        return ids[0], [one.document_id for one in answer.adapters]
+
+    encode(Ada="Paris", Bo="Oslo")
+    answerer = Answerer.from_run("runs/mine", top_k=1)
+    assert found(answerer, "Bo") == ("Bo.txt", ["Bo.txt"])
+    Path("texts/Ada.txt").unlink()
+    encode(Cy="Rome", Bo="Bergen")
+    assert answerer.answer(["Where was Bo born?"], "rag")[0].passages
+    answerer.refresh()
+    assert found(answerer, "Cy") == ("Cy.txt", ["Cy.txt"])
+    assert found(answerer, "Bo") == ("Bo.txt", ["Bo.txt"])
+    assert answerer.retrieve(["Ada Paris"]) == [[]]
+    assert "Bergen" in answerer.documents["Bo.txt"].text
+    answerer.close()
+    capsys.readouterr()
 
 
 def test_documents_encoded_on_the_spot_get_the_adapters_that_a_run_gives_them(

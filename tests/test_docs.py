@@ -3,6 +3,8 @@
 import doctest
 import os
 import re
+import shutil
+import subprocess
 import sys
 from importlib import import_module
 from inspect import signature
@@ -241,3 +243,26 @@ def test_the_examples_of_docstrings_are_true(name: str) -> None:
     failed, tried = doctest.testmod(import_module(name))
     assert tried
     assert not failed
+
+
+def test_the_description_of_the_package_leads_nowhere_that_a_package_index_has_not(
+    tmp_path: Path,
+) -> None:
+    # The build makes files beside the sources.
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "prag_lightning", tmp_path / "prag_lightning", symlinks=True)
+    for name in ("callbacks", "configs"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    program = "from setuptools.build_meta import *; print(prepare_metadata_for_build_wheel('.'))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    (file,) = tmp_path.glob("*.dist-info/METADATA")
+    metadata = file.read_text(encoding="utf-8")
+    assert "Description-Content-Type: text/markdown" in metadata
+    targets = re.findall(r"\]\(([^)]*)\)", metadata)
+    assert "https://arxiv.org/abs/2501.15915" in targets
+    assert [target for target in targets if not target.startswith(("https://", "#"))] == []
+    assert "![" not in metadata
+    assert "Documentation: API, extending" in metadata
+    assert "[API](docs/api.md)" in README

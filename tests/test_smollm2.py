@@ -120,7 +120,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def module() -> ParametricRAG:
     """The model in float32, in which neighbours do not tip a token."""
-    module = ParametricRAG("smollm2", LoraConfig(rank=8), dtype="float32")
+    module = ParametricRAG("smollm2", LoraConfig(rank=8, alpha=16), dtype="float32")
     module.configure_model()
     return module
 

@@ -133,8 +133,36 @@ class _Retriever:
 
 
 def default_run_dir(data_folder: str) -> Path:
-    """Return where the run on a folder of documents lies if nobody says where: ``runs/NAME``."""
-    return _RUNS / Path(data_folder).resolve().name
+    """Return where the run on a folder of documents lies if nobody says where: ``runs/NAME``.
+
+    Raises:
+        ValueError: If the run there is on another folder of this name.
+    """
+    run_dir = _RUNS / Path(data_folder).resolve().name
+    other = _data_folder(run_dir)
+    # A folder that is no longer there may have been moved.
+    is_there = other is not None and (other == DEMO or _found(other, run_dir).is_dir())
+    if other is not None and is_there and not _is_same(other, data_folder, run_dir):
+        raise ValueError(
+            f"{run_dir} is the run on '{other}', another folder of the same name as "
+            f"'{data_folder}'; give this one a --trainer.default_root_dir of its own"
+        )
+    return run_dir
+
+
+def _data_folder(run_dir: Path) -> str | None:
+    """Return the folder of documents that a run names; None if that is not known."""
+    try:
+        folder = read_yaml(settings_file(run_dir))["data"]["folder"]
+    except (FileNotFoundError, KeyError, TypeError, ValueError):
+        return None
+    return folder if isinstance(folder, str) else None
+
+
+def _is_same(one: str, other: str, run_dir: Path) -> bool:
+    if DEMO in (one, other):
+        return one == other
+    return _found(one, run_dir).resolve() == Path(other).resolve()
 
 
 def settings_file(run_dir: Path) -> Path:

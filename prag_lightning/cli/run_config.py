@@ -32,7 +32,7 @@ _PATHS = (
 
 
 class RunConfig(SaveConfigCallback):
-    """Writes a run's settings to a file named after the command under its root folder.
+    """Writes a run's settings to a file named after the command, and gives them to loggers.
 
     They are written once the run is accepted: a refused one leaves those of the run before.
     """
@@ -59,11 +59,11 @@ class RunConfig(SaveConfigCallback):
                     config[key] = [_from_root(path) for path in value]
                 elif value is not None:
                     config[key] = _from_root(value)
-            text = yaml.safe_dump(
-                without_passwords(yaml.safe_load(self.parser.dump(config, skip_none=False))),
-                sort_keys=False,
-            )
+            settings = without_passwords(yaml.safe_load(self.parser.dump(config, skip_none=False)))
+            text = yaml.safe_dump(settings, sort_keys=False)
             write_whole(Path(trainer.default_root_dir) / f"{trainer.state.fn.value}.yaml", text)
+            for logger in trainer.loggers:
+                logger.log_hyperparams(settings)
 
 
 def _from_root(value: Any) -> Any:

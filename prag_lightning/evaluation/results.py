@@ -14,7 +14,8 @@ from prag_lightning.documents.writing import write_whole
 from prag_lightning.evaluation.scores import Prediction, Score
 
 PREDICTIONS_FILE, SCORES_FILE, ANSWERS_FILE = "predictions.jsonl", "scores.json", "answers.jsonl"
-_SETTINGS_FILES = {PREDICTIONS_FILE: "test.yaml", ANSWERS_FILE: "predict.yaml"}
+TEST_SETTINGS_FILE = "test.yaml"
+_SETTINGS_FILES = {PREDICTIONS_FILE: TEST_SETTINGS_FILE, ANSWERS_FILE: "predict.yaml"}
 
 
 def write_results(
@@ -40,10 +41,8 @@ def write_results(
     folder = root / "partial" if is_partial else root
     if not is_partial:
         _set_aside(root, PREDICTIONS_FILE, predictions)
-    write_records(folder / PREDICTIONS_FILE, predictions)
-    rows = [score.model_dump(exclude_none=True) for score in scores]
-    content = {"generation": dict(generation), "scores": rows} if generation else rows
-    write_whole(folder / SCORES_FILE, json.dumps(content, indent=1) + "\n")
+    content = ScoresFile(scores=list(scores), generation=dict(generation or {}))
+    replace_results(folder, predictions, content)
     return folder
 
 
@@ -57,6 +56,21 @@ class ScoresFile(BaseModel):
 
     scores: list[Score]
     generation: dict[str, Any] = {}
+
+
+def replace_results(folder: Path, predictions: Sequence[Prediction], content: ScoresFile) -> None:
+    """Write predictions and scores in the place of those that are there.
+
+    Args:
+        folder: Where they go.
+        predictions: What was answered.
+        content: The means over questions, and what else there is to know.
+    """
+    write_records(folder / PREDICTIONS_FILE, predictions)
+    rows = [score.model_dump(exclude_none=True) for score in content.scores]
+    generation = content.generation
+    written = {"generation": generation, "scores": rows} if generation else rows
+    write_whole(folder / SCORES_FILE, json.dumps(written, indent=1) + "\n")
 
 
 def read_scores(file: Path) -> ScoresFile:

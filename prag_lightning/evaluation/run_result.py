@@ -21,6 +21,9 @@ class RunResult(BaseModel):
         fit_seconds: What encoding took; None where another run had encoded the same.
         test_seconds: What answering took.
         scores: The scores of every method, over all questions and over each type.
+        asked_all: Whether its methods were all that the questions allow.
+        answered: For each method that no adapter has a part in, a digest of what its answers
+            follow from.
     """
 
     digest: str
@@ -29,6 +32,8 @@ class RunResult(BaseModel):
     fit_seconds: float | None = None
     test_seconds: float | None = None
     scores: list[Score] = Field(default_factory=list)
+    asked_all: bool = False
+    answered: dict[str, str] = Field(default_factory=dict)
 
 
 def read_result(folder: Path) -> RunResult | None:

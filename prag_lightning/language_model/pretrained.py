@@ -1,11 +1,19 @@
 """Where a base model's files are, and reading them with transformers."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import constants, get_session, try_to_load_from_cache
+from huggingface_hub.utils.tqdm import (
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+)
+from transformers.utils import logging
 
 from prag_lightning.language_model.embedded import BASE_DIR, DEMO
 from prag_lightning.language_model.gguf_file import converted, find_gguf
@@ -30,8 +38,26 @@ def from_pretrained(loader: Any, base: str, **options: Any) -> Any:
         ValueError: If its files are broken, or need something that is not there.
     """
     source = find_files(base)
-    with errors_in_one_line(base):
+    with errors_in_one_line(base), _without_loading_bar():
         return loader.from_pretrained(source, **options)
+
+
+@contextmanager
+def _without_loading_bar() -> Iterator[None]:
+    """Keep transformers' bar out of what a program of others prints; those of downloads stay."""
+    if not logging.is_progress_bar_enabled():
+        yield
+        return
+    downloads_are_shown = not are_progress_bars_disabled()
+    logging.disable_progress_bar()
+    if downloads_are_shown:
+        enable_progress_bars()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
+        if not downloads_are_shown:
+            disable_progress_bars()
 
 
 def find_files(base: str) -> str:

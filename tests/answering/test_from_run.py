@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 
 from prag_lightning.answering.from_run import default_run_dir, latest_run, read_run
 
@@ -20,6 +21,39 @@ def test_this_folder_has_a_name_too(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "notes").mkdir()
     monkeypatch.chdir(tmp_path / "notes")
     assert default_run_dir(".") == Path("runs/notes")
+
+
+@pytest.mark.parametrize(
+    ("before", "folder", "is_refused"),
+    [
+        ("{here}/a/notes", "b/notes", True),
+        ("a/notes", "{here}/b/notes", True),
+        ("a/notes", "a/../a/notes", False),
+        ("{here}/a/notes", "a/notes", False),
+        ("gone/notes", "b/notes", False),
+        ("demo", "demo", False),
+        ("demo", "a/demo", True),
+        ("{here}/a/demo", "demo", True),
+    ],
+)
+def test_two_folders_of_one_name_do_not_share_a_run(
+    before: str, folder: str, is_refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before, folder = (text.format(here=tmp_path) for text in (before, folder))
+    for there in ("a/notes", "b/notes", "a/demo"):
+        Path(there).mkdir(parents=True)
+    run = Path("runs", Path(folder).name)
+    run.mkdir(parents=True)
+    assert default_run_dir(folder) == run
+    (run / "fit.yaml").write_text(yaml.safe_dump({"data": {"folder": before}}))
+    if is_refused:
+        with pytest.raises(ValueError, match=f"^{run} is the run on '.*give this one a --trainer"):
+            default_run_dir(folder)
+    else:
+        assert default_run_dir(folder) == run
+    (run / "fit.yaml").write_text("damaged: [")
+    assert default_run_dir(folder) == run
 
 
 def test_the_latest_run_is_the_one_that_encoded_documents_last(

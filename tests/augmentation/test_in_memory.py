@@ -89,7 +89,10 @@ def test_settings_of_ones_own_class_are_its_name_and_its_public_values() -> None
             {"class_path": "template", "init_args": {"num_qas": "x"}},
             "augmenter 'template': .*num_qas",
         ),
-        ({"class_path": "template", "init_args": {"nums": 1}}, "augmenter 'template' has no setting 'nums'"),
+        (
+            {"class_path": "template", "init_args": {"nums": 1}},
+            "augmenter 'template' has no setting 'nums'",
+        ),
         (
             {"class_path": "template", "init_args": {"num_qas": None}},
             "num_qas needs a value, not null",

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from prag_lightning.callbacks import AdapterWriter
@@ -173,6 +174,13 @@ def test_a_csv_logger_gets_the_metrics_every_so_many_steps(run: Path) -> None:
     assert min(begin) < float(rows[0]["loss"]) < max(begin)
     assert float(rows[-1]["memory_mib"]) > 100
     assert float(rows[-1]["tokens_per_second"]) > 0
+
+
+def test_a_logger_gets_the_settings_of_the_run(run: Path) -> None:
+    (file,) = run.rglob("hparams.yaml")
+    settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+    assert settings == yaml.safe_load((run / "fit.yaml").read_text(encoding="utf-8"))
+    assert (settings["model"]["lr"], settings["data"]["num_qas"]) == (0.003, 4)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -168,7 +168,10 @@ def test_a_document_whose_text_has_changed_is_encoded_anew_and_no_other(
 def test_other_settings_are_refused_with_both_values(
     run: Path, base_dir: Path, world: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    settings = (run / "fit.yaml").read_bytes()
     assert main(["fit", *options(base_dir, world, run), "--data.passes", "2"]) == 2
+    # What the report says of the adapters that are there.
+    assert (run / "fit.yaml").read_bytes() == settings
     assert "training.passes: the store has 1, this run asks for 2" in capfd.readouterr().err
 
 

@@ -1,6 +1,7 @@
 """Several processes, each with documents of its own, against one process with all of them."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -128,17 +129,29 @@ def adapters(root: Path) -> dict[str, Tensor]:
         return dict(zip(ids, store.get_many(ids), strict=True))
 
 
+def kilobytes_to_come(said: str) -> list[float]:
+    """What each process says that its adapters will take."""
+    return [float(size) for size in re.findall(r"adapters to come: ([\d.]+) kB", said)]
+
+
 @pytest.mark.parametrize("quantization", ["null", pytest.param("nf4", marks=pytest.mark.slow)])
 def test_two_processes_give_the_adapters_and_the_scores_of_one(
-    processes: ForkServerContext, base_dir: Path, world: Path, tmp_path: Path, quantization: str
+    processes: ForkServerContext,
+    base_dir: Path,
+    world: Path,
+    tmp_path: Path,
+    quantization: str,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     more = ["--model.quantization", quantization, "--model.dtype", "float32"]
     one, two = tmp_path / "one", tmp_path / "two"
     assert main(["fit", *options(base_dir, world, one), *more]) == 0
+    [of_all] = kilobytes_to_come(capfd.readouterr().out)
     said = run(processes, ["fit", *options(base_dir, world, two), *more], tmp_path / "log")
     # The documents do not divide evenly, so neither did the work.
     assert "process 0: 2 of 2" in said
     assert "process 1: 4 of 4" in said
+    assert sum(kilobytes_to_come(said)) == pytest.approx(of_all, abs=0.11)
     expected, found = adapters(one), adapters(two)
     assert found.keys() == expected.keys()
     for document_id, row in expected.items():

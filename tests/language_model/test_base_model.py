@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub.utils.tqdm import are_progress_bars_disabled
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
+from transformers.utils import logging
 
 from prag_lightning.documents import still_running
 from prag_lightning.language_model import base_model
@@ -102,3 +104,23 @@ def test_a_model_that_takes_long_to_load_says_that_it_does(
     monkeypatch.setattr(base_model, "_load", slowly)
     load_base(str(base_dir))
     assert f"loading base model '{base_dir}'\n" in capsys.readouterr().err
+
+
+def test_loading_prints_no_bar_and_leaves_those_of_others_as_they_are(
+    base_dir: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.enable_progress_bar()
+    try:
+        AutoModelForCausalLM.from_pretrained(base_dir)
+        assert "Loading weights" in capfd.readouterr().err
+        load_base(str(base_dir))
+        assert capfd.readouterr() == ("", "")
+        assert logging.is_progress_bar_enabled()
+        assert not are_progress_bars_disabled()
+        logging.disable_progress_bar()
+        load_base(str(base_dir))
+        assert not logging.is_progress_bar_enabled()
+        assert are_progress_bars_disabled()
+    finally:
+        (logging.enable_progress_bar if was_enabled else logging.disable_progress_bar)()

@@ -11,7 +11,12 @@ from prag_lightning.adapters.files import StoreFiles
 from prag_lightning.adapters.layout import AdapterLayout
 from prag_lightning.adapters.store.manifest import MANIFEST, Manifest
 from prag_lightning.adapters.store.recipe import Recipe, StoreDtype
-from prag_lightning.adapters.store.records import Damage, StoredDocument, WriteLock
+from prag_lightning.adapters.store.records import (
+    CopiedFile,
+    Damage,
+    StoredDocument,
+    WriteLock,
+)
 from prag_lightning.adapters.store.rows import RowCodec
 
 
@@ -128,17 +133,11 @@ class LayoutContract(ABC):
         """
         return num_documents * RowCodec(recipe.layout, dtype).num_bytes
 
-    def copy_plan(self) -> list[tuple[str, bytes]]:
-        """Return the files, but for the manifest, in an order that makes a whole copy of them.
-
-        With each come the bytes that the copy begins with, where what the file will begin with
-        later would not fit the files that were copied before.
-        """
-        return [
-            (name, b"")
-            for name in self.files.all_names()
-            if name != MANIFEST and not name.endswith(".lock")
-        ]
+    def copy_plan(self) -> Iterator[CopiedFile]:
+        """Yield the files, but for the manifest, in an order that makes a whole copy of them."""
+        for name in self.files.all_names():
+            if name != MANIFEST and not name.endswith(".lock"):
+                yield CopiedFile(name)
 
     def _require_open(self) -> None:
         if self._closed:

@@ -1,9 +1,11 @@
 """Adapters for others: PEFT folders of one or several documents, and copies of whole stores."""
 
+import itertools
 import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from io import BytesIO
 from pathlib import PurePosixPath
 
 import fsspec  # type: ignore[import-untyped]
@@ -22,6 +24,7 @@ from prag_lightning.adapters.store.base import AdapterStore
 from prag_lightning.adapters.store.manifest import MANIFEST
 from prag_lightning.adapters.store.model_card import card_files
 from prag_lightning.adapters.store.peft_documents import folder_of
+from prag_lightning.adapters.store.records import CopiedFile
 from prag_lightning.adapters.warm_start import adds_nothing
 
 # In a folder of several exported adapters: which document is in which folder.
@@ -148,17 +151,17 @@ def export_store(store: AdapterStore, path_or_url: str | os.PathLike[str]) -> in
     """
     fs, root = _empty_target(path_or_url)
     num_copied = 0
-    for name, head in [*store.copy_plan(), (MANIFEST, b"")]:
+    for file in itertools.chain(store.copy_plan(), [CopiedFile(MANIFEST)]):
+        path = PurePosixPath(root) / file.name
         try:
-            source = store.files.open(name)
+            source = BytesIO() if file.is_whole else store.files.open(file.name)
         except FileNotFoundError:
             # What a run has taken away since is elsewhere in the copy, or was deleted.
             continue
-        path = PurePosixPath(root) / name
         fs.makedirs(str(path.parent), exist_ok=True)
         with source, fs.open(str(path), "wb") as target:
-            target.write(head)
-            source.seek(len(head))
+            target.write(file.head)
+            source.seek(len(file.head))
             shutil.copyfileobj(source, target, length=2**24)
         num_copied += 1
     return num_copied

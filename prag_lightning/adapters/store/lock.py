@@ -145,9 +145,18 @@ class RunLock:
 
 def current_run_id() -> str:
     """Return what all ranks of this run, and no others, agree on: their job or meeting point."""
-    if job := os.environ.get("SLURM_JOB_ID"):
-        return f"slurm {job}.{os.environ.get('SLURM_STEP_ID', '')}"
-    return f"{os.environ.get('MASTER_ADDR', '')}:{os.environ.get('MASTER_PORT', '')}"
+    known = os.environ
+    if job := known.get("SLURM_JOB_ID"):
+        # A job that is queued again keeps its number.
+        restart = known.get("SLURM_RESTART_COUNT", "")
+        return f"slurm {job}.{known.get('SLURM_STEP_ID', '')}" + (restart and f" again {restart}")
+    point = f"{known.get('MASTER_ADDR', '')}:{known.get('MASTER_PORT', '')}"
+    errors = known.get("TORCHELASTIC_ERROR_FILE")
+    if errors and known.get("LOCAL_WORLD_SIZE") == known.get("WORLD_SIZE"):
+        # torchrun makes a folder for each of its runs, RUN/attempt_N/RANK/error.json, while its
+        # port may be the one of a run before.
+        return f"{point} {Path(errors).parents[1]}"
+    return point
 
 
 def _try_lock(descriptor: int, path: Path, kind: int) -> bool:

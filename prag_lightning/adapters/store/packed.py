@@ -20,7 +20,12 @@ from prag_lightning.adapters.store.packed_shards import WriterFiles
 from prag_lightning.adapters.store.packed_verify import verify_packed
 from prag_lightning.adapters.store.packed_writer import ShardWriter, lost_lines
 from prag_lightning.adapters.store.recipe import Recipe, StoreDtype
-from prag_lightning.adapters.store.records import Damage, StoredDocument, WriteLock
+from prag_lightning.adapters.store.records import (
+    CopiedFile,
+    Damage,
+    StoredDocument,
+    WriteLock,
+)
 from prag_lightning.adapters.store.rows import RowCodec
 
 # A document's line in the journal and its entry in the index, at an id of some 20 letters.
@@ -114,19 +119,20 @@ class PackedStore(AdapterStore):
         """Return the bytes that so many adapters will take on a disk, to a few per cent."""
         return num_documents * (RowCodec(recipe.layout, dtype).num_bytes + _NAMING_BYTES)
 
-    def copy_plan(self) -> list[tuple[str, bytes]]:
-        """Return the files: indexes, which must know nothing that the journals do not, first.
+    def copy_plan(self) -> Iterator[CopiedFile]:
+        """Yield the files: indexes, which must know nothing that the journals do not, first.
 
         Then the journals, whose lines must not come without their adapters; then the shards, which
         must not say that they hold more than the journals have lines of.
         """
-        plan = dict(super().copy_plan())
+        plan = {file.name for file in super().copy_plan()}
         shards = [name for name in plan if name.endswith(".safetensors")]
         # One without a journal has just been begun.
         whole = [name for name in shards if name.replace(".safetensors", ".jsonl") in plan]
         headers = {name: self.files.read(name, stop=HEADER_BYTES) for name in whole}
-        others = sorted(plan.keys() - set(shards), key=lambda name: name.endswith(".jsonl"))
-        return [*((name, b"") for name in others), *headers.items()]
+        others = sorted(plan - set(shards), key=lambda name: name.endswith(".jsonl"))
+        yield from map(CopiedFile, others)
+        yield from (CopiedFile(name, header) for name, header in headers.items())
 
     def _add(self, document_ids: Sequence[str], rows: Tensor, text_digests: Sequence[str]) -> None:
         assert self._own is not None

@@ -1,7 +1,9 @@
 """The folder of one document in the ``peft`` layout: finding, reading and checking it."""
 
 import hashlib
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
 from prag_lightning.adapters.files import StoreFiles
 from prag_lightning.adapters.layout import AdapterLayout
@@ -12,6 +14,8 @@ from prag_lightning.adapters.store.records import Damage
 DOCUMENT_FILE = "document.json"
 # A folder that is about to be replaced is called so until the new one is in its place.
 REPLACED = ".replaced"
+# How often, and with which pause in seconds, a folder is looked at before it is called damaged.
+LOOKS, PAUSE = 3, 0.01
 _NAME_DIGITS = 64
 # Bytes that are read of the two files beside the weights.
 _SMALL_FILE_LIMIT = 2**20
@@ -104,6 +108,50 @@ def read_weights(files: StoreFiles, folder: str, layout: AdapterLayout, document
             files, folder, f"the adapter of document {document.document_id!r} is damaged"
         )
     return weights
+
+
+def read_whole(files: StoreFiles, folder: str) -> dict[str, bytes]:
+    """Return the files of a folder by name, all of one moment.
+
+    A running writer may be replacing the document: the checksum, which is over the adapter and what
+    names it, says whether they belong together.
+
+    Args:
+        files: The store.
+        folder: A document's folder in it.
+
+    Returns:
+        Nothing if the document is no longer there; as they are if they are damaged.
+    """
+    plain = folder.removesuffix(REPLACED)
+    found: dict[str, bytes] = {}
+    for look in range(LOOKS):
+        for name in (plain, plain + REPLACED, plain):
+            if not (content := _contents(files, name)):
+                continue
+            found = content
+            if _belong_together(found):
+                return found
+        if not found:
+            break
+        time.sleep(PAUSE if look else 0)
+    return found
+
+
+def _contents(files: StoreFiles, folder: str) -> dict[str, bytes]:
+    found = {}
+    for name in files.names(folder):
+        with suppress(FileNotFoundError):
+            found[name] = files.read(f"{folder}/{name}")
+    return found
+
+
+def _belong_together(contents: Mapping[str, bytes]) -> bool:
+    try:
+        line = read_line(contents[DOCUMENT_FILE][:-1])
+        return is_intact(line, contents[WEIGHTS_FILE], contents[CONFIG_FILE])
+    except (KeyError, ValueError):
+        return False
 
 
 def check_folder(files: StoreFiles, folder: str, layout: AdapterLayout) -> Damage | None:

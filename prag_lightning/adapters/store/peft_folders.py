@@ -24,23 +24,29 @@ from prag_lightning.adapters.store.journal import Line, adapter_checksum, journa
 from prag_lightning.adapters.store.manifest import Manifest
 from prag_lightning.adapters.store.peft_documents import (
     DOCUMENT_FILE,
+    LOOKS,
+    PAUSE,
     REPLACED,
     check_folder,
     document_folders,
     folder_of,
     read_document,
     read_weights,
+    read_whole,
     replaced_folders,
 )
 from prag_lightning.adapters.store.recipe import Recipe, StoreDtype
-from prag_lightning.adapters.store.records import Damage, StoredDocument, WriteLock
+from prag_lightning.adapters.store.records import (
+    CopiedFile,
+    Damage,
+    StoredDocument,
+    WriteLock,
+)
 from prag_lightning.adapters.store.rows import RowCodec
 from prag_lightning.documents.writing import sync_folder
 
 # Of the usual file systems.
 _BLOCK_BYTES = 4096
-# How often, and with which pause in seconds, a folder is looked at before it is called damaged.
-_LOOKS, _PAUSE = 3, 0.01
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -98,16 +104,26 @@ class PeftFolderStore(AdapterStore):
                     break
         return found
 
+    def copy_plan(self) -> Iterator[CopiedFile]:
+        """Yield the files, those of each document all of one moment."""
+        for folder in document_folders(self.files):
+            target = folder.removesuffix(REPLACED)
+            for name, content in read_whole(self.files, folder).items():
+                yield CopiedFile(f"{target}/{name}", content, is_whole=True)
+        for file in super().copy_plan():
+            if not file.name.startswith("documents/"):
+                yield file
+
     @classmethod
     def check(cls, files: StoreFiles, manifest: Manifest) -> Iterator[Damage]:
         """Yield what is wrong: every file of every document is read."""
         for folder in document_folders(files):
-            for _ in range(_LOOKS):
+            for _ in range(LOOKS):
                 damage = check_folder(files, folder, manifest.recipe.layout)
                 if damage is None:
                     break
                 # A running writer may have been replacing or deleting it.
-                time.sleep(_PAUSE)
+                time.sleep(PAUSE)
             else:
                 assert damage is not None
                 yield damage

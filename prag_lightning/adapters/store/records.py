@@ -53,6 +53,21 @@ class StoredDocument(NamedTuple):
     place: object = None
 
 
+class CopiedFile(NamedTuple):
+    """A file of a copy of a store.
+
+    Args:
+        name: Its name, in the store as in the copy.
+        head: The bytes that it begins with there, where what the store's file will begin with
+            later would not fit the files that were copied before.
+        is_whole: Whether these are all of it, so that the store's file need not be read.
+    """
+
+    name: str
+    head: bytes = b""
+    is_whole: bool = False
+
+
 class WriteLock(Protocol):
     """The right to write into a store."""
 

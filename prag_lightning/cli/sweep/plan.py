@@ -3,9 +3,12 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
+
+import yaml
 
 from prag_lightning.adapters.store.recipe import digest_text
+from prag_lightning.answering.questions import parse_methods
 from prag_lightning.cli.sweep.axes import combinations, read_axis, run_name
 from prag_lightning.cli.trainer import PragCLI
 from prag_lightning.datamodule import DocumentDataModule
@@ -23,6 +26,8 @@ class PlannedRun(NamedTuple):
         folder: Its root folder.
         store: Folder of its adapters; runs whose adapters are the same share one.
         words: Command line, without the command.
+        settings: All its settings, as groups within groups.
+        methods: The methods that answer; None for all that the questions allow.
         digest: Digest of all its settings.
     """
 
@@ -30,6 +35,8 @@ class PlannedRun(NamedTuple):
     folder: Path
     store: Path
     words: list[str]
+    settings: dict[str, Any]
+    methods: list[str] | None
     digest: str
 
 
@@ -81,12 +88,30 @@ class SweepPlanner(PragCLI):
         words = [*self._words, *(f"--{key}={value}" for key, value in settings.items())]
         self.parse_arguments(self.parser, ["fit", *words])
         self.before_instantiate_classes()
+        self._refuse_some_questions()
         self.instantiate_classes()
         self.after_instantiate_classes()
         store = self.folder / "adapters" / self._store_key()
         config = self.command_parser.dump(self.config.fit, skip_none=False)
         digest = digest_text(config, str(store))
-        return PlannedRun(swept, folder, store, [*words, f"--model.store={store}"], digest)
+        methods = self.config.fit.data.methods
+        return PlannedRun(
+            swept,
+            folder,
+            store,
+            [*words, f"--model.store={store}"],
+            yaml.safe_load(config),
+            None if methods is None else [*parse_methods(methods)],
+            digest,
+        )
+
+    def _refuse_some_questions(self) -> None:
+        settings = self.config.fit.trainer
+        if settings.fast_dev_run or settings.limit_test_batches not in (None, 1.0):
+            raise ValueError(
+                "trainer.limit_test_batches or fast_dev_run is set, but a sweep scores all "
+                "questions that it asks; give --data.limit to ask fewer"
+            )
 
     def _store_key(self) -> str:
         """Return a name for all that the adapters of a run follow from."""

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from prag_lightning.cli.exit_status import DONE, SOME_FAILED
 from prag_lightning.cli.sweep.plan import PlannedRun
+from prag_lightning.cli.sweep.shared_answers import add_answers, answer_digests, find_answers
 from prag_lightning.evaluation.results import SCORES_FILE, read_scores
 from prag_lightning.evaluation.run_result import (
     DONE_STATUS,
+    RESULT_FILE,
     RunResult,
     read_result,
     write_result,
@@ -59,6 +61,8 @@ class SweepRunner:
         result = read_result(run.folder)
         if result is None or (result.digest, result.status) != (run.digest, DONE_STATUS):
             run.folder.mkdir(parents=True, exist_ok=True)
+            # Others take answers from a run by its result.
+            (run.folder / RESULT_FILE).unlink(missing_ok=True)
             result = self._run(run, run.folder / "log.txt")
             write_result(run.folder, result)
         return result
@@ -74,13 +78,30 @@ class SweepRunner:
         if result.status.startswith("fit failed"):
             return result
         start = time.monotonic()
-        status = self.run_command(["test", *run.words], log_file)
+        self._test(run, result, log_file)
         result.test_seconds = time.monotonic() - start
-        if status == DONE:
-            result.scores = read_scores(run.folder / SCORES_FILE).scores
-        else:
-            result.status = _say(status, "test", log_file)
         return result
+
+    def _test(self, run: PlannedRun, result: RunResult, log_file: Path) -> None:
+        """Ask what no other run has asked already, and take the rest from those."""
+        digests = answer_digests(run.settings)
+        shared = find_answers(run.folder.parent, digests, run.methods)
+        # A run that asks nothing would leave no settings.
+        takes = bool(shared.known and shared.left)
+        words = [f"--data.methods=[{','.join(shared.left)}]"] if takes else []
+        status = self.run_command(["test", *run.words, *words], log_file)
+        if status != DONE:
+            result.status = _say(status, "test", log_file)
+            return
+        if takes:
+            add_answers(run.folder, shared, run.settings["data"]["methods"])
+            with log_file.open("a", encoding="utf-8") as log:
+                for method, folder in shared.known.items():
+                    print(f"{method}: the answers are those of {folder.name}", file=log)
+        result.scores = read_scores(run.folder / SCORES_FILE).scores
+        result.asked_all = run.methods is None
+        asked = {score.method for score in result.scores}
+        result.answered = {name: digest for name, digest in digests.items() if name in asked}
 
 
 def _say(status: int, command: str, log_file: Path) -> str:

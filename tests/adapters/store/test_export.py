@@ -203,7 +203,7 @@ def test_a_copy_that_is_not_finished_is_no_store(
         copied.append(name)
         return real(name)
 
-    plan = store.copy_plan()
+    plan = list(store.copy_plan())
     monkeypatch.setattr(store, "copy_plan", lambda: plan)
     monkeypatch.setattr(store.files, "open", noting)
     export_store(store, tmp_path / "copy")

@@ -228,11 +228,37 @@ def test_without_flock_the_holders_process_decides(
 
 
 def test_a_run_is_known_by_its_job_or_its_meeting_point(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SLURM_JOB_ID", "SLURM_STEP_ID", "MASTER_ADDR", "MASTER_PORT"):
-        monkeypatch.delenv(name, raising=False)
+    for name in os.environ:
+        if name.startswith(("SLURM_", "TORCHELASTIC_", "MASTER_")):
+            monkeypatch.delenv(name)
     alone = current_run_id()
     monkeypatch.setenv("MASTER_ADDR", "node1")
     monkeypatch.setenv("MASTER_PORT", "29500")
     launched = current_run_id()
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     assert [alone, launched, current_run_id()] == [":", "node1:29500", "slurm 7."]
+
+
+def test_a_run_of_the_same_job_or_port_is_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_id(**settings: str) -> str:
+        with monkeypatch.context() as patch:
+            for name, value in settings.items():
+                patch.setenv(name, value)
+            return current_run_id()
+
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    logs = "/tmp/torchelastic_a/none_{run}/attempt_0/{rank}/error.json"
+    one, same, other, elsewhere = (
+        run_id(
+            TORCHELASTIC_ERROR_FILE=logs.format(run=run, rank=rank),
+            LOCAL_WORLD_SIZE="2",
+            WORLD_SIZE=size,
+        )
+        for run, rank, size in [("a", 0, "2"), ("a", 1, "2"), ("b", 0, "2"), ("b", 0, "4")]
+    )
+    assert one == same != other
+    # Every machine of several has a folder of its own.
+    assert elsewhere == run_id()
+    job = {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}
+    assert run_id(**job) == "slurm 7.0" != run_id(**job, SLURM_RESTART_COUNT="1")

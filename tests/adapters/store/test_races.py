@@ -6,13 +6,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
 
+from prag_lightning.adapters.files import StoreFiles
 from prag_lightning.adapters.store import packed_writer
 from prag_lightning.adapters.store.export import export_store
-from prag_lightning.adapters.store.opening import open_store
+from prag_lightning.adapters.store.opening import open_store, verify_store
 from tests.adapters.store.store_world import LAYOUTS, RECIPE, adapters, damages, names
 
 NUM_LOOKS = 15
@@ -67,14 +69,15 @@ def test_commands_that_look_at_a_store_see_whole_adapters_while_a_run_writes(
                     assert torch.equal(store.get_many(["doc 30"])[0], ROWS[30])
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.usefixtures("no_waiting")
 def test_a_copy_that_is_made_while_a_run_writes_is_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, layout: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packed_writer, "SHARD_BYTES", 4096 + 10 * 4 * RECIPE.layout.num_params)
     monkeypatch.setattr(packed_writer, "FOLD_EVERY", 5)
     copy = tmp_path / "copy"
-    with writing(tmp_path / "store", "packed"):
+    with writing(tmp_path / "store", layout):
         for _ in range(NUM_LOOKS // 2):
             with open_store(tmp_path / "store", mode="read") as store:
                 export_store(store, copy)
@@ -108,3 +111,48 @@ def test_a_document_that_is_being_replaced_is_at_no_moment_absent(
             (row,) = store.get_many(names(1))
             assert (row == ROWS).all(dim=1).any()
     thread.join()
+
+
+def test_a_copy_holds_one_adapter_of_a_document_that_is_replaced_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_store(tmp_path / "store", RECIPE, layout="peft", mode="write") as store:
+        store.put_many(names(3), ROWS[:3], ["text"] * 3)
+    open_file, turns = StoreFiles.open, iter(range(1, 4))
+
+    def open_and_replace(files: StoreFiles, name: str) -> BinaryIO:
+        file = open_file(files, name)
+        # The first files of a document are the old ones, and those after them the new ones.
+        if name.endswith("adapter_model.safetensors") and (turn := next(turns, None)):
+            monkeypatch.setattr(StoreFiles, "open", open_file)
+            with open_store(tmp_path / "store", RECIPE, layout="peft", mode="write") as writer:
+                writer.put_many(names(3), ROWS[10 * turn : 10 * turn + 3], [f"text {turn}"] * 3)
+            monkeypatch.setattr(StoreFiles, "open", open_and_replace)
+        return file
+
+    monkeypatch.setattr(StoreFiles, "open", open_and_replace)
+    with open_store(tmp_path / "store", mode="read") as store:
+        export_store(store, tmp_path / "copy")
+    monkeypatch.undo()
+    assert verify_store(tmp_path / "copy") == []
+    with open_store(tmp_path / "copy", mode="read") as store:
+        assert len(store) == 3
+        for number, row in enumerate(store.get_many(names(3))):
+            assert any(torch.equal(row, ROWS[turn * 10 + number]) for turn in range(4))
+
+
+def test_a_document_that_is_deleted_while_a_store_is_copied_is_not_in_the_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_store(tmp_path / "store", RECIPE, layout="peft", mode="write") as store:
+        store.put_many(names(3), ROWS[:3], ["text"] * 3)
+    with open_store(tmp_path / "store", mode="read") as store:
+        plan = store.copy_plan()
+        first = [next(plan) for _ in range(3)]
+        with open_store(tmp_path / "store", RECIPE, layout="peft", mode="write") as writer:
+            writer.delete(names(3))
+        monkeypatch.setattr(store, "copy_plan", lambda: iter([*first, *plan]))
+        export_store(store, tmp_path / "copy")
+    assert verify_store(tmp_path / "copy") == []
+    with open_store(tmp_path / "copy", mode="read") as store:
+        assert len(store) == 1

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,44 +20,10 @@ from prag_lightning.cli.exit_status import DONE, SOME_FAILED, TERMINATED
 from prag_lightning.cli.main import main
 from prag_lightning.cli.sweep.command import run_sweep
 from prag_lightning.cli.sweep.runs import run_process
-from prag_lightning.demo.world import write_world
-from prag_lightning.documents.records import Augmentation, read_records, write_records
+from tests.cli.sweep.conftest import CommandsHere, options
 
 RANK_AND_MERGE = ["--over", "rank=1,2", "--over", "merge=sum,mean"]
 NAMES = ["rank=1,merge=sum", "rank=1,merge=mean", "rank=2,merge=sum", "rank=2,merge=mean"]
-
-
-class CommandsHere:
-    """Runs commands in this process, and remembers them by their run and name."""
-
-    def __init__(self) -> None:
-        self.done: list[tuple[str, str]] = []
-
-    def __call__(self, words: Sequence[str], log_file: Path) -> int:
-        self.done.append((log_file.parent.name, words[0]))
-        redirect_stdout, redirect_stderr = contextlib.redirect_stdout, contextlib.redirect_stderr
-        with log_file.open("a") as log, redirect_stdout(log), redirect_stderr(log):
-            return main(words)
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four people, with three question-answer pairs each."""
-    folder = tmp_path_factory.mktemp("world")
-    write_world(folder, num_people=4)
-    file = folder / "augmentations.jsonl"
-    written = list(read_records(file, Augmentation))
-    write_records(file, [one.model_copy(update={"qas": one.qas[:3]}) for one in written])
-    return folder
-
-
-def options(base_dir: Path, world: Path, root: Path) -> list[str]:
-    return [
-        *("--trainer.accelerator", "cpu", "--trainer.default_root_dir", str(root)),
-        *("--model.base", str(base_dir), "--model.num_slots", "2", "--model.lr", "0.003"),
-        *("--model.max_new_tokens", "2", "--data.folder", str(world)),
-        *("--data.methods", "[own,prag]", "--data.limit", "6"),
-    ]
 
 
 def rows(root: Path) -> list[dict[str, str]]:
@@ -205,6 +171,11 @@ def test_a_run_that_fails_is_a_row_and_the_others_are_run(
         (["--over", "rank=1", "--data.warm_up", "x"], "data.warm_up is set, but"),
         (["dmo", "--over", "rank=1"], "no config of that name; did you mean 'demo'?"),
         (["--over", "rank=1,x"], "model.lora.rank"),
+        (
+            ["--over", "rank=1", "--trainer.limit_test_batches", "2"],
+            "give --data.limit to ask fewer",
+        ),
+        (["--over", "fast_dev_run=true,false"], "give --data.limit to ask fewer"),
         (["--over", "rank=0"], "the rank of an adapter is 0"),
         ([], "--over"),
     ],

@@ -167,6 +167,6 @@ def test_damaged_settings_are_named(
     (folder / "test.yaml").write_text(text)
     assert main(["report", str(folder)]) == 2
     error = capfd.readouterr().err
-    assert "test.yaml" in error
+    assert "test.yaml: " in error
     assert "is damaged" in error
     assert len(error.splitlines()) == 1
