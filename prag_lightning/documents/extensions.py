@@ -41,6 +41,11 @@ def make_part(
 
 def _split(kind: str, spec: object, known: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
     if isinstance(spec, str):
+        if spec.startswith("{"):
+            raise ValueError(
+                f"{kind} '{spec}' is no mapping; in YAML a space stands behind each colon, as in "
+                "{name: {setting: 1}}"
+            )
         return spec, {}
     if isinstance(spec, Mapping):
         fields = dict(spec)

@@ -272,6 +272,7 @@ def test_a_rule_of_one_s_own_is_an_object_or_an_import_path() -> None:
         ("anchord", "there is no merge rule 'anchord'; did you mean 'anchored'"),
         ("best", "there is no merge rule 'best'; there are anchored, centered, falling, mean, "),
         (None, "merge rule None: give a name or an import path"),
+        ("{score:{temperature:2}}", "a space stands behind each colon"),
         ("os.nothing", "merge rule 'os.nothing' cannot be imported"),
         ("pathlib.Path", "does not derive from prag_lightning.adapters.merge.MergeRule"),
         ({"mean": {"temperature": 2}}, "merge rule 'mean' has no setting 'temperature'"),
