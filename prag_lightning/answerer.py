@@ -234,7 +234,7 @@ class Answerer:
 
         Returns:
             An answer for each row, and the mean negative log-likelihood of each accepted answer's
-            tokens, shape ``(rows,)``, NaN where there is none.
+            tokens, shape ``(rows,)``; NaN if there is none.
         """
         merger = self._opened.merger
         if merge is not None:

@@ -24,7 +24,7 @@ class QuestionBatch:
         attention_mask: 1 for tokens, 0 for padding, shape of ``input_ids``.
         answer_ids: The first accepted answer of each row, padded at the right, shape
             ``(rows, answer_tokens)``.
-        answer_lengths: Tokens of each accepted answer, shape ``(rows,)``; 0 where there is none.
+        answer_lengths: Tokens of each accepted answer, shape ``(rows,)``; 0 if there is none.
         reads_without_adapters: Whether the adapters are active only from the last token of the
             prompt on.
         warm_start_only: Whether only the warm start is active, and no document's adapter.

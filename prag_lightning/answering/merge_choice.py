@@ -49,7 +49,7 @@ class MergeChoice(BaseModel):
 
         Args:
             questions: The questions to score on.
-            file: Where the choice is, for the message.
+            file: File of the choice, for the message.
 
         Raises:
             ValueError: If the rule was chosen with any of them; gives their number.

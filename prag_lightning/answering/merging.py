@@ -35,7 +35,7 @@ class Adapters(Protocol):
     """A source of adapters, such as an open store."""
 
     def __contains__(self, document_id: str) -> bool:
-        """Say whether a document has an adapter."""
+        """Return whether a document has an adapter."""
 
     def text_digest(self, document_id: str) -> str | None:
         """Return a digest of what a document's adapter was trained on."""

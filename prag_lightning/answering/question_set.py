@@ -57,7 +57,7 @@ class QuestionSet:
             source: A file of questions, or the questions.
             methods: The methods that answer; None for all that the questions allow.
             needs_answers: Whether answers are scored.
-            limit: Take the first so many questions of each type.
+            limit: Take only the first questions, this many of each type.
             place: Rank of this process, and the number of processes.
             open_retriever: Opens the retriever, if a method needs one.
             top_k: How many documents are retrieved for a question.

@@ -110,7 +110,7 @@ def require_answers(questions: Iterable[Question], source: str) -> None:
 
     Args:
         questions: The questions.
-        source: Where they come from, for the message.
+        source: Their source, for the message.
 
     Raises:
         ValueError: If a question has no accepted answer; names it.

@@ -119,7 +119,7 @@ def read_beginnings(base: PreTrainedModel, beginnings: Beginnings) -> DynamicCac
 
     Args:
         base: The language model, with the adapters of ``beginnings.rows``.
-        beginnings: What is read.
+        beginnings: The beginnings to read.
     """
     cache = DynamicCache(config=base.config)
     _read(base, beginnings.input_ids, beginnings.attention_mask, cache)

@@ -1,4 +1,4 @@
-"""What the data module yields: batches of prompts to encode, and batches of questions to answer."""
+"""The batches of the data module: prompts to encode, and questions to answer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -34,7 +34,7 @@ def wait_for_file(
 
     Args:
         file: The file or folder.
-        seconds: How long to wait at most.
+        seconds: Longest time to wait.
         meanwhile: Called while waiting; may raise.
 
     Raises:

@@ -142,7 +142,7 @@ def packed_attention(
         value: See ``query``.
         attention_mask: None.
         cu_seq_lens_q: Offsets of the conversations, and the end of the last one.
-        ***options: Arguments of other attentions; unused.
+        **options: Arguments of other attentions; unused.
     """
     states = [state[0].transpose(0, 1).to(value.dtype) for state in (query, key, value)]
     if query.is_cuda:
