@@ -1,1 +1,1 @@
-"""Figures side by side with the published procedure, in one run."""
+"""Benchmarks against the published procedure, both measured in the same run."""

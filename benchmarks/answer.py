@@ -1,4 +1,4 @@
-"""Answering questions: the published loop, and the bank's routes at several batch sizes, in turn.
+"""Answering questions: the published loop against the bank at several batch sizes.
 
 python benchmarks/answer.py --size tiny --output answer.json
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-# To be run as a file, from anywhere.
+# Allows running this file from any folder.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.encode import DeviceName
@@ -41,11 +41,11 @@ BATCH_SIZES = (1, 8, 32)
 
 
 class AnsweringBenchmark:
-    """32 questions about 24 documents of random adapters, three a question.
+    """32 questions over 24 documents with random adapters, three documents per question.
 
     Args:
-        size_name: Which model.
-        device: Where.
+        size_name: Size of the model.
+        device: Device to run on.
         root: Folder for scratch files.
     """
 
@@ -73,8 +73,8 @@ class AnsweringBenchmark:
         self.documents = {name: Document(id=name, text="") for name in names}
 
     def answer_published(self, num_questions: int, texts: dict[str, str]) -> float:
-        """Answer one question after another as published; return the seconds."""
-        # Short and long ones alike: batches are sorted by length.
+        """Answer questions one by one, as published; return the seconds."""
+        # Evenly spaced, for a mix of lengths: batches are sorted by length.
         batches = self._batches(1)[:: len(self.questions) // num_questions]
         start = now(self.device)
         for batch in batches:
@@ -87,7 +87,7 @@ class AnsweringBenchmark:
         return now(self.device) - start
 
     def answer_with_bank(self, batch_size: int, texts: dict[str, str]) -> float:
-        """Answer all questions in batches, adapters read from a store; return the seconds."""
+        """Answer all questions in batches, with adapters from a store; return the seconds."""
         batches = self._batches(batch_size)
         start = now(self.device)
         with open_store(self.root / "store", self._recipe(), mode="read") as store:
@@ -102,7 +102,7 @@ class AnsweringBenchmark:
         return now(self.device) - start
 
     def answer_without_adapters(self) -> dict[str, str]:
-        """Return what the base says."""
+        """Return the base's answers."""
         (batch,) = self._batches(max(BATCH_SIZES))
         answers = self._generate(batch.to(self.device))
         return dict(zip((q.id for q in batch.questions), answers, strict=True))
@@ -160,13 +160,13 @@ def run(
 ) -> None:
     """Time the ways of answering questions from merged adapters, and check that they agree.
 
-    On a CPU the figures are CPU seconds of one thread, on a GPU seconds.
+    Times are CPU seconds of one thread on a CPU, and wall-clock seconds on a GPU.
 
     Args:
-        size: Shape of the model, of random weights.
-        device: Where.
+        size: Shape of the model, which has random weights.
+        device: Device to run on.
         output: JSON file of the results.
-        rounds: How often each is timed.
+        rounds: How often to time each.
 
     Raises:
         RuntimeError: If a question has another answer in a batch than in the published loop.
@@ -206,7 +206,7 @@ def run(
 
 
 def _compare(texts: dict[str, dict[str, str]], base: dict[str, str]) -> dict[str, int]:
-    """Count how many answers are those of the published loop, and how many those of the base."""
+    """Count the answers that agree with the published loop, and with the base."""
     published = texts.pop("published")
     agreeing = [
         answers[question] == text

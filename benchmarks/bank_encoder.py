@@ -14,32 +14,32 @@ from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.language_model.base_model import load_tokenizer
 from prag_lightning.module import ParametricRAG
 
-# What it says about every run would stand between the figures.
+# Keeps Lightning's messages out of the results.
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
 
 class Clock(Callback):
-    """Takes the time from before the first step to when the last adapter is on the disk."""
+    """Measures the time from before the first step until the last adapter is on the disk."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start."""
         self.start = now(pl_module.device)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop; the writer has ended by now."""
+        """Stop; the writer has finished by now."""
         self.seconds = now(pl_module.device) - self.start
 
 
 class ResidentRAG(ParametricRAG):
-    """Stays on its device, where the Trainer would move it to the CPU after every fit."""
+    """Stays on its device; the Trainer would move it to the CPU after every fit."""
 
     def cpu(self) -> "ResidentRAG":
-        """Stay."""
+        """Do nothing."""
         return self
 
 
 class BankEncoder:
-    """The module with its bank, over a model in memory.
+    """The module with its bank over a loaded model.
 
     Args:
         base: The model.
@@ -50,15 +50,15 @@ class BankEncoder:
     def __init__(self, base: PreTrainedModel, tokenizer_dir: Path, compile: bool = False) -> None:
         self.tokenizer_dir = tokenizer_dir
         self.device = base.device
-        # On a GPU rows with padding are faster than a loop over segments, and a compiler wants
-        # the same operations at every step.
+        # On a GPU, padded rows are faster than a loop over segments, and a compiler needs the same
+        # operations at every step.
         self.packed = self.device.type == "cpu" and not compile
         tokenizer = load_tokenizer(str(tokenizer_dir))
         self.module = ResidentRAG(base, tokenizer=tokenizer, compile=compile)
         self.module.configure_model()
 
     def encode(self, num_slots: int, documents_dir: Path) -> float:
-        """Encode the documents of a folder, and return the seconds that it took."""
+        """Encode the documents of a folder, and return the seconds."""
         self.module.num_slots = num_slots
         self.module.bank.resize(num_slots)
         clock = Clock()

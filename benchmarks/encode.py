@@ -14,7 +14,7 @@ from typing import Literal
 
 import torch
 
-# To be run as a file, from anywhere.
+# Allows running this file from any folder.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.bank_encoder import BankEncoder
@@ -46,17 +46,17 @@ DeviceName = Literal["cpu", "cuda"]
 
 @dataclass(frozen=True)
 class Plan:
-    """How much each method does.
+    """The workload of each method.
 
     Args:
-        rounds: In how many rounds every method takes part.
-        published: Documents of the published procedure in a round.
-        unpadded: Of the same without padding.
-        persistent: Of the careful loop.
-        slots: Of the banks; each encodes ``waves`` documents in a slot, and 4 at least.
+        rounds: Number of rounds of each method.
+        published: Documents per round of the published procedure.
+        unpadded: Documents per round of the same without padding.
+        persistent: Documents per round of the careful loop.
+        slots: Numbers of slots of the banks; each encodes ``waves`` documents per slot, at least 4.
         waves: See ``slots``.
-        compiled_slots: Of the banks over a compiled base.
-        slow_rounds: Rounds of the published procedure, and of the bank of most slots.
+        compiled_slots: Numbers of slots of the banks over a compiled base.
+        slow_rounds: Rounds of the published procedure, and of the bank with the most slots.
     """
 
     rounds: int
@@ -78,13 +78,13 @@ PLANS: dict[SizeName, Plan] = {
 
 
 class EncodingBenchmark:
-    """All methods over one size, on one device.
+    """All methods for one size, on one device.
 
     Args:
-        size_name: Which model, documents and plan.
-        device: Where.
+        size_name: Size of the model, the documents and the plan.
+        device: Device to run on.
         root: Folder for scratch files.
-        compile: Run banks over a compiled base as well.
+        compile: Also run banks over a compiled base.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class EncodingBenchmark:
             self.banks["-compiled"] = BankEncoder(base, self.tokenizer_dir, compile=True)
 
     def methods(self) -> list[Method]:
-        """Return all methods; each has run once."""
+        """Return all methods, each after one warm-up run."""
         plan = self.plan
         loops: list[tuple[str, Callable[[int], float], int, int]] = [
             ("published", self._run_published, plan.published, plan.slow_rounds),
@@ -123,7 +123,7 @@ class EncodingBenchmark:
         return [Method(name, partial(run, n), n, rounds) for name, run, n, rounds in loops]
 
     def row(self, method: Method, rates: dict[torch.dtype, list[float]]) -> Row:
-        """Return what a method's seconds mean, by the machine's matrix rates."""
+        """Return a row of results, with the time relative to the machine's matrix rates."""
         seconds, lengths = method.seconds_per_item, self._lengths(method.num_items)
         dtype = torch.float32 if "published" in method.name else self.size.dtype
         flops = encoding_flops(self.size, lengths) / method.num_items
@@ -178,7 +178,7 @@ class EncodingBenchmark:
 
 
 def with_ratios(rows: list[Row]) -> list[Row]:
-    """Return rows with how many times faster they are than the published procedure and the loop."""
+    """Add the speed-ups over the published procedure and the loop to the rows."""
     seconds = {str(row["name"]): float(row["seconds_per_document"] or 0) for row in rows}
     return [
         {
@@ -196,15 +196,15 @@ def run(
     output: str | None = None,
     compile: bool = False,
 ) -> None:
-    """Time every way of encoding documents, and print how they compare.
+    """Time all methods of encoding documents, and print a comparison.
 
-    On a CPU the figures are CPU seconds of one thread, on a GPU seconds.
+    Times are CPU seconds of one thread on a CPU, and wall-clock seconds on a GPU.
 
     Args:
-        size: Shape of the model, of random weights.
-        device: Where.
+        size: Shape of the model, which has random weights.
+        device: Device to run on.
         output: JSON file of the results.
-        compile: Run banks over a base compiled by ``torch.compile`` as well.
+        compile: Also run banks over a base compiled by ``torch.compile``.
     """
     where = torch.device(device)
     if device == "cpu":

@@ -1,4 +1,4 @@
-"""Clocks, the machine's own limit, and the report of a benchmark."""
+"""Clocks, the machine's peak rate, and the report of a benchmark."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 _ENVIRONMENT = {
-    # glibc gives large blocks back to the system after every use, and pays for each page again.
+    # glibc would return large blocks to the system after every use, and fault each page again.
     "MALLOC_MMAP_THRESHOLD_": str(2**32),
     "MALLOC_TRIM_THRESHOLD_": str(2**33),
     "MALLOC_TOP_PAD_": str(2**28),
@@ -27,14 +27,14 @@ _ENVIRONMENT = {
 
 
 def restart_tuned() -> None:
-    """Start this program again in the environment above, unless it is in it already."""
+    """Restart this program in the environment above, unless it already runs in it."""
     if any(name not in os.environ for name in _ENVIRONMENT):
         os.environ.update(_ENVIRONMENT)
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def now(device: torch.device) -> float:
-    """Return CPU seconds of this process, or, for a GPU, seconds once it has done its work."""
+    """Return CPU seconds of this process, or for a GPU, wall-clock seconds after synchronizing."""
     if device.type == "cpu":
         return time.process_time()
     torch.cuda.synchronize(device)
@@ -42,7 +42,7 @@ def now(device: torch.device) -> float:
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype, size: int | None = None) -> float:
-    """Return the operations a second of a matrix product; two for a multiply-add."""
+    """Return the operations per second of a matrix product; a multiply-add counts as two."""
     size = size or (1024 if device.type == "cpu" else 8192)
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     torch.mm(left, right)
@@ -55,7 +55,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype, size: int | None = Non
 
 
 def describe(device: torch.device) -> dict[str, Any]:
-    """Return what the work runs on, and with which versions."""
+    """Return the hardware and the versions of libraries."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:
@@ -68,13 +68,13 @@ def describe(device: torch.device) -> dict[str, Any]:
 
 @dataclass
 class Method:
-    """One way of doing the work.
+    """A method to time.
 
     Args:
-        name: In the table.
-        run: Does it once, for ``num_items`` items, and returns the seconds that it took.
-        num_items: How many documents or questions that are.
-        rounds: In how many rounds it takes part; a slow one in few.
+        name: Name in the table.
+        run: Runs it once, for ``num_items`` items, and returns the seconds.
+        num_items: Number of documents or questions.
+        rounds: Number of rounds; few for slow methods.
     """
 
     name: str
@@ -90,7 +90,7 @@ class Method:
 
 
 def run_interleaved(methods: Sequence[Method], each_round: Callable[[], None]) -> None:
-    """Run all methods in turn, round after round, so that a slow minute hits them alike."""
+    """Run all methods in turn, round after round, so that slow phases affect all alike."""
     for number in range(max(method.rounds for method in methods)):
         each_round()
         for method in methods:

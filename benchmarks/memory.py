@@ -1,4 +1,4 @@
-"""Peak memory of encoding, beyond the model's own: the published procedure, and the bank by slots.
+"""Peak memory of encoding, without the model's: the published procedure, and the bank by slots.
 
 python benchmarks/memory.py --size tiny --output memory.json
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-# To be run as a file, from anywhere.
+# Allows running this file from any folder.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.bank_encoder import BankEncoder
@@ -33,12 +33,12 @@ PUBLISHED = {"published": True, "published_unpadded": False}
 
 
 def peak_bytes(size_name: SizeName, device_name: DeviceName, name: str) -> int:
-    """Return the most bytes that a method holds at once, less those that it begins with.
+    """Return the peak memory of a method in bytes, minus the memory at its start.
 
     Args:
-        size_name: Which model and documents.
-        device_name: Where.
-        name: ``published``, ``published_unpadded`` or ``bank-N``; a bank trains a document a slot.
+        size_name: Size of the model and the documents.
+        device_name: Device to run on.
+        name: ``published``, ``published_unpadded`` or ``bank-N``; a bank has one document per slot.
     """
     size, device = SIZES[size_name], torch.device(device_name)
     if device_name == "cpu":
@@ -81,13 +81,13 @@ def run(
     output: str | None = None,
     slots: tuple[int, ...] = (1, 4, 16, 64),
 ) -> None:
-    """Measure the peak memory of encoding, each method in a process of its own.
+    """Measure the peak memory of encoding, each method in its own process.
 
     Args:
-        size: Shape of the model, of random weights.
+        size: Shape of the model, which has random weights.
         device: Where.
         output: JSON file of the results.
-        slots: Of the banks.
+        slots: Numbers of slots of the banks.
     """
     spawn = multiprocessing.get_context("spawn")
     rows: list[Row] = []

@@ -17,7 +17,7 @@ LR = 3e-4
 
 
 def peft_config(lora: OurLoraConfig) -> LoraConfig:
-    """Return our LoRA settings as PEFT's."""
+    """Convert our LoRA settings to PEFT's."""
     return LoraConfig(
         r=lora.rank,
         lora_alpha=int(lora.alpha),
@@ -27,7 +27,7 @@ def peft_config(lora: OurLoraConfig) -> LoraConfig:
 
 
 def save_warm_start(base: PreTrainedModel, lora: OurLoraConfig, folder: Path) -> PreTrainedModel:
-    """Write an untrained adapter in PEFT's form, and return the base as it was."""
+    """Write an untrained adapter in PEFT's format, and return the unwrapped base."""
     torch.manual_seed(0)
     model = get_peft_model(base, peft_config(lora))
     model.save_pretrained(str(folder))
@@ -47,8 +47,8 @@ def encode_published(
         base: The model.
         warm_start_dir: The adapter that training starts from.
         prompts: Token ids.
-        output_dir: Where the adapter goes.
-        pad_to: Pad every prompt to so many tokens, as published; None leaves them as they are.
+        output_dir: Folder of the adapter.
+        pad_to: Pad every prompt to this many tokens, as published; None for no padding.
 
     Returns:
         The unwrapped model.
@@ -78,10 +78,10 @@ def encode_published(
 
 
 class PersistentLoop:
-    """A careful sequential loop: wrapped once, no padding, no mask, an own writer.
+    """A careful sequential loop: wrapped once, no padding, no mask, its own writer.
 
     Args:
-        base: The model; it stays wrapped.
+        base: The model, which stays wrapped.
         lora: Settings of the adapters.
     """
 
@@ -119,7 +119,7 @@ def answer_published(
         base: The model.
         adapter_dirs: The adapters of the question's documents, in PEFT's format.
         input_ids: The question's prompt, shape ``(1, tokens)``.
-        num_new_tokens: Tokens of an answer at most.
+        num_new_tokens: Most tokens of an answer.
 
     Returns:
         The new tokens, and the unwrapped model.

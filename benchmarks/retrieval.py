@@ -1,10 +1,10 @@
-"""How long the BM25 index takes to build and to search, in how much memory, and what it finds.
+"""Build time, search time, memory and recall of the BM25 index.
 
     python -m benchmarks.retrieval --num_passages 1000000
     python -m benchmarks.retrieval --data $PRAG_DATA/squad_augmented
 
-Synthetic passages have 100 words drawn by Zipf's law from 800,000, and a title of two of them;
-a question has eight of a passage's words.
+Synthetic passages have 100 words drawn by Zipf's law from 800,000, and a title of two of them; a
+question consists of eight of a passage's words.
 """
 
 import resource
@@ -27,11 +27,11 @@ _CHUNK = 10_000
 def measure(
     num_passages: int = 100_000, num_questions: int = 200, data: Path | None = None
 ) -> None:
-    """Print build time, search time, peak memory, and recall where gold documents are known.
+    """Print build time, search time, peak memory, and recall if gold documents are known.
 
     Args:
         num_passages: Size of the synthetic corpus.
-        num_questions: Questions asked of it.
+        num_questions: Number of questions about it.
         data: Folder with corpus.jsonl and questions.jsonl, to measure instead.
     """
     if data:
@@ -67,7 +67,7 @@ def _measure_searches(index_dir: Path, questions: list[Question]) -> None:
 
 
 def _passages(num_passages: int) -> Iterator[Document]:
-    """Yield the same passages at every call, chunk by chunk from a generator of its own."""
+    """Yield the same passages at every call, with a separate random generator for each chunk."""
     for start in range(0, num_passages, _CHUNK):
         for number, words in enumerate(_words(start), start=start):
             if number < num_passages:
@@ -75,7 +75,7 @@ def _passages(num_passages: int) -> Iterator[Document]:
 
 
 def _questions(num_questions: int) -> list[Question]:
-    """Return questions about the first passages, each in eight of its passage's words."""
+    """Return questions about the first passages, each of eight words of its passage."""
     return [
         Question(id=f"q{number}", question=" ".join(words[2::13]), document_ids=[str(number)])
         for number, words in enumerate(_words(0)[:num_questions])

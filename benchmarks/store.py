@@ -1,6 +1,6 @@
-"""What a packed store of many adapters costs: to fill, to open, to read, and in bytes and files.
+"""Costs of a packed store of many adapters: time to fill, open and read it, bytes and files.
 
-The adapters are synthetic. Run on one million small ones, and on fewer of a 1 B model's size:
+The adapters are synthetic: one million small ones, or fewer of a 1 B model's size:
 
     python -m benchmarks.store --output small.json
     python -m benchmarks.store --num_documents 2000 --num_params 983040 --dtype bfloat16
@@ -45,15 +45,15 @@ def benchmark_store(
     """Fill a store, read from it, and print figures as JSON; the store is deleted at the end.
 
     Args:
-        num_documents: Adapters in the store.
-        num_params: Numbers in one adapter, a multiple of 4.
-        dtype: In which form they are stored.
-        batch_size: Adapters that are stored with one flush to the disk. Singly stored ones are
-            timed as well, on up to 1,000 of the documents.
-        num_reads: Reads of three documents at random.
-        folder: Where the store is made for the time; by default in the system's temporary folder.
-        verify: Read every adapter and check it, too.
-        output: Write the figures into this file as well.
+        num_documents: Number of adapters in the store.
+        num_params: Parameters of an adapter, a multiple of 4.
+        dtype: Data type of the stored adapters.
+        batch_size: Number of adapters stored with one flush to the disk. Storing single adapters
+            is timed as well, on up to 1,000 of the documents.
+        num_reads: Number of reads, of three random documents each.
+        folder: Folder for the temporary store; by default the system's temporary folder.
+        verify: Also read and check every adapter.
+        output: Also write the figures to this file.
     """
     root = Path(tempfile.mkdtemp(prefix="prag-store-", dir=folder))
     try:
@@ -80,7 +80,7 @@ def benchmark_store(
 
 
 def synthetic_recipe(num_params: int) -> Recipe:
-    """Return a recipe of adapters with so many numbers: one layer of rank 2."""
+    """Return a recipe of adapters with this many parameters: one layer of rank 2."""
     width = num_params // 4
     return Recipe(
         base_model="synthetic",
@@ -100,10 +100,10 @@ def time_writing(
 
     Args:
         root: Folder of the store.
-        recipe: What its adapters look like.
-        dtype: In which form they are stored.
+        recipe: Recipe of its adapters.
+        dtype: Data type of the stored adapters.
         num_documents: How many.
-        batch_size: How many are stored with one flush to the disk.
+        batch_size: Number of adapters stored with one flush to the disk.
     """
     num_singly = min(1000, num_documents // 10)
     store = open_store(root, recipe, dtype=dtype, mode="write")
@@ -123,11 +123,11 @@ def time_writing(
 
 
 def put(store: AdapterStore, document_ids: list[str], rows: Tensor) -> None:
-    """Store adapters with a digest of 32 digits each, as real ones have.
+    """Store adapters, each with a digest of 32 digits like real ones.
 
     Args:
-        store: Open for writing.
-        document_ids: Whose adapters they are.
+        store: The store, open for writing.
+        document_ids: Ids of their documents.
         rows: The adapters, shape ``(n, num_params)``.
     """
     store.put_many(document_ids, rows, [f"{hash(i) & (2**128 - 1):032x}" for i in document_ids])
@@ -136,12 +136,12 @@ def put(store: AdapterStore, document_ids: list[str], rows: Tensor) -> None:
 def synthetic_adapters(
     numbers: range, recipe: Recipe, batch_size: int
 ) -> Iterator[tuple[list[str], Tensor]]:
-    """Yield batches of document ids and adapters; an adapter begins with its document's number.
+    """Yield batches of document ids and adapters, which begin with their document's number.
 
     Args:
-        numbers: Of the documents.
-        recipe: What the adapters look like.
-        batch_size: How many are yielded at once.
+        numbers: Numbers of the documents.
+        recipe: Recipe of the adapters.
+        batch_size: Number of adapters in a batch.
     """
     pool = torch.randn(min(_POOL, batch_size), recipe.layout.num_params)
     for start in range(numbers.start, numbers.stop, batch_size):
@@ -152,7 +152,7 @@ def synthetic_adapters(
 
 
 def document_id(number: int) -> str:
-    """Return an id as those of Wikipedia's passages, in no order."""
+    """Return an id like those of Wikipedia's passages, in no particular order."""
     return f"passage-{number * 7_368_787 % 100_000_000:08d}"
 
 
@@ -162,12 +162,12 @@ def mark(number: int) -> int:
 
 
 def time_reading(root: Path, num_documents: int, num_reads: int) -> dict[str, float]:
-    """Open the store, and read three documents at a time; check that they are the right ones.
+    """Open the store, read three documents at a time, and check that they are right.
 
     Args:
         root: Folder of the store.
-        num_documents: How many it holds.
-        num_reads: How often to read.
+        num_documents: Number of documents in it.
+        num_reads: Number of reads.
     """
     open_s, store = timed(lambda: open_store(root, mode="read"))
     choice = random.Random(0)
@@ -178,7 +178,7 @@ def time_reading(root: Path, num_documents: int, num_reads: int) -> dict[str, fl
         seconds, rows = timed(partial(store.get_many, ids))
         assert rows[:, 0].round().tolist() == [mark(number) for number in numbers]
         times.append(seconds)
-    # Warm: what the first half read is in the page cache, as in a second pass over a test set.
+    # Warm: the first half's reads are in the page cache, as in a second pass over a test set.
     choice, warm = random.Random(0), []
     for _ in range(num_reads):
         ids = [document_id(number) for number in choice.sample(range(num_documents), 3)]
@@ -193,12 +193,12 @@ def time_reading(root: Path, num_documents: int, num_reads: int) -> dict[str, fl
 
 
 def measure_files(root: Path, num_documents: int, tensor_bytes: int) -> dict[str, int | float]:
-    """Return files, bytes, and how much larger the store is than its tensors.
+    """Return the files, the bytes, and the overhead of the store over its tensors.
 
     Args:
         root: Folder of the store.
-        num_documents: How many it holds.
-        tensor_bytes: Bytes of one adapter.
+        num_documents: Number of documents in it.
+        tensor_bytes: Size of one adapter in bytes.
     """
     sizes = [path.stat().st_size for path in root.rglob("*") if path.is_file()]
     bytes_per_document = sum(sizes) / num_documents

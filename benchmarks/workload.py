@@ -1,4 +1,4 @@
-"""What the benchmarks run on: models of random weights, and documents of random words."""
+"""Workloads of the benchmarks: models with random weights, and documents of random words."""
 
 import random
 from collections.abc import Sequence
@@ -29,12 +29,12 @@ class Size:
         intermediate: Width of the MLP.
         heads: Attention heads.
         kv_heads: Key and value heads.
-        vocabulary: Tokens.
-        tied: Whether the head is the embedding.
-        dtype: In which our methods compute; the published procedure's is float32.
+        vocabulary: Size of the vocabulary.
+        tied: Whether the head shares the embedding's weights.
+        dtype: Data type of our methods; the published procedure uses float32.
         shortest: Words of the shortest document.
-        longest: Words of the longest.
-        pad_to: To how many tokens the published procedure pads.
+        longest: Words of the longest document.
+        pad_to: Length in tokens to which the published procedure pads.
     """
 
     hidden: int
@@ -59,7 +59,7 @@ SIZES: dict[SizeName, Size] = {
 
 
 def random_base(size: Size, device: torch.device) -> PreTrainedModel:
-    """Return a frozen language model of random weights, in the size's dtype."""
+    """Return a frozen language model with random weights, in the size's dtype."""
     config = LlamaConfig(
         hidden_size=size.hidden,
         num_hidden_layers=size.layers,
@@ -85,7 +85,7 @@ def random_base(size: Size, device: torch.device) -> PreTrainedModel:
 
 
 def write_tokenizer(size: Size, folder: Path) -> None:
-    """Write a tokenizer of one token a word to ``folder``."""
+    """Write a tokenizer with one token per word to ``folder``."""
     template = PromptTemplate()
     known = Whitespace().pre_tokenize_str(
         f"{template.user} {template.passage} {template.assistant} 1 2 3"
@@ -97,20 +97,20 @@ def write_tokenizer(size: Size, folder: Path) -> None:
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="[pad]", eos_token="[end]", unk_token="[unknown]"
     ).save_pretrained(folder)
-    # What makes it the folder of a base model.
+    # Makes it a valid folder of a base model.
     LlamaConfig(vocab_size=size.vocabulary).save_pretrained(folder)
 
 
 def write_documents(size: Size, num_documents: int, folder: Path) -> None:
     """Write documents of five prompts each to ``folder``.
 
-    Lengths are even between the shortest and the longest, and every second document makes up for
-    the one before: an even number of documents has the same mean length as any other.
+    Lengths are spread evenly between shortest and longest, and every second document balances the
+    previous one, so that all even numbers of documents have the same mean length.
     """
     draw = random.Random(0)
     documents, augmentations = [], []
     for number in range(num_documents):
-        # Multiples of the golden ratio spread evenly, however many there are.
+        # Multiples of the golden ratio are evenly spread for any number of documents.
         share = (number // 2 * 0.6180339887 + 0.25) % 1
         length = round((size.longest - size.shortest) * share)
         words = size.shortest + length if number % 2 else size.longest - length
@@ -135,7 +135,7 @@ _WORDS = [f"w{number}" for number in range(2000)]
 
 
 def random_text(draw: random.Random, words: int) -> str:
-    """Return so many words of the tokenizer's."""
+    """Return this many random words of the tokenizer."""
     return " ".join(draw.choices(_WORDS, k=words))
 
 
@@ -143,7 +143,7 @@ Prompts = list[list[int]]
 
 
 def training_prompts(documents_dir: Path, tokenizer_dir: Path) -> list[Prompts]:
-    """Return the token ids of every document's prompts, as our data module makes them."""
+    """Return the token ids of every document's prompts, as made by our data module."""
     data = DocumentDataModule(str(documents_dir), base=str(tokenizer_dir))
     data.setup("fit")
     return [
@@ -153,10 +153,10 @@ def training_prompts(documents_dir: Path, tokenizer_dir: Path) -> list[Prompts]:
 
 
 def encoding_flops(size: Size, lengths: Sequence[int], rank: int = 2) -> float:
-    """Return the arithmetic that encoding prompts of ``lengths`` tokens cannot do without.
+    """Return the minimum of operations needed to encode prompts of ``lengths`` tokens.
 
-    Forward, and backward through the activations: a frozen weight has no gradient of its own, and
-    nothing below the first layer's adapters needs one. Two operations a multiply-add.
+    These are the forward pass, and the backward pass through activations: frozen weights need no
+    gradients, nor does anything below the first layer's adapters. A multiply-add counts as two.
     """
     kv_size = size.hidden // size.heads * size.kv_heads
     attention = 2 * size.hidden * size.hidden + 2 * size.hidden * kv_size
@@ -166,6 +166,6 @@ def encoding_flops(size: Size, lengths: Sequence[int], rank: int = 2) -> float:
     first_inputs = 2 * (attention + 2 * mlp) + 4 * rank * size.hidden
     a_token = 4 * size.layers * layer + 6 * adapter - first_inputs
     head = 4 * size.hidden * size.vocabulary
-    # Causal: half of the products of queries and keys, and of weights and values.
+    # Causal attention needs half of the products of queries, keys and values.
     a_token_pair = 6 * size.hidden * size.layers
     return sum(n * a_token + (n - 1) * head + n * n * a_token_pair for n in lengths)

@@ -1,4 +1,4 @@
-"""What happens around training and evaluation batches."""
+"""Callbacks around training and evaluation batches."""
 
 from prag_lightning.callbacks.adapter_writer import AdapterWriter
 from prag_lightning.callbacks.encoding_log import EncodingLog

@@ -1,4 +1,4 @@
-"""After a document's last step: its adapter into the store, while training goes on."""
+"""Writes each document's adapter to the store after its last step, while training goes on."""
 
 import errno
 from collections import deque
@@ -22,23 +22,23 @@ from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.encoding.warm_up import WARM_START_ID
 from prag_lightning.module import ParametricRAG
 
-# Steps whose finished adapters wait for the disk at most; training then waits for the writer.
+# Most steps with unwritten adapters; beyond that, training waits for the writer.
 _MAX_PENDING = 8
-# Documents of which all that is to say is said at once.
+# Most document ids in a message.
 _NUM_NAMED = 5
 
 
 class AdapterWriter(Callback):
-    """Saves every document's adapter once it is trained, and leaves out those that are saved.
+    """Saves every document's adapter once it is trained, and skips those already saved.
 
-    A document whose text or augmentation has changed since is encoded anew.
+    A document whose text or augmentation has changed is encoded again.
 
     Args:
         store: Folder of the adapters; by default that of the module, ``adapters`` under the
             Trainer's root folder.
-        layout: Many documents in few files, or a folder for each as PEFT and vLLM read it.
+        layout: Many documents in few files, or a folder for each, as PEFT and vLLM read it.
         dtype: Number format of the stored adapters.
-        check_free_space: Refuse to begin where the disk has no room for all adapters.
+        check_free_space: Refuse to start if the disk has no room for all adapters.
     """
 
     def __init__(
@@ -56,20 +56,20 @@ class AdapterWriter(Callback):
         self.failures: dict[str, str] = {}
         self._store: AdapterStore | None = None
         self._pending: deque[Future[None]] = deque()
-        # Documents whose prompts were cut, or are longer than the base was made for.
+        # Documents with prompts that were truncated, or are longer than the base's context.
         self._cut: set[str] = set()
         self._too_long: set[str] = set()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Hand the module its store."""
+        """Give the module its store."""
         if self.folder is not None:
             cast(ParametricRAG, pl_module).use_store(self.folder)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the store, leave out what it holds, and see whether the rest fits.
+        """Open the store, skip the documents it holds, and check that the others fit on the disk.
 
         Raises:
-            StoreFullError: If it does not.
+            StoreFullError: If they do not.
         """
         module = cast(ParametricRAG, pl_module)
         data = _data_module(trainer)
@@ -110,7 +110,7 @@ class AdapterWriter(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Hand the adapters of finished documents to the writer."""
+        """Give the adapters of finished documents to the writer."""
         self._cut |= batch.cut_documents
         self._too_long |= batch.documents_beyond(cast(ParametricRAG, pl_module).num_positions)
         if batch.ends:
@@ -122,24 +122,24 @@ class AdapterWriter(Callback):
             ids = list(batch.ends.values())
             self._pending.append(self._writer.submit(self._save, ids, too_large, *copies))
         while self._pending and (self._pending[0].done() or len(self._pending) > _MAX_PENDING):
-            # Raises here what went wrong there.
+            # Re-raises an error of the writer's thread.
             self._pending.popleft().result()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Wait until all adapters are on the disk, for questions are answered from there."""
+        """Wait until all adapters are on the disk, from which questions are answered."""
         self._wait()
 
     on_train_end = on_validation_start
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count the adapters, and say which are missing."""
+        """Count the adapters, and report missing ones."""
         assert self._store is not None
         self._finish()
         rejected = self._data.plan.rejected
         ids = [*self._tasks, *rejected]
         stored = self._store.text_digests(list(self._tasks))
         missing = [document_id for document_id in self._tasks if document_id not in stored]
-        # Some of them may have an adapter of what they were before.
+        # Some of them may have an adapter of an earlier text.
         missing += rejected
         if WARM_START_ID in self._store and self._data.warm_up is not None:
             self._write_warm_start(Path(trainer.default_root_dir) / WARM_START_ID)
@@ -154,10 +154,10 @@ class AdapterWriter(Callback):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Save what is finished before the run ends."""
+        """Save finished adapters before the run ends."""
         if self._store is None:
             return
-        # On a full disk the index has no room either; what it was full for first is what counts.
+        # On a full disk, writing the index fails as well; the first error is the one to report.
         ignored = [StoreFullError] if isinstance(exception, StoreFullError) else []
         with suppress(*ignored), closing(self._store):
             self._finish()
@@ -206,7 +206,7 @@ class AdapterWriter(Callback):
                 print(f"{self._name}documents with prompts {what}: {len(documents)} ({named})")
 
     def _write_warm_start(self, folder: Path) -> None:
-        """Write the warm start as a folder that ``--warm_start.path`` and PEFT read.
+        """Write the warm start as a folder for ``--warm_start.path`` and PEFT.
 
         Raises:
             ValueError: If the folder holds another adapter.
@@ -232,7 +232,7 @@ class AdapterWriter(Callback):
         free = free_bytes(folder)
         if num_left:
             print(f"{self._name}adapters to come: {decimal(own)}; free: {decimal(free)}")
-        # Every process has about as many documents, and all may write on one disk.
+        # Every process has about as many documents, and all may write to the same disk.
         needed = num_processes * own
         if self.check_free_space and needed > free:
             raise StoreFullError(
@@ -263,7 +263,7 @@ def _first_of(document_ids: Iterable[str]) -> str:
 
 
 def _begin_copy(rows: Tensor) -> Callable[[], Tensor]:
-    """Begin to copy ``rows`` to the CPU while the GPU goes on; return what waits for the copy."""
+    """Start an asynchronous copy of ``rows`` to the CPU; return a function that waits for it."""
     if not rows.is_cuda:
         return lambda: rows
     copy = torch.empty(rows.shape, dtype=rows.dtype, pin_memory=True)

@@ -1,4 +1,4 @@
-"""While documents train: their losses and what it takes, into the run's folder and to loggers."""
+"""Writes losses and costs of an encoding to the run's folder and to loggers."""
 
 import math
 import resource
@@ -27,7 +27,7 @@ from prag_lightning.module import ParametricRAG
 
 
 class _Step(NamedTuple):
-    """One step's losses, still on the device, and whose they are; which documents it ended."""
+    """One step's losses, still on the device, their documents, and which of them it ended."""
 
     losses: Tensor
     documents: list[str]
@@ -35,31 +35,30 @@ class _Step(NamedTuple):
 
 
 class EncodingLog(Callback):
-    """Writes ``losses.jsonl`` and ``fit.jsonl`` in the run's root folder, and logs what they say.
+    """Writes ``losses.jsonl`` and ``fit.jsonl`` in the run's root folder, and logs their content.
 
     Any Lightning logger gets ``loss``, ``loss_first``, ``loss_last``, ``documents``,
-    ``documents_per_second``, ``tokens_per_second``, ``padding`` and ``memory_mib``. Both files
-    grow with every run in that folder. A loss is written when its document is finished; on a GPU
-    it waits until so many steps are done as the Trainer's ``log_every_n_steps`` says, for a GPU
-    should never wait for one number. List it before `AdapterWriter`, so that a run that is killed
-    leaves no adapter without its losses.
+    ``documents_per_second``, ``tokens_per_second``, ``padding`` and ``memory_mib``. Every run in
+    that folder appends to both files. Losses are written when their document is finished; on a GPU
+    only every ``log_every_n_steps`` steps of the Trainer, to avoid synchronization. List it before
+    `AdapterWriter`, so that a killed run leaves no adapter without its losses.
     """
 
     def __init__(self) -> None:
         self._waiting: list[_Step] = []
         self._num_steps = 0
-        # Since metrics were last logged.
+        # Losses since metrics were last logged.
         self._new_losses: list[float | None] = []
         self._new_documents: list[DocumentLosses] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         if pl_module.device.type == "cuda":
-            # The trials of numbers of slots do not count.
+            # Exclude the trials of `SlotFinder`.
             torch.cuda.reset_peak_memory_stats(pl_module.device)
         self._losses: defaultdict[str, list[float | None]] = defaultdict(list)
         self._num_documents = 0
-        # Tokens of prompts, and all with padding: now, and when losses were last passed on.
+        # Tokens without and with padding: now, and when metrics were last logged.
         self._tokens = self._tokens_before = (0, 0)
         self._started = datetime.now(timezone.utc)
         self._start = self._last = time.monotonic()
@@ -72,7 +71,7 @@ class EncodingLog(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Keep the losses, and pass them on every so many steps."""
+        """Keep the losses, and log them every ``log_every_n_steps`` steps."""
         documents = [batch.documents[slot] for slot in batch.slots]
         self._waiting.append(_Step(outputs["loss"], documents, list(batch.ends.values())))
         self._num_steps += 1
@@ -86,18 +85,18 @@ class EncodingLog(Callback):
             pl_module.log_dict(metrics, on_step=True, on_epoch=False)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log what the last steps gave."""
+        """Log the metrics of the last steps."""
         pl_module.log_dict(self._pass_on(trainer, pl_module.device))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write what the run took, once all adapters are on the disk."""
+        """Write the cost of the run, once all adapters are on the disk."""
         self._finish(trainer, cast(ParametricRAG, pl_module), complete=True)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Write what the run took up to here."""
-        # On a full disk there is no room for this either, and the adapters' error says more.
+        """Write the cost of the run so far."""
+        # On a full disk this fails as well, and the adapters' error is more informative.
         with suppress(OSError):
             self._finish(trainer, cast(ParametricRAG, pl_module), complete=False)
 
@@ -126,7 +125,7 @@ class EncodingLog(Callback):
         self._num_steps = 0
 
     def _pass_on(self, trainer: Trainer, device: torch.device) -> dict[str, float]:
-        """Write the losses of documents that are done, and return what is to be logged."""
+        """Write the losses of finished documents, and return the metrics to log."""
         self._write(trainer)
         if not self._new_losses:
             return {}
@@ -135,7 +134,7 @@ class EncodingLog(Callback):
         return metrics
 
     def _write(self, trainer: Trainer) -> None:
-        """Write the losses of documents that are done."""
+        """Write the losses of finished documents."""
         if not self._waiting:
             return
         losses = [_rounded(x) for x in torch.cat([s.losses for s in self._waiting]).tolist()]
@@ -173,7 +172,7 @@ class EncodingLog(Callback):
 
 
 def _rounded(loss: float) -> float | None:
-    """Return a loss to five digits, as a file needs it; None if it is not a finite number."""
+    """Return a loss with five digits, for a file; None if it is not finite."""
     return float(f"{loss:.5g}") if math.isfinite(loss) else None
 
 
@@ -184,10 +183,10 @@ def _mean(losses: Sequence[float | None]) -> float:
 
 
 def _peak_memory(device: torch.device) -> int:
-    """Return the most bytes that were in use: of the GPU, or resident in this process."""
+    """Return the peak memory in bytes: of the GPU, or resident in this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    # Kilobytes, but on a Mac bytes.
+    # Kilobytes, but bytes on macOS.
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

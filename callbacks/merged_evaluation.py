@@ -1,4 +1,4 @@
-"""Around a batch of questions: their documents' adapters in, the answers' scores out."""
+"""Merges adapters for each batch of questions, and scores the answers."""
 
 import time
 from collections import Counter
@@ -43,16 +43,16 @@ class MergedEvaluation(Callback):
     logs ``METHOD/em``, ``METHOD/f1``, ``METHOD/precision``, ``METHOD/recall`` and ``METHOD/nll``,
     also for each type of questions, ``METHOD/TYPE/em``; ``trainer.test`` returns them.
     ``validate`` logs the same below ``val/``, for questions whose documents are encoded so far.
-    ``predict``, whose questions have no answers to compare with, writes ``answers.jsonl``.
+    ``predict``, whose questions need no accepted answers, writes ``answers.jsonl``.
 
     Args:
         merge: How adapters are weighted: ``anchored``, ``sum``, ``mean``, ``score``, ``falling``,
             ``centered``, ``ties``, ``projection`` or the import path of a `MergeRule` of your own;
             with settings as ``{"score": {"temperature": 2}}``. From Python also a `MergeRule`.
-        scoring: How answers are cut out of what the model says, and compared with the accepted
+        scoring: How answers are extracted from generated texts and compared with the accepted
             ones: ``strict``, ``published`` or the import path of a `Scoring` of your own.
-        on_missing: What to do when a document has no adapter: stop, or merge without it and say
-            how many there were.
+        on_missing: What to do if a document has no adapter: stop, or merge without it and report
+            the number of such documents.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class MergedEvaluation(Callback):
         self._part(trainer.global_rank).unlink(missing_ok=True)
 
     def _check_lengths(self, module: ParametricRAG) -> None:
-        """Refuse prompts that leave no room for an answer, before any is answered."""
+        """Reject prompts that leave no room for an answer, before any is answered."""
         limit = module.abilities.max_tokens
         if limit is None:
             return
@@ -204,7 +204,7 @@ class MergedEvaluation(Callback):
         predictions = self._score(trainer, batch, outputs)
         self._scores.update(predictions)
         if trainer.world_size == 1:
-            # Lightning computes each when the method's questions are through.
+            # Lightning computes each at the end of the method's questions.
             for name, metric in self._scores.metrics_of(batch.method).items():
                 pl_module.log(
                     name,
@@ -243,7 +243,7 @@ class MergedEvaluation(Callback):
         self._records += self._answers(batch, outputs)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Where several processes answered, log the scores over the questions of all."""
+        """If several processes answered, log the scores over all their questions."""
         if trainer.world_size > 1:
             self._gather(trainer, Prediction)
             self._scores = EvaluationScores()
@@ -290,15 +290,15 @@ class MergedEvaluation(Callback):
     # ---------------------------------------------------------------- several processes
 
     def _part(self, rank: int) -> Path:
-        """Where a process leaves its records for the first one."""
+        """Return the file through which a process passes its records to the first one."""
         run = digest_text(current_run_id())[:16]
         return self._root / f".{self._stage}.{run}.{rank}.jsonl"
 
     def _gather(self, trainer: Trainer, record_type: type[AnswerT]) -> None:
-        """Bring the records of all processes to the first, by files: nothing else joins them.
+        """Gather all processes' records on the first, through files: there is no process group.
 
         Raises:
-            LostProcessError: If another process ended before it wrote its own.
+            LostProcessError: If another process ended before it wrote its records.
         """
         if trainer.world_size == 1:
             return

@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, a line from time to time in a file."""
+"""Progress of a run: a bar on a terminal, occasional lines in a file."""
 
 import sys
 import threading
@@ -14,23 +14,23 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from prag_lightning.documents.terminal import open_console
 from prag_lightning.encoding.durations import duration
 
-# Seconds between two lines, and the share of the work, whichever comes first.
+# Most seconds, and largest share of the work, between two lines.
 _MOST_SECONDS = 30.0
 _SHARE = 0.1
-# How often it is looked whether half a minute is over in the midst of a step.
+# Interval of checks, also during a step, whether a line is due.
 _TICK_SECONDS = 1.0
 
 
 @dataclass
 class Work:
-    """One thing to do, and how much of it is done.
+    """A task and its progress.
 
     Args:
-        name: What is done.
-        unit: What is counted, in the plural.
-        total: How many of them there are.
-        size: All the work, in tokens or questions, perhaps estimated.
-        num_steps: Steps that it takes; None where only the units count.
+        name: Name of the task.
+        unit: The unit that is counted, in the plural.
+        total: Number of units.
+        size: Total work in tokens or questions; may be an estimate.
+        num_steps: Number of steps; None if only units count.
     """
 
     name: str
@@ -44,15 +44,15 @@ class Work:
     start: float | None = None
 
     def begin(self) -> None:
-        """Start the clock, if it has not been."""
+        """Start the clock, unless it is running."""
         if self.start is None:
             self.start = time.monotonic()
 
     def advance(self, count: int, done: float) -> None:
-        """Note that a step is done.
+        """Count a finished step.
 
         Args:
-            count: How many units it finished.
+            count: Number of units that it finished.
             done: Its tokens or questions.
         """
         self.count += count
@@ -61,7 +61,7 @@ class Work:
 
     @property
     def share(self) -> float:
-        """The part that is done, 0 to 1; all of it only after the last step."""
+        """The share that is done, from 0 to 1; 1 only after the last step."""
         is_done = self.count >= self.total if self.num_steps is None else self._is_last
         return 1.0 if is_done else min(self.done / max(self.size, 1), 0.99)
 
@@ -71,7 +71,7 @@ class Work:
         return self.steps >= self.num_steps
 
     def __str__(self) -> str:
-        """Return how far it is, how fast, and how long it will still take."""
+        """Return the progress, the speed, and the remaining time."""
         words = [f"{self.count} of {self.total} {self.unit}"]
         if self.num_steps is not None:
             words.append(f"step {self.steps} of {self.num_steps}")
@@ -89,7 +89,7 @@ class Work:
 
 
 class _Lines:
-    """Prints a line at each tenth, and every half minute in between, in the midst of a step too."""
+    """Prints a line at each tenth, and every half minute in between, also during a step."""
 
     def __init__(self) -> None:
         self._last: dict[str, tuple[float, float]] = {}
@@ -100,11 +100,11 @@ class _Lines:
         self._thread.start()
 
     def begin(self, work: Work) -> None:
-        """Say from now on how far this work is."""
+        """Report the progress of this work from now on."""
         self._work = work
 
     def show(self, work: Work) -> None:
-        """Print how far the work is, if it is time."""
+        """Print the progress, if a line is due."""
         with self._lock:
             now = time.monotonic()
             then, share = self._last.setdefault(work.name, (work.start or now, 0.0))
@@ -115,7 +115,7 @@ class _Lines:
                 print(f"{work.name}: {work.share:.0%}, {work}", file=sys.stderr, flush=True)
 
     def end(self) -> None:
-        """Print nothing more."""
+        """Stop printing."""
         self._ended.set()
         self._thread.join()
 
@@ -126,7 +126,7 @@ class _Lines:
 
 
 class _Bars:
-    """Draws a bar for each work."""
+    """Draws a bar for each task."""
 
     def __init__(self, console: Console) -> None:
         columns = (
@@ -140,12 +140,12 @@ class _Bars:
         self._progress.start()
 
     def begin(self, work: Work) -> None:
-        """Draw the bar, with a clock that goes on in the midst of a step."""
+        """Draw the bar, with a clock that also advances during a step."""
         self.show(work)
         self._progress.start_task(self._tasks[work.name])
 
     def show(self, work: Work) -> None:
-        """Draw how far the work is."""
+        """Draw the progress."""
         if work.name not in self._tasks:
             self._tasks[work.name] = self._progress.add_task(
                 work.name, start=False, total=1.0, far=""
@@ -153,14 +153,14 @@ class _Bars:
         self._progress.update(self._tasks[work.name], completed=work.share, far=str(work))
 
     def end(self) -> None:
-        """Leave the bars as they are, and give the terminal back."""
+        """Keep the bars as they are, and release the terminal."""
         self._progress.stop()
 
 
 class UnitProgressBar(ProgressBar):
     """Counts what users count: documents and tokens when encoding, questions when answering.
 
-    Where standard error is no terminal it prints a line at each tenth of the work, and every half
+    If standard error is not a terminal, it prints a line at each tenth of the work and every half
     minute.
     """
 
@@ -179,7 +179,7 @@ class UnitProgressBar(ProgressBar):
     _enabled = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to count documents and tokens."""
+        """Start counting documents and tokens."""
         loader: Any = trainer.train_dataloader
         steps = loader.dataset
         size = steps.estimate_num_tokens()
@@ -188,7 +188,7 @@ class UnitProgressBar(ProgressBar):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Begin to measure the time."""
+        """Start measuring time."""
         self._start(0)
 
     def on_train_batch_end(
@@ -203,15 +203,15 @@ class UnitProgressBar(ProgressBar):
         self._advance(0, len(batch.ends), batch.num_tokens)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the bar as it is."""
+        """Keep the bar as it is."""
         self._end()
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to count questions, for each method."""
+        """Start counting questions of each method."""
         self._count_questions(trainer.test_dataloaders)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to count questions, for each method."""
+        """Start counting questions of each method."""
         self._count_questions(trainer.predict_dataloaders)
 
     def on_test_batch_start(
@@ -222,7 +222,7 @@ class UnitProgressBar(ProgressBar):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Begin to measure the method's time."""
+        """Start measuring the method's time."""
         self._start(dataloader_idx)
 
     def on_test_batch_end(
@@ -241,7 +241,7 @@ class UnitProgressBar(ProgressBar):
     on_predict_batch_end = on_test_batch_end
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the bars as they are: what follows is the table."""
+        """Keep the bars as they are above the table."""
         self._end()
 
     on_predict_epoch_end = on_test_epoch_end
@@ -249,13 +249,13 @@ class UnitProgressBar(ProgressBar):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Give the terminal back."""
+        """Release the terminal."""
         self._end()
 
     def get_metrics(
         self, trainer: Trainer, pl_module: LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
-        """Return nothing: the bar holds no metrics."""
+        """Return no metrics: the bar shows none."""
         return {}
 
     def _count_questions(self, loaders: Any) -> None:

@@ -1,4 +1,4 @@
-"""Short trials: how many slots are the fastest on this machine, and how long a run will take."""
+"""Short trials that find the fastest number of slots and forecast the time of a run."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -16,36 +16,36 @@ from prag_lightning.encoding.plan import EncodingSteps
 from prag_lightning.module import ParametricRAG
 
 _MOST_SLOTS = 64
-# What a run that is too short for trials begins with.
+# Number of slots for runs that are too short for trials.
 _UNTRIED_SLOTS = 8
-# All trials together read at most this share of what the run itself reads.
+# All trials together read at most this share of the run's tokens.
 _MOST_SHARE = 0.02
-# Steps of a trial that are measured; another one comes before them.
+# Measured steps of a trial, after one step of warm-up.
 _TRIAL_STEPS = 2
 # Steps of a forecast.
 _NUM_STEPS = 4
-# How many times the best number of slots is tried before we stop looking for a better one.
+# The search stops after trials up to this many times the best number of slots.
 _PATIENCE = 4
-# A number of slots must win by this much, for more slots take more memory.
+# More slots must be faster by this factor, because they take more memory.
 _WORTHWHILE = 1.03
-# A forecast takes 5 steps; in a shorter run than this they would be more than a fortieth.
+# A forecast takes 5 steps; in shorter runs that is more than a fortieth of the time.
 _FEWEST_STEPS = 200
 
 
 class Trial(NamedTuple):
-    """How fast a number of slots was."""
+    """The measured speed of a number of slots."""
 
     num_slots: int
     tokens_per_second: float
 
 
 class SlotFinder(Callback):
-    """Finds how many documents should train at once, and says how long encoding will take.
+    """Finds how many documents should train at once, and forecasts the time of encoding.
 
-    At the start of ``fit`` it tries 1, 2, 4, ... slots where the module's ``num_slots`` is
-    ``auto``, as many as a fiftieth of the run allows, and gives module and data module the fastest
-    number; any other number it hands to the data module. List it behind `AdapterWriter`, which
-    knows what is encoded already.
+    If the module's ``num_slots`` is ``auto``, it tries 1, 2, 4, ... slots at the start of ``fit``,
+    for at most a fiftieth of the run, and sets module and data module to the fastest number. Any
+    other number is passed on to the data module. List it after `AdapterWriter`, which knows what is
+    already encoded.
     """
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -60,7 +60,7 @@ class SlotFinder(Callback):
         data.set_num_slots(num_slots)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say how long it will take."""
+        """Report the forecast."""
         loader: Any = trainer.train_dataloader
         with still_running(lambda: "taking five steps to see how long it will take"):
             seconds = forecast_seconds(trainer, cast(ParametricRAG, pl_module), loader.dataset)
@@ -73,7 +73,7 @@ class SlotFinder(Callback):
         module: ParametricRAG,
         make_steps: Callable[[int], EncodingSteps],
     ) -> int:
-        """Return the fastest of 1, 2, 4, ... slots, and say which that is."""
+        """Return the fastest of 1, 2, 4, ... slots, and report it."""
         one_by_one = make_steps(1)
         numbers = affordable_numbers(len(one_by_one), len(one_by_one.tasks))
         if len(numbers) < 2:
@@ -118,22 +118,22 @@ def affordable_numbers(num_steps: int, num_documents: int) -> list[int]:
 
 
 def _best(trials: list[Trial]) -> Trial:
-    """Return the fewest slots that no larger number beats by what is worth while."""
+    """Return the fewest slots that no larger number beats by ``_WORTHWHILE``."""
     fastest = max((trial.tokens_per_second for trial in trials), default=0.0)
     near = (t for t in trials if t.tokens_per_second * _WORTHWHILE >= fastest)
     return next(near, Trial(1, 0.0))
 
 
 def forecast_seconds(trainer: Trainer, module: ParametricRAG, steps: EncodingSteps) -> float | None:
-    """Return how long an encoding will take, by a trial of steps from all over it.
+    """Estimate the time of an encoding from a trial of steps sampled across it.
 
     Args:
         trainer: The Trainer that will run it.
-        module: The bank and the optimizer that it begins with; both are empty afterwards.
+        module: The module, whose bank and optimizer are empty afterwards.
         steps: The encoding.
 
     Returns:
-        Seconds; None for a short run, which would be over before it is measured.
+        Seconds; None for a run that is too short to measure.
     """
     num_steps = len(steps)
     if num_steps < _FEWEST_STEPS:
@@ -149,23 +149,23 @@ def forecast_seconds(trainer: Trainer, module: ParametricRAG, steps: EncodingSte
 def _tokens_per_second(
     trainer: Trainer, module: ParametricRAG, steps: EncodingSteps, num_slots: int
 ) -> float:
-    # From the middle of the run, where documents are neither short nor long.
+    # From the middle of the run, where documents have medium length.
     first = max(0, (len(steps) - _TRIAL_STEPS) // 2)
     batches = [steps[i] for i in range(first, min(first + _TRIAL_STEPS, len(steps)))]
     seconds = _seconds(trainer, module, batches, num_slots)
-    # The machine may be busy with other things: what it can do is its fastest step.
+    # The machine may be busy with other work, so the fastest step counts.
     return max(b.num_tokens / s for b, s in zip(batches, seconds, strict=True))
 
 
 def _seconds(
     trainer: Trainer, module: ParametricRAG, batches: Sequence[EncodingBatch], num_slots: int
 ) -> list[float]:
-    """Return how long each step takes in a bank of so many slots, which stays as it then is."""
+    """Return the seconds of each step with ``num_slots`` slots, without resetting the bank."""
     module.set_num_slots(num_slots)
     on_device = [batch.to(module.device) for batch in batches]
     seconds = []
     with trainer.precision_plugin.train_step_context():
-        # The first step pays for what is allocated or compiled once.
+        # The first step includes one-time allocation and compilation.
         module.try_step(on_device[0])
         for batch in on_device:
             _wait(module.device)

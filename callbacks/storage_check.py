@@ -1,4 +1,4 @@
-"""After training: whether anything was stored, on a few documents."""
+"""Checks on a few documents after training whether knowledge was stored."""
 
 from typing import Any, NamedTuple, cast
 
@@ -14,13 +14,13 @@ from prag_lightning.module import ParametricRAG
 
 _NUM_DOCUMENTS = 4
 _NUM_QUESTIONS = 4
-# By how much, in nats a token, an own adapter must beat another's for its document to count as
-# stored: the likelihood of a token is then 1.6 times as high.
+# By how many nats per token a document's own adapter must beat another's for the document to count
+# as stored: 0.5 nats make a token 1.6 times as likely.
 _LEAST_GAIN = 0.5
 
 
 class StoredKnowledge(NamedTuple):
-    """Mean negative log-likelihoods of documents' own answers, in nats a token.
+    """Mean negative log-likelihoods of documents' own answers, in nats per token.
 
     Args:
         own: With the document's adapter.
@@ -34,12 +34,12 @@ class StoredKnowledge(NamedTuple):
 
 
 class StorageCheck(Callback):
-    """Says at the end of ``fit`` whether adapters know the answers that they were trained on.
+    """Reports at the end of ``fit`` whether adapters know the answers that they were trained on.
 
-    On the first few documents that are finished it compares the likelihood of their answers,
-    without the document in the prompt, with the own adapter, another document's and none. That is a
-    check of the recipe and not an evaluation: the questions are those of training. `found` holds
-    the numbers afterwards, where there were two documents with question-answer pairs.
+    For the first few finished documents, it compares the likelihood of their answers, without the
+    document in the prompt, under their own adapter, another document's and none. This checks the
+    recipe and is not an evaluation: the questions are those of training. Afterwards `found` holds
+    the numbers, if there were two documents with question-answer pairs.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class StorageCheck(Callback):
         self._rows: dict[str, Tensor] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin anew."""
+        """Reset the state."""
         self.found = None
         self._rows = {}
 
@@ -59,7 +59,7 @@ class StorageCheck(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Keep the first adapters that are finished."""
+        """Keep the first finished adapters."""
         for slot, document_id in batch.ends.items():
             if len(self._rows) < _NUM_DOCUMENTS:
                 self._rows[document_id] = (
@@ -67,7 +67,7 @@ class StorageCheck(Callback):
                 )
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compare the likelihoods, and say what comes of it."""
+        """Compare the likelihoods, and report the result."""
         data = cast(Any, trainer).datamodule
         if not isinstance(data, DocumentDataModule) or not trainer.is_global_zero:
             return

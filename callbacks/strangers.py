@@ -1,4 +1,4 @@
-"""Before training: adapters of an earlier run, in whose company documents are to train."""
+"""Loads adapters of an earlier run, beside which documents are trained."""
 
 import hashlib
 from typing import Any, cast
@@ -11,22 +11,22 @@ from prag_lightning.module import ParametricRAG
 
 
 class TrainWithStrangers(Callback):
-    """Trains adapters in the company of other documents' adapters, which are frozen.
+    """Trains adapters beside frozen adapters of other documents.
 
-    A merge puts an adapter beside those of documents that say nothing to the question; one that
-    has met strangers learns to work among them (arXiv:2606.04557). They come from a finished run
-    over the same base, with the same LoRA settings and warm start. List it before `AdapterWriter`,
-    for it is part of the recipe.
+    A merge combines an adapter with those of irrelevant documents; training with such strangers
+    makes it robust to them (arXiv:2606.04557). They come from a finished run over the same base,
+    with the same LoRA settings and warm start. List it before `AdapterWriter`, because it is part
+    of the recipe.
 
     Args:
         store: Folder of their adapters.
-        probability: Share of a document's steps that carry strangers.
-        most: A step that does carries from 1 to so many of them.
-        num_strangers: How many adapters are held in memory to draw from.
+        probability: Share of a document's steps that have strangers.
+        most: Such a step has 1 to this many strangers.
+        num_strangers: Number of adapters held in memory to draw from.
         seed: Seed of the draws.
 
     Raises:
-        ValueError: If a number is not one that can be drawn with.
+        ValueError: If a number is out of range.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class TrainWithStrangers(Callback):
         self.seed = seed
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Read the adapters, and hand them to the module.
+        """Read the adapters, and give them to the module.
 
         Raises:
             FileNotFoundError: If there is no such store.
@@ -59,7 +59,7 @@ class TrainWithStrangers(Callback):
         module = cast(ParametricRAG, pl_module)
         encoder = cast(Any, trainer).datamodule.training_encoder
         with open_store(self.store, module.recipe(encoder, {}), mode="read") as store:
-            # The same ones whatever order they were stored in.
+            # Independent of the order in which they were stored.
             ids = sorted(store.ids(), key=lambda name: hashlib.sha256(name.encode()).digest())
             if len(ids) <= self.most:
                 raise ValueError(

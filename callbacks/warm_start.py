@@ -1,4 +1,4 @@
-"""When a document begins in a slot: the warm start goes in, the slot's optimizer state goes out."""
+"""Sets a slot to the warm start and resets its optimizer state when a document begins."""
 
 from typing import Any, cast
 
@@ -9,18 +9,18 @@ from prag_lightning.module import ParametricRAG
 
 
 class WarmStart(Callback):
-    """Starts every document's training from one and the same adapter.
+    """Starts every document's training from the same adapter.
 
     Args:
-        path: Folder of that adapter in PEFT's format; ``random`` is an untrained one.
-        seed: Seed of the untrained one.
+        path: Folder of that adapter in PEFT's format; ``random`` for an untrained one.
+        seed: Seed of the untrained adapter.
     """
 
     def __init__(self, path: str = RANDOM, seed: int = 0) -> None:
         self.source = WarmStartSource(path, seed)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Hand it to the module, for the warm start is part of a recipe and of a merge."""
+        """Give it to the module, because the warm start is part of the recipe and of merges."""
         cast(ParametricRAG, pl_module).use_warm_start(self.source)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -30,5 +30,5 @@ class WarmStart(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Put the warm start into the slots where a document begins."""
+        """Copy the warm start into the slots where documents begin."""
         cast(ParametricRAG, pl_module).start_documents(batch.begins, self._row)

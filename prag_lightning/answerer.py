@@ -1,4 +1,4 @@
-"""Answering questions from Python: a model, a store of adapters and documents, opened once."""
+"""Answers questions from Python, with a model, a store and documents that are opened once."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -22,12 +22,12 @@ from prag_lightning.documents.records import Document, Question
 from prag_lightning.module import ParametricRAG
 from prag_lightning.retrieval.base import Retriever, retrieve_by_question
 
-# Those that need no gold documents.
+# Methods that need no gold documents.
 AnswerMethod = Literal["closed_book", "rag", "prag", "combine"]
 
 
 class _Request:
-    """Questions that one caller asks, and what comes of them."""
+    """Questions of one caller, and their answers or error."""
 
     def __init__(self, questions: list[Question], method: AnswerMethod) -> None:
         self.questions = questions
@@ -41,7 +41,7 @@ class _Request:
 
 
 class _Opened(NamedTuple):
-    """What belongs together: a store, what finds documents, and the documents."""
+    """A store, a retriever and the documents, which belong together."""
 
     store: AdapterStore
     merger: AdapterMerger
@@ -52,7 +52,7 @@ class _Opened(NamedTuple):
 class Answerer:
     """Answers questions from documents, in the prompt, in the weights, or in both.
 
-    Any number of threads may ask at once; those that wait are answered together.
+    Any number of threads may ask at once; waiting requests are answered together.
 
     >>> answerer = Answerer.from_run("runs/demo")  # doctest: +SKIP
     >>> [answer] = answerer.answer(["Where was Ada born?"])  # doctest: +SKIP
@@ -60,13 +60,13 @@ class Answerer:
     Args:
         module: The model that answers.
         store: Folder of the adapters.
-        data: The documents, how they are found, and the wording of prompts.
+        data: The documents, their retriever, and the wording of prompts.
         merge: How adapters are weighted, as for `MergedEvaluation`.
-        scoring: How an answer is cut out of what the model says.
-        device: Where the model runs; by default a GPU, where there is one.
+        scoring: How answers are extracted from generated texts.
+        device: Device of the model; by default a GPU if available.
 
     Raises:
-        FileNotFoundError: If the base, the store or the documents are not there.
+        FileNotFoundError: If the base, the store or the documents are missing.
         ValueError: If the adapters were made for another base, prompt or warm start.
     """
 
@@ -87,7 +87,7 @@ class Answerer:
         self._rule = make_merge_rule(merge)
         module.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         module.configure_model()
-        # Quantized weights are there already.
+        # Quantized weights are already on the device.
         module.to(module.device)
         module.eval()
         data.prepare_data()
@@ -97,12 +97,12 @@ class Answerer:
 
     @classmethod
     def from_run(cls, run_dir: str | Path, **changes: Any) -> "Answerer":
-        """Return what answers as ``prag test`` does, or would do, in a run's folder.
+        """Return an answerer with the settings of ``prag test`` in a run's folder.
 
         Args:
-            run_dir: Root folder of a run of ``prag fit``, and perhaps of ``prag test``.
-            changes: Settings that are to be others: arguments of `Answerer`, `DocumentDataModule`
-                or `ParametricRAG`.
+            run_dir: Root folder of a run of ``prag fit``, and possibly of ``prag test``.
+            changes: Settings to override: arguments of `Answerer`, `DocumentDataModule` or
+                `ParametricRAG`.
 
         Raises:
             FileNotFoundError: If nothing was run in the folder by the command line.
@@ -120,7 +120,7 @@ class Answerer:
 
     @property
     def store(self) -> AdapterStore:
-        """Where the adapters are."""
+        """The store of adapters."""
         return self._opened.store
 
     @property
@@ -129,7 +129,7 @@ class Answerer:
         return self._opened.documents
 
     def refresh(self) -> None:
-        """See the documents and adapters that were added, changed or deleted since."""
+        """Reload documents and adapters that have been added, changed or deleted."""
         with self._lock:
             before, self._opened = self._opened, self._open()
             before.store.close()
@@ -149,19 +149,19 @@ class Answerer:
         Documents that have no adapter are left out of a merge, and named in ``missing``.
 
         Args:
-            questions: What is asked.
-            method: ``closed_book`` reads nothing, ``rag`` the documents found, ``prag`` has their
-                adapters, ``combine`` both.
+            questions: The questions.
+            method: ``closed_book`` uses no documents, ``rag`` has the retrieved documents in the
+                prompt, ``prag`` their adapters, ``combine`` both.
 
         Returns:
-            In the order of the questions.
+            The answers, in the order of the questions.
 
         Raises:
             ValueError: If a question is empty.
         """
         request = _Request(_numbered(questions), method)
         self._waiting.append(request)
-        # Whoever has the lock answers for all that wait.
+        # The thread that holds the lock answers for all waiting threads.
         with self._lock:
             if not request.is_done:
                 self._answer_waiting(method)
@@ -180,7 +180,7 @@ class Answerer:
             if len(together) == 1:
                 together[0].error = error
                 return
-            # One question may be at fault, and must not spoil the others.
+            # A single faulty question must not fail the others.
             for request in together:
                 try:
                     self._answer([request], method)
@@ -188,7 +188,7 @@ class Answerer:
                     request.error = own_error
 
     def _answer(self, requests: Sequence[_Request], method: AnswerMethod) -> None:
-        """Answer the questions of some requests together, and give each its own answers."""
+        """Answer the questions of some requests together, and give each request its answers."""
         asked = [
             question.model_copy(update={"id": f"{number} {question.id}"})
             for number, request in enumerate(requests)
@@ -209,8 +209,8 @@ class Answerer:
         """Return questions in batches for one method, with the documents found for each.
 
         Args:
-            questions: What is asked, each with an id of its own.
-            method: Any method but those with strangers' adapters.
+            questions: The questions, each with a unique id.
+            method: Any method except those with adapters of unrelated documents.
         """
         return QuestionBatches(
             method,
@@ -230,11 +230,11 @@ class Answerer:
 
         Args:
             batch: One of `batches`.
-            merge: How adapters are weighted; None for as in all other answers.
+            merge: How adapters are weighted; None for the answerer's own rule.
 
         Returns:
             An answer for each row, and the mean negative log-likelihood of each accepted answer's
-            tokens, shape ``(rows,)``, NaN where there is none.
+            tokens, shape ``(rows,)``; NaN if there is none.
         """
         merger = self._opened.merger
         if merge is not None:

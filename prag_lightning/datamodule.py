@@ -35,7 +35,7 @@ from prag_lightning.language_model.templates import PromptTemplate, find_templat
 from prag_lightning.retrieval.base import Retriever
 from prag_lightning.retrieval.document_source import DocumentSource
 
-# From Python these may be objects; the command line knows names and files only.
+# In Python these may be objects; the command line takes names and files only.
 if TYPE_CHECKING:
     from prag_lightning.augmentation.base import Augmenter
 
@@ -59,72 +59,72 @@ else:
 class DocumentDataModule(LightningDataModule):
     """Documents to encode, and questions to answer from them.
 
-    The first group of arguments says what is read, the second how documents are encoded, the third
-    how questions are asked.
+    The first group of arguments determines the input, the second how documents are encoded, the
+    third how questions are asked.
 
     Args:
         folder: Folder of ``documents.jsonl``, ``augmentations.jsonl``, ``questions.jsonl`` and,
             if it holds more than the documents, ``corpus.jsonl``; ``demo`` makes the embedded
             world. From Python also the documents themselves, as any iterable of `Document`. The
-            command line puts the run into ``runs/NAME``, by the folder's name.
-        base: Whose tokenizer and chat template are used: hub name or folder of the language model,
-            as ``model.base``; from Python also a tokenizer.
+            command line writes the run to ``runs/NAME``, by the folder's name.
+        base: Language model whose tokenizer and chat template are used: hub name or folder, as
+            ``model.base``; from Python also a tokenizer.
         augmentations: File of the augmentations; by default ``augmentations.jsonl`` in the folder.
-            What several files hold of a document is put together. From Python also an iterable
+            Augmentations of a document in several files are combined. From Python also an iterable
             of `Augmentation`.
-        augmenter: Who augments documents that have no augmentation, or an outdated one:
-            ``template``, the import path of an `Augmenter`, or from Python an `Augmenter`. By
-            default nobody does, and such documents are not encoded.
+        augmenter: Augments documents without an up-to-date augmentation: ``template``, the import
+            path of an `Augmenter`, or from Python an `Augmenter`. By default, such documents are
+            not encoded.
         questions: File of the questions; by default ``questions.jsonl`` in the folder. From Python
             also an iterable of `Question`.
-        validation_questions: Questions to answer while encoding goes on, at every
+        validation_questions: Questions to answer during encoding, at every
             ``trainer.val_check_interval``: a file, or from Python an iterable of `Question`.
         template: Wording of the prompts: ``direct``, as published, ``chain_of_thought``, a YAML
             file with the fields of a template, or from Python a `PromptTemplate`.
-        exemplars: JSON file of examples for the prompt, a list of ``question`` and ``answer``,
-            which is written out as the model is to answer; ``demo`` are the embedded world's.
-        few_shot_in_training: Whether the examples also stand in the prompts of encoding, as
+        exemplars: JSON file of examples for the prompt, a list of ``question`` and ``answer``, the
+            latter written as the model should answer; ``demo`` for the embedded world's.
+        few_shot_in_training: Whether the examples are also in the prompts of encoding, as
             published.
-        max_tokens: Longest prompt; passages are cut to fit, answers never.
-        passes: How often a document's prompts are gone through.
+        max_tokens: Longest prompt in tokens; passages are truncated to fit, answers never.
+        passes: Number of passes over a document's prompts.
         batch_size: Prompts of a document in one optimizer step.
-        objective: What adapters are trained to do: ``next_token`` as published, ``distill`` what
-            the base says with the document in its prompt, or the import path of an `Objective`
-            and what it takes. From Python also an `Objective`.
-        loss_on: Which tokens carry loss: all of them, as published, or the answer's only;
-            ``auto`` is what the objective needs.
-        passage_in_prompt: Which question-answer pairs stand below the passage, and below each
-            rewrite, in the prompts of encoding: the first half, as published, none or all;
-            ``apart`` trains on the passages as plain text, and on the pairs without them.
-        num_strangers_questions: Train each document on so many questions about others, too, to
-            which it is to say what the base says by itself. Needs an objective with a teacher.
-        packed: Train on prompts behind each other in one row, without padding; else each in its
-            own row, those of like length together, which is faster on a GPU.
+        objective: Training objective: ``next_token``, as published; ``distill``, the base's answers
+            with the document in its prompt; or the import path of an `Objective`, with settings if
+            it takes any. From Python also an `Objective`.
+        loss_on: Which tokens carry loss: all of them, as published, or only the answer's; ``auto``
+            follows the objective.
+        passage_in_prompt: Which question-answer pairs are trained on with the passage, and with
+            each rewrite, in the prompt: the first half, as published, none or all; ``apart`` trains
+            on the passages as plain text, and on the pairs without them.
+        num_strangers_questions: Number of questions about other documents to add to each document's
+            training, with the base's own answers as targets. Needs an objective with a teacher.
+        packed: Concatenate prompts into one row, without padding; otherwise each is a row of its
+            own, batched by similar length, which is faster on a GPU.
         num_slots: How many documents train at once. The command line takes it from
             ``model.num_slots``.
-        num_rewrites: Train on the first so many rewrites of each document; by default on all.
-        num_qas: Train on the first so many question-answer pairs of each document; by default on
-            all. Without any, the passage and its rewrites are trained on as plain text.
+        num_rewrites: Train on only this many rewrites of each document; by default on all.
+        num_qas: Train on only this many question-answer pairs of each document; by default on all.
+            With 0, the passage and its rewrites are trained on as plain text.
         warm_up: Train one adapter, a warm start, on the question-answer pairs of this file of
             questions or augmentations, and none for the documents. The questions to answer must
             not be among them.
-        methods: What is compared: a list, or names with commas between them. By default all that
-            the questions allow, for some need to know the gold documents, but for
-            ``combine_late``, ``rag_other``, ``task`` and ``rag_task``.
-        retriever: How documents are found for a question: ``bm25``, over an index that is built
-            where it is missing, ``dense``, ``elasticsearch``, ``run_file``, ``given``, or the
-            import path of a `Retriever` and what it takes. From Python also a `Retriever`.
+        methods: Methods to compare: a list or a comma-separated string. By default all that the
+            questions allow (some need gold documents), except ``combine_late``, ``rag_other``,
+            ``task`` and ``rag_task``.
+        retriever: How documents are found for a question: ``bm25``, whose index is built if
+            missing, ``dense``, ``elasticsearch``, ``run_file``, ``given``, or the import path of a
+            `Retriever`, with settings if it takes any. From Python also a `Retriever`.
         top_k: How many documents are retrieved for a question.
-        limit: Ask only the first so many questions of each type; the score over all types is that
-            of the first so many of the file, as in the published tables.
-        question_batch_size: Questions that are answered together.
-        num_workers: Processes that make prompts ahead of the model.
+        limit: Ask only the first questions, this many of each type; the score over all types is
+            that of the first ones in the file, as in the published tables.
+        question_batch_size: Number of questions answered together.
+        num_workers: Processes that prepare prompts ahead of the model.
         trust_remote_code: Run Python code that comes with the tokenizer of ``base``. The command
             line takes it from ``model.trust_remote_code``.
 
     Raises:
-        FileNotFoundError: If the tokenizer, the template or the exemplars are not there.
-        ValueError: If they are not what they should be.
+        FileNotFoundError: If the tokenizer, the template or the exemplars are missing.
+        ValueError: If they are invalid.
     """
 
     def __init__(
@@ -186,7 +186,7 @@ class DocumentDataModule(LightningDataModule):
         self._plan: EncodingPlan | None = None
         self._asked: dict[str, QuestionSet] = {}
         self._check_objective()
-        # Documents whose adapters need not be made.
+        # Documents that need not be encoded.
         self._left_out: Container[str] = ()
 
     def _check_objective(self) -> None:
@@ -222,7 +222,7 @@ class DocumentDataModule(LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def prepare_data(self) -> None:
-        """Write the embedded world's files, and build the BM25 index, where they are missing."""
+        """Write the embedded world's files and build the BM25 index, if they are missing."""
         folder = self.source.folder
         if self.source.is_demo and not (folder / "questions.jsonl").exists():
             from prag_lightning.demo.world import write_world
@@ -237,8 +237,8 @@ class DocumentDataModule(LightningDataModule):
             self.source.prepare_index()
 
     def setup(self, stage: str) -> None:
-        """Read what ``fit``, ``validate``, ``test`` or ``predict`` needs."""
-        # One process on each machine prepares the files; the others may come before it is done.
+        """Read the data that ``fit``, ``validate``, ``test`` or ``predict`` needs."""
+        # One process on each machine prepares the files; the others may get here before it is done.
         if self.source.is_demo:
             wait_for_file(self.source.folder / "questions.jsonl")
         self._plan, self._asked = None, {}
@@ -253,7 +253,7 @@ class DocumentDataModule(LightningDataModule):
 
     @property
     def plan(self) -> EncodingPlan:
-        """What this process encodes, documents that are encoded already included."""
+        """The encoding plan of this process, including documents that are already encoded."""
         if self._plan is None:
             self._plan = self._make_plan()
         return self._plan
@@ -273,7 +273,7 @@ class DocumentDataModule(LightningDataModule):
         )
 
     def _own_documents(self, documents: Iterable[Document]) -> Iterator[Document]:
-        """Yield the documents of this process: by a hash of the id, so that runs agree on it."""
+        """Yield the documents of this process, chosen by a hash of the id so that runs agree."""
         rank, num_processes = self._place
         for document in documents:
             digest = hashlib.sha256(document.id.encode()).digest()
@@ -298,7 +298,7 @@ class DocumentDataModule(LightningDataModule):
         return found
 
     def _augmentation_sources(self) -> Iterator[list[Augmentation]]:
-        """Yield what each file, or an iterable of augmentations, holds."""
+        """Yield the augmentations of each file, or of the given iterable."""
         given = self._augmentations
         if given is None:
             file = self.source.folder / "augmentations.jsonl"
@@ -311,19 +311,19 @@ class DocumentDataModule(LightningDataModule):
         yield [source for source in several if isinstance(source, Augmentation)]
 
     def leave_out(self, document_ids: Container[str]) -> None:
-        """Encode no documents but the others; whoever opens the store says which it holds."""
+        """Skip these documents when encoding; set by the callback that opens the store."""
         self._left_out = document_ids
 
     def set_num_slots(self, num_slots: int) -> None:
-        """Train so many documents at once from the next ``train_dataloader`` on."""
+        """Train this many documents at once, from the next ``train_dataloader`` on."""
         self.num_slots = num_slots
 
     def limit_tokens(self, max_tokens: int) -> None:
-        """Cut passages so that no prompt has more tokens than the base can read."""
+        """Truncate passages so that no prompt has more tokens than the base can read."""
         self.max_tokens = min(self.max_tokens, max_tokens)
 
     def training_settings(self) -> dict[str, str | int]:
-        """Return the settings here that an adapter depends on."""
+        """Return the settings of this module that an adapter depends on."""
         return {
             "passes": self.passes,
             "batch_size": self.batch_size,
@@ -334,7 +334,7 @@ class DocumentDataModule(LightningDataModule):
         }
 
     def _unpublished_settings(self) -> dict[str, str | int]:
-        """Return what is not as published: stores of before these settings know none of them."""
+        """Return settings that differ from the published ones; older stores do not record them."""
         settings: dict[str, str | int] = {}
         if not isinstance(self.objective, NextToken):
             settings["objective"] = self.objective.wording
@@ -345,7 +345,7 @@ class DocumentDataModule(LightningDataModule):
         return settings
 
     def encoding_steps(self, num_slots: int) -> EncodingSteps:
-        """Return the steps that encode what is not left out."""
+        """Return the steps that encode all documents that are not left out."""
         return EncodingSteps(
             [task for task in self.plan.tasks if task.document_id not in self._left_out],
             num_slots,
@@ -366,7 +366,7 @@ class DocumentDataModule(LightningDataModule):
 
     @property
     def _questions_file(self) -> Path | None:
-        """Where the questions are, if in a file."""
+        """File of the questions, if they are in a file."""
         if self._questions is None:
             return self.source.folder / "questions.jsonl"
         return Path(self._questions) if isinstance(self._questions, str | Path) else None
@@ -383,7 +383,7 @@ class DocumentDataModule(LightningDataModule):
         return self.question_set("test").methods
 
     def question_set(self, stage: str) -> QuestionSet:
-        """Return the questions of ``validate``, ``test`` or ``predict``, ready to be asked."""
+        """Return the question set of ``validate``, ``test`` or ``predict``."""
         if stage not in self._asked:
             self._asked[stage] = self._ask(stage)
         return self._asked[stage]
@@ -408,7 +408,7 @@ class DocumentDataModule(LightningDataModule):
     def val_dataloader(self) -> list[DataLoader[QuestionBatch]]:
         """Return one loader for each method over the validation questions; none without them."""
         if self._validation_questions is None:
-            # Lightning takes no loader at all for a mistake.
+            # Lightning warns if there are no loaders.
             warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")
             return []
         return self.question_loaders("validate")
@@ -429,8 +429,8 @@ class DocumentDataModule(LightningDataModule):
         ]
 
     def _loader(self, dataset: EncodingSteps | QuestionBatches) -> DataLoader:  # type: ignore[type-arg]
-        # Every process has its own steps and questions already. Among several, Lightning would put
-        # a sampler that shuffles and divides in the place of any other than this one.
+        # Every process already has its own steps and questions. With several processes, Lightning
+        # would replace any other sampler by one that shuffles and divides.
         sampler: DistributedSampler[Any] = DistributedSampler(
             dataset, num_replicas=1, rank=0, shuffle=False
         )

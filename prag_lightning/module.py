@@ -47,7 +47,7 @@ from prag_lightning.language_model.target_modules import (
 from prag_lightning.language_model.vocabulary import check_vocabulary
 from prag_lightning.upstream import attention_of
 
-# From Python the base may be a loaded model; the command line knows names and folders only.
+# In Python the base may also be a loaded model; the command line takes names and folders only.
 if TYPE_CHECKING:
     BaseSource = str | PreTrainedModel
 else:
@@ -65,18 +65,18 @@ class ParametricRAG(LightningModule):
         base: Hub name or folder of the language model; ``demo`` is the embedded one. From Python
             also a loaded model, together with its ``tokenizer``.
         lora: Rank, scaling and target modules of all adapters.
-        num_slots: How many documents train at once; ``auto`` follows the data module, and where the
-            callback `SlotFinder` is among the Trainer's, that tries which number is the fastest.
+        num_slots: How many documents train at once; ``auto`` follows the data module, or with the
+            callback `SlotFinder` takes the number that is fastest in short trials.
         lr: Learning rate of AdamW, constant.
         weight_decay: Decoupled weight decay of AdamW.
         max_grad_norm: Clip each document's gradient to this norm; not clipped by default.
         dtype: Data type of the base model's weights; ``auto`` keeps that of its files.
         quantization: Load the base in 4 or 8 bits with bitsandbytes.
-        compile: Train with the base compiled by ``torch.compile``: some minutes at the start,
-            and then faster steps, on a GPU above all. Needs ``data.packed`` to be false.
+        compile: Train with the base compiled by ``torch.compile``: it takes some minutes, and then
+            steps are faster, above all on a GPU. Requires ``data.packed`` to be false.
         max_new_tokens: Longest answer, in tokens.
-        decoding: ``greedy`` takes the likeliest token whatever the base's own generation config
-            says; ``base`` lets that config's penalties count, as the published code does.
+        decoding: ``greedy`` takes the likeliest token and ignores the base's generation config;
+            ``base`` applies that config's penalties, as the published code does.
         store: Folder of the adapters; by default ``adapters`` under the Trainer's root folder.
         trust_remote_code: Run Python code that comes with the base model.
         tokenizer: Tokenizer of a base that is a loaded model.
@@ -118,10 +118,10 @@ class ParametricRAG(LightningModule):
         self.decoding = decoding
         self.trust_remote_code = trust_remote_code
         self.automatic_optimization = False
-        # Checkpoints hold no base model; the store is what a run leaves.
+        # Checkpoints hold no base model; the result of a run is its store.
         self.strict_loading = False
         self.base: PreTrainedModel | None = None
-        # In a tuple, for it is no part of the module before `configure_model`.
+        # In a tuple, so that it is not registered as a submodule before `configure_model`.
         self._loaded: tuple[PreTrainedModel, ...] = ()
         if isinstance(base, str):
             self.base_name = base
@@ -156,7 +156,7 @@ class ParametricRAG(LightningModule):
         )
         self._own_attention = attention_of(self.base)
         if self.lora.target_modules == LoraConfig().target_modules:
-            # Their names in Llama; other bases have other names for the layers of their MLP.
+            # The default names are Llama's; other bases name the layers of their MLP differently.
             targets = default_target_modules(self.base)
             self.lora = replace(self.lora, target_modules=targets)
         num_slots = 1 if self.num_slots == "auto" else self.num_slots
@@ -164,7 +164,7 @@ class ParametricRAG(LightningModule):
 
     @property
     def num_positions(self) -> int | None:
-        """How many tokens the base was made for; None where it does not say."""
+        """Context length of the base in tokens; None if unknown."""
         assert self.base is not None
         positions: int | None = getattr(
             self.base.config.get_text_config(), "max_position_embeddings", None
@@ -173,10 +173,10 @@ class ParametricRAG(LightningModule):
 
     @property
     def abilities(self) -> BaseAbilities:
-        """What the base can do, found by trying when it is first asked for.
+        """What the base supports, determined by trials on first access.
 
         Raises:
-            ValueError: If it can do nothing with adapters or prompts as ours.
+            ValueError: If adapters or prompts cannot be used with it.
         """
         if self._abilities is None:
             assert self.base is not None
@@ -188,7 +188,7 @@ class ParametricRAG(LightningModule):
 
     @property
     def steering_settings(self) -> dict[str, Any]:
-        """What the base's own generation config would change in greedy answers, by name."""
+        """Settings of the base's generation config that would change greedy answers, by name."""
         assert self.base is not None
         return own_generation_settings(self.base)
 
@@ -196,7 +196,7 @@ class ParametricRAG(LightningModule):
 
     @property
     def store_dir(self) -> str:
-        """Where the adapters are."""
+        """Folder of the adapters."""
         if self._store is not None:
             return self._store
         trainer = self._trainer_if_any()
@@ -212,7 +212,7 @@ class ParametricRAG(LightningModule):
         self._warm_start = source
 
     def use_strangers(self, strangers: Strangers) -> None:
-        """Train documents in the company of ``strangers`` from now on."""
+        """Train documents beside ``strangers`` from now on."""
         self._strangers = strangers
 
     def warm_start_row(self) -> Tensor:
@@ -220,7 +220,7 @@ class ParametricRAG(LightningModule):
         return self._warm_start.read(self.bank.layout, self.lora)
 
     def training_settings(self) -> dict[str, Scalar]:
-        """Return the settings here that an adapter depends on."""
+        """Return the settings of this module that an adapter depends on."""
         trainer = self._trainer_if_any()
         company = {} if self._strangers is None else {"strangers": self._strangers.wording}
         return {
@@ -234,10 +234,10 @@ class ParametricRAG(LightningModule):
         }
 
     def recipe_settings(self, encoder: PromptEncoder, training: dict[str, Any]) -> dict[str, Any]:
-        """Return the settings that the recipe follows from; for these no base need be loaded.
+        """Return the settings that determine the recipe; they do not require a loaded base.
 
         Args:
-            encoder: What makes the prompts of training.
+            encoder: Encodes the prompts of training.
             training: Settings of the data module that an adapter depends on.
         """
         return {
@@ -249,10 +249,10 @@ class ParametricRAG(LightningModule):
         }
 
     def recipe(self, encoder: PromptEncoder, training: dict[str, Scalar]) -> Recipe:
-        """Return all that an adapter depends on besides its document.
+        """Return everything that an adapter depends on besides its document.
 
         Args:
-            encoder: What makes the prompts of training.
+            encoder: Encodes the prompts of training.
             training: Settings of training, those of this module and of the data module.
 
         Raises:
@@ -284,21 +284,21 @@ class ParametricRAG(LightningModule):
 
     @cached_property
     def _base_digests(self) -> tuple[str, str]:
-        """The digest of the base, and that of version 0.1.0."""
+        """The digests of the base in the current format and in that of version 0.1.0."""
         base = self.base
         assert base is not None
         with still_running(lambda: "reading the base's weights for their digest"):
             return base_digest(base), weights_digest(base)
 
     def open_store(self, encoder: PromptEncoder, folder: str | None = None) -> AdapterStore:
-        """Return the store of adapters, opened to be read.
+        """Return the store of adapters, opened for reading.
 
-        How they were trained does not matter, but it must have been on this base, from this warm
-        start and on prompts of this wording.
+        Their training settings may differ, but not the base, the warm start and the wording of
+        prompts.
 
         Args:
-            encoder: What makes the prompts of training.
-            folder: Where the store is; by default `store_dir`.
+            encoder: Encodes the prompts of training.
+            folder: Folder of the store; by default `store_dir`.
 
         Raises:
             FileNotFoundError: If there is no store.
@@ -313,17 +313,17 @@ class ParametricRAG(LightningModule):
         return StackedAdamW(self.bank.weight, lr=self.lr, weight_decay=self.weight_decay)
 
     def on_fit_start(self) -> None:
-        """Check what would make wrong adapters, and prepare the slots.
+        """Check for settings that would make wrong adapters, and prepare the slots.
 
         Raises:
-            ValueError: If the base, the strategy, the number of epochs or the optimizer is one
-                that documents cannot be encoded with.
+            ValueError: If the base, the strategy, the number of epochs or the optimizer is not
+                suitable for encoding documents.
         """
         check_trainer(self.trainer)
         _ = self.abilities
         plugin = self.trainer.precision_plugin
         if isinstance(plugin, MixedPrecision):
-            # Every document has a loss scale of its own.
+            # Every document has its own loss scale.
             plugin.scaler = None
         self.slots = self._slot_trainer()
         assert self.base is not None
@@ -331,20 +331,20 @@ class ParametricRAG(LightningModule):
             rank_zero_info(advice)
 
     def set_num_slots(self, num_slots: int) -> None:
-        """Empty the bank, and make room for another number of documents at once."""
+        """Empty the bank, and resize it to another number of documents at once."""
         self.bank.resize(num_slots)
         self._stacked_optimizer().resize(self.bank.weight)
         self.slots = self._slot_trainer()
 
     def start_documents(self, slots: Collection[int], row: Tensor) -> None:
-        """Start new documents in some slots: the optimizer forgets what was there before.
+        """Start new documents in some slots, and reset their optimizer state.
 
         Args:
-            slots: Where they begin with the next step.
+            slots: Slots in which documents begin with the next step.
             row: The adapter that they start from, shape ``(num_params,)``.
 
         Raises:
-            ValueError: If the bank has not that many slots, and may not grow.
+            ValueError: If the bank has too few slots, and may not grow.
         """
         if slots and max(slots) >= self.bank.num_slots:
             self._make_slots(1 + max(slots))
@@ -364,7 +364,7 @@ class ParametricRAG(LightningModule):
         self.set_num_slots(num_slots)
 
     def on_train_batch_start(self, batch: EncodingBatch, batch_idx: int) -> None:
-        """Start those documents that no callback has started."""
+        """Start the documents that no callback has started."""
         if missing := self.slots.not_started(batch):
             self.start_documents(missing, self.warm_start_row().to(self.device))
 
@@ -375,7 +375,7 @@ class ParametricRAG(LightningModule):
         return self.slots.step(batch.readable_by(self.abilities), cast(Any, self.optimizers()))
 
     def try_step(self, batch: EncodingBatch) -> None:
-        """Take a step that counts for nothing: empty the bank afterwards."""
+        """Take a trial step; the bank must be emptied afterwards."""
         self._use_attention(self.abilities.attention)
         self.slots.step(batch.readable_by(self.abilities), self._stacked_optimizer())
 
@@ -390,7 +390,7 @@ class ParametricRAG(LightningModule):
         return self.slots.take_finished(slots)
 
     def on_train_epoch_end(self) -> None:
-        """Stop, for all documents are encoded: another epoch would train them anew."""
+        """Stop the Trainer: all documents are encoded, and another epoch would train them again."""
         self.slots.note_finished(0)
         self.trainer.should_stop = True
 
@@ -429,7 +429,7 @@ class ParametricRAG(LightningModule):
                 )
             return self._answer_row_by_row(batch, route)
         reading = self.bank.paused if batch.reads_without_adapters else nullcontext
-        # What a base's own config does in `base` decoding may depend on where padding is.
+        # In `base` decoding, effects of the base's config may depend on the place of padding.
         shares = self.decoding == "greedy" and abilities.packs and can_share(self.base)
         begun = None
         if shares and (beginnings := find_beginnings(batch, route)):
@@ -444,7 +444,7 @@ class ParametricRAG(LightningModule):
         return self.bank.routed(route) if route else nullcontext()
 
     def _answer_row_by_row(self, batch: QuestionBatch, route: Route | None) -> Answers:
-        """Answer one question after another, as bases need it that cannot read on."""
+        """Answer questions one by one, for bases that cannot read several tokens after a cache."""
         assert self.base is not None
         texts, likelihoods = list[str](), list[Tensor]()
         for row in range(len(batch.questions)):
@@ -457,16 +457,16 @@ class ParametricRAG(LightningModule):
         return Answers(texts, torch.cat(likelihoods))
 
     def use_route(self, route: Route | None) -> None:
-        """Answer the next batch with the adapters of ``route``, or with none."""
+        """Answer the next batch with the adapters of ``route``; None for none."""
         self._route, self._has_route = route, True
 
     def test_step(  # type: ignore[override]
         self, batch: QuestionBatch, batch_idx: int, dataloader_idx: int = 0
     ) -> Answers:
-        """Answer a batch of questions with the adapters that it is routed to.
+        """Answer a batch of questions with the adapters of its route.
 
         Raises:
-            ValueError: If the questions need adapters and nobody provided any.
+            ValueError: If the questions need adapters and no callback provided any.
         """
         if any(batch.adapters) and not self._has_route:
             raise ValueError(

@@ -1,8 +1,8 @@
-"""Every name that we use of other libraries though they keep it to themselves.
+"""All private names of other libraries that we use.
 
-Each says what it is for, why no public name serves, and what would break it. A release of the
-library may change such a name without a word, so a test finds any that stands elsewhere. Libraries
-are imported when they are needed: this file is below all others.
+Each docstring says what the name is for, why no public name works, and what would break it. A
+release of the library may change such names without notice, so a test finds any use elsewhere.
+Libraries are imported when needed, because every other file may import this one.
 """
 
 from argparse import Action, HelpFormatter
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
     SubprocessLauncher = _SubprocessScriptLauncher
 else:
-    # The classes below are mixins: what they are for type checkers stands behind them in the bases
-    # of the classes that use them.
+    # The classes below are mixins, whose bases matter only to type checkers. Classes that use a
+    # mixin list the real base after it.
     DDPStrategy = LightningArgumentParser = Module = object
 
 
 def __getattr__(name: str) -> Any:
-    """Give Lightning's launcher, the one that runs the command line again for other processes.
+    """Return Lightning's launcher that runs the command line again for other processes.
 
-    There is no public class that does, and Lightning ends a run's processes only of this one.
+    There is no public class for this, and Lightning only ends processes of this launcher.
     Breaks if: ``launchers.subprocess_script`` or the class is renamed.
     """
     if name != "SubprocessLauncher":
@@ -41,18 +41,18 @@ def __getattr__(name: str) -> Any:
 def start_other_processes(launcher: "SubprocessLauncher") -> None:
     """Start the other processes of this node, which run the same command line.
 
-    Lightning's ``launch`` starts them, too, but does not wait for them, nor keep their statuses.
+    Lightning's ``launch`` starts them, too, but neither waits for them nor keeps their statuses.
     Breaks if: ``_call_children_scripts`` is renamed, or no longer fills ``launcher.procs``.
     """
     launcher._call_children_scripts()
 
 
 class UnwrappedStrategy(DDPStrategy):
-    """Mixin of a strategy that leaves the model as it is, with no ``DistributedDataParallel``.
+    """Mixin of a strategy that does not wrap the model in ``DistributedDataParallel``.
 
-    Lightning asks a strategy to wrap the model by this name alone.
-    Breaks if: ``Strategy.setup`` calls another name; DDP would then ask for its process group, and
-    the run would stop with its message.
+    This method is the only place where Lightning lets a strategy wrap the model.
+    Breaks if: ``Strategy.setup`` calls another name; DDP would then fail for want of a process
+    group.
     """
 
     def _setup_model(self, model: "nn.Module") -> "nn.Module":  # type: ignore[override]
@@ -60,9 +60,9 @@ class UnwrappedStrategy(DDPStrategy):
 
 
 class DeviceOnlyModule(Module):
-    """Mixin of a module that follows others to a device, but keeps the dtypes of its tensors.
+    """Mixin of a module that moves between devices, but keeps the dtypes of its tensors.
 
-    ``to``, ``half``, ``cuda`` and the like of a parent reach its children by this name alone.
+    A parent's ``to``, ``half``, ``cuda`` and the like reach its children only by this method.
     Breaks if: torch renames ``Module._apply``; adapters would then take the base's dtype.
     """
 
@@ -71,7 +71,7 @@ class DeviceOnlyModule(Module):
 
 
 class SettingsParser(LightningArgumentParser):
-    """Mixin of a parser whose help stands in sections, and that sees files before they are read.
+    """Mixin of a parser that groups its help in sections, and can change config files when read.
 
     argparse has a public way to add actions to groups, but none to show them in another order, or
     to list them; jsonargparse calls nothing public between reading a file and checking it.
@@ -80,11 +80,11 @@ class SettingsParser(LightningArgumentParser):
     """
 
     def sections(self, actions: list[Action]) -> Mapping[str, list[Action]]:
-        """Return what help shows: titles, and the actions below each."""
+        """Return the sections of the help: titles, and the actions of each."""
         raise NotImplementedError
 
     def change_loaded(self, loaded: "Namespace") -> None:
-        """Change what was read from a config file, before it is checked."""
+        """Change the content of a config file before it is validated."""
         raise NotImplementedError
 
     def format_help(self, formatter: HelpFormatter | None = None) -> str:
@@ -107,19 +107,19 @@ class SettingsParser(LightningArgumentParser):
 def attention_of(base: "PreTrainedModel") -> str:
     """Return the name of the attention that a model runs, as ``set_attn_implementation`` takes it.
 
-    transformers has a public way to set it and none to ask for it.
-    Breaks if: the property is renamed, which transformers' own models read in every layer.
+    transformers has a public way to set it, but none to read it.
+    Breaks if: the property is renamed; transformers' own models read it in every layer.
     """
     name: str = base.config._attn_implementation
     return name
 
 
 def int8_scales_of(weight: Any) -> "Tensor | None":
-    """Return the scales of a weight that bitsandbytes keeps in 8 bits; None for any other.
+    """Return the scales of an 8-bit weight of bitsandbytes; None for any other weight.
 
     Their shape is ``(out_features,)``.
 
-    Its documentation names the scales of 4 bits (``quant_state``), but not these.
+    Its documentation names the scales of 4-bit weights (``quant_state``), but not these.
     Breaks if: the attribute is renamed; a base in 8 bits would then have another digest.
     """
     return getattr(weight, "SCB", None)
@@ -132,9 +132,9 @@ def keep_size(tensor: "Tensor", dim: int) -> None:
         tensor: Of any shape.
         dim: The dimension.
 
-    PyTorch's documentation of dynamic shapes names this function, for which ``torch.compiler`` has
-    no name yet.
-    Breaks if: it moves there.
+    PyTorch's documentation of dynamic shapes names this function; ``torch.compiler`` does not
+    export it yet.
+    Breaks if: it is moved to ``torch.compiler``.
     """
     import torch
 

@@ -1,1 +1,1 @@
-"""Programs of the developers; not installed."""
+"""Programs for developers; not installed."""

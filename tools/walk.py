@@ -1,12 +1,12 @@
-"""Which files a document passes from its file to its adapter, and a question to its score.
+"""Lists the source files that process a document or a question.
 
     python -m tools.walk
 
 Encodes documents of the embedded world and answers questions about them, in a temporary folder,
-twice: the second time there are more documents and more questions. A file is passed by a document
-if a function of it is called more often for more documents, and by a question likewise. So what
-is done once, however many there are, is left out: reading settings, preparing a model, a store or
-an index, writing a table of results. The files are printed in the order of their first calls.
+twice: the second time with more documents and questions. A file processes documents if one of its
+functions is called more often for more documents, and likewise for questions. One-time work is thus
+left out: reading settings, preparing a model, a store or an index, writing a table of results. The
+files are printed in the order of their first calls.
 """
 
 import inspect
@@ -56,7 +56,7 @@ class _Calls:
         self.counts: Counter[Function] = Counter()
 
     def __enter__(self) -> "_Calls":
-        # Adapters are written by a thread of their own.
+        # Adapters are written by a separate thread.
         threading.setprofile(self._note)
         sys.setprofile(self._note)
         return self
@@ -67,8 +67,8 @@ class _Calls:
 
     def _note(self, frame: FrameType, event: str, argument: Any) -> None:
         code = frame.f_code
-        # Bodies of modules and classes run when they are imported; a comprehension is part of the
-        # function that it stands in.
+        # Skip bodies of modules and classes, which run on import, and comprehensions, which are
+        # part of their function.
         is_function = code.co_flags & inspect.CO_OPTIMIZED and code.co_name[0] != "<"
         if event == "call" and is_function:
             place = _place(code.co_filename)
@@ -78,7 +78,7 @@ class _Calls:
 
 @cache
 def _place(file: str) -> str | None:
-    """Return a file's path below the repository, if it is the package's."""
+    """Return a file's path within the repository, if it belongs to the package."""
     path = Path(file).resolve()
     if any(path.is_relative_to(folder) for folder in _OURS):
         return str(path.relative_to(ROOT))
@@ -86,8 +86,8 @@ def _place(file: str) -> str | None:
 
 
 def _run(folder: Path, command: str, limit: int = 1) -> _Calls:
-    """Return what ``fit`` or ``test`` of a folder's documents and questions calls."""
-    # One at a time, so that nothing is done once for several.
+    """Return the calls of ``fit`` or ``test`` on a folder's documents and questions."""
+    # One at a time, so that no call handles several items.
     data = DocumentDataModule(
         folder, methods="prag", limit=limit, question_batch_size=1, num_slots=1, num_qas=2
     )
@@ -111,7 +111,7 @@ def _run(folder: Path, command: str, limit: int = 1) -> _Calls:
 
 
 def _passed(fewer: _Calls, more: _Calls) -> dict[str, str]:
-    """Return the files with a function that is called more often when there is more to do."""
+    """Return the files with a function that is called more often for more items."""
     files: dict[str, str] = {}
     for function, count in more.counts.items():
         if count > fewer.counts[function]:
@@ -120,10 +120,10 @@ def _passed(fewer: _Calls, more: _Calls) -> dict[str, str]:
 
 
 def walk(folder: Path) -> Walk:
-    """Return the files that a document passes in ``fit``, and a question in ``test``.
+    """Return the files that process a document in ``fit``, and a question in ``test``.
 
     Args:
-        folder: Where the worlds, the stores and the results are written.
+        folder: Folder for the worlds, the stores and the results.
     """
     fewer, more = folder / "fewer", folder / "more"
     for world, num_people in ((fewer, 2), (more, 4)):

@@ -1,1 +1,1 @@
-"""Answers: questions, prompts, merged adapters, and what the model says."""
+"""Answering: questions, prompts, merged adapters and generation."""

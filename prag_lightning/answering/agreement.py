@@ -17,14 +17,14 @@ _ARTICLE = re.compile(r"\b(a|an|the)\b")
 _ARTICLES = frozenset({"a", "an", "the"})
 _CLOSED_ANSWERS = (["yes"], ["no"], ["noanswer"])
 
-# Scripts that put no spaces between words, by what a reader takes for one sign.
+# Scripts without spaces between words; each character, with its marks, is one token.
 _UNSPACED = "".join(
     rf"\p{{scx={script}}}"
     for script in ("Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar", "Tibetan")
 )
 _TOKEN = regex.compile(rf"(?=[{_UNSPACED}])\X|[^{_UNSPACED}]+")
-# Punctuation, symbols and what cannot be seen go (group 1), but a sign and a decimal point stay:
-# -5 is not 5, and 3.5 is not 35; 24.12.1999 is a date.
+# Punctuation, symbols and invisible characters are removed (group 1), but a minus sign and a
+# decimal point stay: -5 is not 5, and 3.5 is not 35; 24.12.1999 is a date.
 _MARK = regex.compile(
     r"(?<!\w)-(?=\d)|(?<=(?<![\d.])\d+)\.(?=\d+(?![\d.]*\.\d))|([\p{P}\p{S}\p{Cf}\u0640])"
 )
@@ -53,16 +53,16 @@ def normalize_answer(text: str) -> str:
 
 
 def published_tokens(text: str) -> list[str]:
-    """Return the words of a text normalized as SQuAD's, and the published evaluation's."""
+    """Return the words of a text, normalized as by SQuAD and the published evaluation."""
     return normalize_answer(text).split()
 
 
 def strict_tokens(text: str) -> list[str]:
     """Return the tokens of a text in any script, without case, punctuation and articles.
 
-    Words where words are parted by spaces, else single signs: ideographs, kana, and the letters of
-    Thai, Lao, Khmer, Burmese and Tibetan with their marks. Equal forms of a text in Unicode (NFKC)
-    have equal tokens. A text of punctuation or articles alone keeps them.
+    Tokens are words where spaces separate them, else single characters: ideographs, kana, and the
+    letters of Thai, Lao, Khmer, Burmese and Tibetan with their marks. Equivalent Unicode forms
+    (NFKC) have equal tokens. A text of only punctuation or articles keeps them.
 
     >>> strict_tokens("The 15,140 cafés.")
     ['15140', 'cafés']
@@ -76,9 +76,9 @@ def strict_tokens(text: str) -> list[str]:
 
 
 def _fold(text: str) -> str:
-    """Return the text in one form of Unicode, without case, with digits as 0 to 9."""
+    """Return the text in NFKC form, without case, with digits as 0 to 9."""
     folded = unicodedata.normalize("NFKC", text).casefold()
-    # The small letter of a Turkish I with a dot has the dot once more.
+    # Case folding leaves a combining dot on the dotted I of Turkish.
     folded = unicodedata.normalize("NFKC", folded.replace("i\u0307", "i"))
     folded = _SPACE.sub(" ", folded.replace("\u2212", "-"))
     return _DIGIT.sub(lambda digit: str(unicodedata.decimal(digit[0])), folded)
@@ -105,7 +105,7 @@ def exact_match(
 def token_f1(
     prediction: str, answers: Sequence[str], tokenize: Tokenize = published_tokens
 ) -> F1Score:
-    """Return F1, precision and recall over tokens, each the best that any answer gives.
+    """Return F1, precision and recall over tokens, each the best over all accepted answers.
 
     As published, the three may come from different answers, and ``yes``, ``no`` and ``noanswer``
     count only where prediction and answer are the same.

@@ -5,12 +5,12 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Small within titles: what has no other word in small letters may be a title.
+# Lower-case words within titles; a text without other lower-case words may be a title.
 SMALL_WORDS = _words(
     "a an and as at but by da de del der des di du for from in into la le of on or out over the to "
     "up v van von vs with y"
 )
-# These end a name with their full stop; "St." and the like begin one.
+# Abbreviations that end a name; others, such as "St.", begin one.
 CLOSING = _words("a.d a.m b.c b.c.e co corp d.c esq etc inc jr ltd m.d p.m ph.d sr")
 WITH_STOP = CLOSING | _words(
     "apr aug bros dec dept dr feb ft jan jul jun mar mr mrs ms mt nov oct sept st"
@@ -21,7 +21,7 @@ LETTERED = _words(
     "group hepatitis influenza level line malcolm model part phase plan platform point product "
     "project schedule section series stage team title type vitamin volume war zone"
 )
-# Nor is "I" or "V" after one of these.
+# Neither is "I" or "V" after one of these.
 MONARCHS = _words(
     "emperor empress king pope queen sultan tsar alexander carol catherine charles christian "
     "edward elizabeth ferdinand francis frederick george gustav haakon harald henry isabella ivan "

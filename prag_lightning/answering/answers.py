@@ -1,4 +1,4 @@
-"""What was said to a question, and the documents behind it."""
+"""The answer to a question, and the documents behind it."""
 
 from collections.abc import Sequence
 
@@ -20,17 +20,17 @@ class Evidence(BaseModel):
 
 
 class Answer(Record):
-    """What one method said to one question, and why; a line of ``answers.jsonl``.
+    """One method's answer to one question, with its evidence; a line of ``answers.jsonl``.
 
     Args:
         method: Name of the method.
-        question_id: Of the question.
-        question: What was asked.
-        text: What the model said.
-        prediction: The answer in it.
+        question_id: Id of the question.
+        question: The question.
+        text: The generated text.
+        prediction: The answer extracted from it.
         passages: The documents in the prompt.
         adapters: The documents whose adapters were merged, with their weights.
-        missing: The documents that have no adapter, where adapters were merged.
+        missing: The documents without an adapter, if adapters were merged.
     """
 
     method: str
@@ -56,14 +56,14 @@ def answers_with_evidence(
     scoring: Scoring,
     answer_mark: str | None,
 ) -> list[Answer]:
-    """Return what was said to each question of a batch, and the documents behind it.
+    """Return the answer to each question of a batch, with the documents behind it.
 
     Args:
         batch: The questions.
-        merges: Whose adapters each of them merged.
-        texts: What the model generated for each.
-        scoring: How answers are cut out of the texts.
-        answer_mark: The words that the answer follows, where the texts are chains of thought.
+        merges: The adapters that each question merged.
+        texts: The text that was generated for each.
+        scoring: Extracts the answers from the texts.
+        answer_mark: The words that introduce the answer if the texts are chains of thought.
     """
     answers = []
     for row, question in enumerate(batch.questions):

@@ -19,15 +19,15 @@ class QuestionBatch:
         counted: Whether each question counts in the scores over all types.
         adapters: The documents whose adapters each row merges, best first; empty for none.
         passages: The documents whose texts stand in each row's prompt.
-        input_ids: Prompts up to where the answer begins, padded at the left, shape
+        input_ids: Prompts up to the beginning of the answer, padded at the left, shape
             ``(rows, tokens)``.
         attention_mask: 1 for tokens, 0 for padding, shape of ``input_ids``.
         answer_ids: The first accepted answer of each row, padded at the right, shape
             ``(rows, answer_tokens)``.
-        answer_lengths: Tokens of each accepted answer, shape ``(rows,)``; 0 where there is none.
-        reads_without_adapters: Whether the adapters are in the weights only from the last token of
-            the prompt on.
-        warm_start_only: Whether the warm start alone is in the weights, and no document's adapter.
+        answer_lengths: Tokens of each accepted answer, shape ``(rows,)``; 0 if there is none.
+        reads_without_adapters: Whether the adapters are active only from the last token of the
+            prompt on.
+        warm_start_only: Whether only the warm start is active, and no document's adapter.
     """
 
     method: str
@@ -46,8 +46,8 @@ class QuestionBatch:
         """Return the batch with its tensors on ``device``.
 
         Args:
-            device: Where the tensors go.
-            non_blocking: Whether to go on before the copies are done.
+            device: The target device.
+            non_blocking: Whether to copy asynchronously.
         """
         names = ("input_ids", "attention_mask", "answer_ids", "answer_lengths")
         moved = {n: getattr(self, n).to(device, non_blocking=non_blocking) for n in names}

@@ -13,9 +13,9 @@ from prag_lightning.documents.sentences import split_sentences
 
 ANSWER_MARK = "the answer is"
 
-# Where a model goes on by asking itself, as the examples in its prompt do.
+# A model may go on with a question of its own, like the examples in its prompt.
 _NEXT_QUESTION = re.compile(r"(?im:^[ \t]*(?:question|q)[ \t]*:)|(?<!\w)Question:")
-# What stands before an answer and is none of it: ": Paris", "**Paris**", but not "-5" or ".NET".
+# What precedes an answer without being part of it: ": Paris", "**Paris**", but not "-5" or ".NET".
 _LEAD = re.compile(r"(?:\s|[:\uff1a*#`]|[.,;!?\-\u2013\u2014]+(?=\s+\S))*")
 _FOOTNOTES = re.compile(r"(?<=\S)(?:\[\d{1,3}\])+$")
 _STOPS = " .。\uff0e｡।॥\u06d4។"
@@ -40,13 +40,13 @@ _YES_OR_NO = re.compile(
     r"|(?P<wide>是的?|不是?|否|对|はい|いいえ)[\uff0c\u3001,]",
     re.IGNORECASE,
 )
-# What another clause says of an answer is no part of it.
+# A further clause about an answer is not part of it.
 _ADDITION = re.compile(
     r",\s+(?=(?:although|because|though|which|who|whom|whose)\s)"
     r"|;\s+(?=[a-z])"
     r"|[\uff0c\u3001,](?=它|他|她|这|那|该|其|因为|因此|但|所以|位于)"
 )
-# Only after a name: "when it rains, it pours" and "a knife, a gun and a rope" go on.
+# Only after a name: "when it rains, it pours" and "a knife, a gun and a rope" stay whole.
 _ADDITION_TO_NAME = re.compile(
     r",\s+(?=(?:\d+(?:st|nd|rd|th)|an?|also|as|based|born|but|directed|formerly|founded|he|in|it|"
     r"known|located|near|not|now|one\s+of|published|released|she|since|situated|so|that|the|they|"
@@ -62,8 +62,8 @@ def extract_published(text: str, answer_mark: str | None = None) -> str:
 
     Args:
         text: What the model generated, without the prompt.
-        answer_mark: The words that the answer follows, where the text is a chain of thought: the
-            first place that has them, in the same case.
+        answer_mark: The words that introduce the answer if the text is a chain of thought; their
+            first occurrence counts, in the same case.
     """
     if answer_mark and answer_mark in text:
         text = text.split(answer_mark, 1)[1]
@@ -76,14 +76,14 @@ def extract_published(text: str, answer_mark: str | None = None) -> str:
 def extract_strict(text: str, answer_mark: str | None = None) -> str:
     r"""Return the answer without what is said about it.
 
-    The first line up to where its first statement must have ended, so that ``15,140``,
-    ``Washington, D.C.`` and ``J. K. Rowling`` stay whole and ``No, they were not.`` is ``No``. What
-    comes after a next ``Question:`` does not count.
+    This is the first line up to where its first statement must have ended, so that ``15,140``,
+    ``Washington, D.C.`` and ``J. K. Rowling`` stay whole and ``No, they were not.`` is ``No``. Text
+    after another ``Question:`` is ignored.
 
     Args:
         text: What the model generated, without the prompt.
-        answer_mark: The words that the answer follows, where the text is a chain of thought: the
-            last place that has them, on any line and in any case.
+        answer_mark: The words that introduce the answer if the text is a chain of thought; their
+            last occurrence counts, on any line and in any case.
 
     >>> extract_strict("World War I. Germany lost.")
     'World War I'
@@ -100,7 +100,7 @@ def extract_strict(text: str, answer_mark: str | None = None) -> str:
 
 
 def _conclusion(text: str, answer_mark: str) -> str:
-    """Return what follows the last mark that anything follows; without a mark all of the text."""
+    """Return the text after the last mark that has text after it; without a mark, all of it."""
     mark = r"\s+".join(map(re.escape, answer_mark.split()))
     # "the answer isn't Rome" is no conclusion; "答案是罗马" is one.
     boundary = r"(?!\w)" if answer_mark[-1:].isascii() else ""
@@ -157,7 +157,7 @@ def _keeps_stop(answer: str) -> bool:
 
 
 def _end_of_sentence(line: str) -> int:
-    """Return where the first sentence ends; a title such as "Mamma Mia! Here We Go" is one."""
+    """Return where the first sentence ends; "Mamma Mia! Here We Go" counts as one."""
     end = 0
     for sentence in split_sentences(line):
         start = line.index(sentence, end)
@@ -175,7 +175,7 @@ def _goes_on(answer: str, sentence: str) -> bool:
 
 
 def _is_clause(text: str) -> bool:
-    """Return whether a text says something, and is not only a name or a title."""
+    """Return whether a text is a clause rather than a name or a title."""
     first = next(iter(split_sentences(text)), "")
     words = _WORD.findall(first)
     if _WIDE.search(first):
@@ -186,12 +186,12 @@ def _is_clause(text: str) -> bool:
 
 
 def _ends_here(before: str, word: str, rest: str) -> bool:
-    """Return whether a sentence ends behind a word that also stands before full stops within one.
+    """Return whether a sentence ends after a word whose full stop may belong to the word.
 
     Args:
-        before: What stands before the word.
+        before: The text before the word.
         word: The word, without its full stop.
-        rest: What comes behind.
+        rest: The text after it.
     """
     if not _is_clause(rest):
         return False

@@ -1,4 +1,4 @@
-"""Runs of the command line: where they lie, and the settings that they left."""
+"""Runs of the command line: their folders, and the settings recorded in them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from prag_lightning.retrieval.base import Retriever
 
 _RUNS = Path("runs")
-# Those of `test` say also how it merged.
+# The settings of `test` also say how it merged.
 _SETTINGS = ("test.yaml", "fit.yaml")
 _DTYPES = {"bf16-true": "bfloat16", "16-true": "float16"}
 _OF_MODULE = ("base", "lora", "dtype", "quantization", "max_new_tokens", "trust_remote_code")
@@ -27,14 +27,14 @@ _OF_DATA = (
 
 
 class Run(NamedTuple):
-    """What a run was made with.
+    """The settings of a run.
 
     Args:
         module: Arguments of its `ParametricRAG`.
         data: Arguments of its `DocumentDataModule`.
         answerer: Arguments of an `Answerer`, besides module, store and data.
         store: Folder of its adapters.
-        warm_start: What they started from.
+        warm_start: The warm start of its adapters.
         questions: File of the questions that it is tested on.
     """
 
@@ -76,7 +76,7 @@ def _run_of(run: dict[str, Any], run_dir: Path) -> Run:
     trainer, model, data, evaluation = (
         run[key] for key in ("trainer", "model", "data", "evaluation")
     )
-    # Runs of version 0.1.0 do not know all settings.
+    # Runs of version 0.1.0 lack some of the settings.
     module = {name: model[name] for name in (*_OF_MODULE, "decoding") if name in model}
     lora = {**model["lora"], "target_modules": tuple(model["lora"]["target_modules"])}
     module["lora"] = LoraConfig(**lora)
@@ -110,7 +110,7 @@ def _run_of(run: dict[str, Any], run_dir: Path) -> Run:
 
 
 def _found(path: str, run_dir: Path) -> Path:
-    """Return a path of a run: absolute, or from where the run was started, ``runs/NAME`` in it."""
+    """Return a path of a run, also if it is relative to the folder that holds ``runs/NAME``."""
     started_in = run_dir.resolve().parent.parent
     beside = started_in / path
     return Path(path) if Path(path).exists() or not beside.exists() else beside
@@ -133,10 +133,10 @@ class _Retriever:
 
 
 def default_run_dir(data_folder: str) -> Path:
-    """Return where the run on a folder of documents lies if nobody says where: ``runs/NAME``.
+    """Return the default folder of the run on a folder of documents: ``runs/NAME``.
 
     Raises:
-        ValueError: If the run there is on another folder of this name.
+        ValueError: If the run there is on another folder with this name.
     """
     run_dir = _RUNS / Path(data_folder).resolve().name
     other = _data_folder(run_dir)

@@ -1,4 +1,4 @@
-"""What a language model says to a batch of questions, and how likely it finds the right answers."""
+"""Generates answers to a batch of questions, and measures the likelihood of the right ones."""
 
 import copy
 from contextlib import AbstractContextManager, nullcontext
@@ -20,10 +20,10 @@ Decoding = Literal["greedy", "base"]
 
 
 class Answers(NamedTuple):
-    """What the model says to the questions of a batch.
+    """The model's answers to the questions of a batch.
 
     Args:
-        texts: What was generated, without the prompt.
+        texts: The generated texts, without the prompts.
         nll: Mean negative log-likelihood of each accepted answer's tokens, shape ``(rows,)``;
             NaN where a question has no accepted answer.
     """
@@ -49,11 +49,11 @@ def answer_questions(
         tokenizer: Its tokenizer.
         batch: The questions.
         max_new_tokens: Longest answer, in tokens.
-        decoding: ``greedy`` takes the likeliest token, whatever the model's own generation config
-            says; ``base`` lets that config's penalties and other processors count, as the published
-            code does, but does not sample.
-        begun: Keys and values of what was read of the prompts before; None for nothing.
-        while_reading: Holds while the other tokens of the prompts but the last are read.
+        decoding: ``greedy`` takes the likeliest token and ignores the model's generation config;
+            ``base`` applies that config's penalties and other processors, as the published code
+            does, but does not sample.
+        begun: Keys and values of the prompt tokens that were already read; None for none.
+        while_reading: Context manager that is active while all tokens but the last are read.
     """
     with while_reading or nullcontext():
         prompts = read_prompts(base, batch, begun)
@@ -63,7 +63,7 @@ def answer_questions(
         spoken = _greedy(base, prompts, ends, max_new_tokens)
     else:
         spoken = _generate(base, batch, prompts, ends, max_new_tokens)
-    # What follows the end is padding.
+    # Everything after the end token is padding.
     whole = [list(takewhile(lambda token: token not in ends, row)) for row in spoken.tolist()]
     return Answers(tokenizer.batch_decode(whole, skip_special_tokens=True), nll)
 
@@ -74,7 +74,7 @@ def _answer_nll(base: PreTrainedModel, batch: QuestionBatch, prompts: Prompts) -
     if length == 0:
         return torch.full((rows,), torch.nan, device=batch.input_ids.device)
     places = torch.arange(length, device=batch.input_ids.device)
-    # Each token predicts the next; padding stands behind all that counts.
+    # Each token predicts the next; padding comes after all that counts.
     ids = torch.cat([prompts.last_ids, batch.answer_ids[:, :-1]], dim=1)
     ones = prompts.attention_mask.new_ones(rows, length - 1)
     hidden = decoder_of(base)(
@@ -91,7 +91,7 @@ def _answer_nll(base: PreTrainedModel, batch: QuestionBatch, prompts: Prompts) -
 
 
 def _copied(cache: DynamicCache) -> DynamicCache:
-    """Return a cache that can grow without the other: layers replace their tensors, never write."""
+    """Return a cache that grows independently: layers replace their tensors, never modify them."""
     copied = copy.copy(cache)
     copied.layers = [copy.copy(layer) for layer in cache.layers]
     return copied
@@ -100,7 +100,7 @@ def _copied(cache: DynamicCache) -> DynamicCache:
 def _greedy(
     base: PreTrainedModel, prompts: Prompts, end_ids: list[int], max_new_tokens: int
 ) -> Tensor:
-    """Return the likeliest token after the others, again and again, shape ``(rows, tokens)``."""
+    """Generate the likeliest token at each position, shape ``(rows, tokens)``."""
     cache, ids, positions, mask = prompts
     ends = torch.tensor(end_ids, device=ids.device, dtype=torch.long)
     ended = torch.zeros_like(ids, dtype=torch.bool)
@@ -162,7 +162,7 @@ def answer_alone(
 ) -> Answers:
     """Return the answer to one question of a batch; its prompt is read twice, without padding.
 
-    For models that cannot read on behind a cache several tokens at once, such as Mamba.
+    For models that cannot read several tokens at once after a cache, such as Mamba.
 
     Args:
         base: The language model, with the adapters that this question needs.
@@ -180,7 +180,7 @@ def answer_alone(
     ends = end_token_ids(base, tokenizer)
     own_config = base.generation_config
     if decoding == "greedy":
-        # What a config leaves out, transformers takes from the model's own.
+        # transformers takes settings that a config leaves out from the model's own.
         base.generation_config = GenerationConfig()
     try:
         config = _config(ends, max_new_tokens)

@@ -1,4 +1,4 @@
-"""The merge rule that was chosen for a run, and what else was tried."""
+"""The merge rule that was chosen for a run, and the others that were tried."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,7 +16,7 @@ RuleSpec = dict[str, Any] | str
 
 
 class TriedRule(BaseModel):
-    """What one merge rule scored.
+    """The scores of one merge rule.
 
     Args:
         merge: The rule, as ``evaluation.merge`` names it.
@@ -28,7 +28,7 @@ class TriedRule(BaseModel):
 
 
 class MergeChoice(BaseModel):
-    """The merge rule that scored best, and what it was chosen from and by.
+    """The merge rule that scored best, and how it was chosen.
 
     Args:
         merge: The rule, as ``evaluation.merge`` names it.
@@ -48,11 +48,11 @@ class MergeChoice(BaseModel):
         """Refuse to score the chosen rule on questions that chose it.
 
         Args:
-            questions: What is asked.
-            file: Where the choice is, for the message.
+            questions: The questions to score on.
+            file: File of the choice, for the message.
 
         Raises:
-            ValueError: If one of them was used; says how many were.
+            ValueError: If the rule was chosen with any of them; gives their number.
         """
         used = set(self.question_ids)
         if both := [question.id for question in questions if question.id in used]:
@@ -68,7 +68,7 @@ def _others(ids: list[str]) -> str:
 
 
 def choice_file(run_dir: Path) -> Path:
-    """Return where the choice of a run is."""
+    """Return the file of a run's choice."""
     return run_dir / TUNING_FOLDER / _CHOICE_FILE
 
 
@@ -95,7 +95,7 @@ def write_choice(run_dir: Path, choice: MergeChoice) -> Path:
 
     Args:
         run_dir: Root folder of the run.
-        choice: What was chosen.
+        choice: The choice.
     """
     write_whole(choice_file(run_dir), choice.model_dump_json(indent=1) + "\n")
     return choice_file(run_dir)

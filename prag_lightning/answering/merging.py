@@ -1,4 +1,4 @@
-"""Merging: the adapters of a batch's documents, and a route to them from its questions."""
+"""Merging: the adapters of a batch's documents, and the route from its questions to them."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -18,12 +18,12 @@ from prag_lightning.encoding.plan import is_of_other_text
 
 
 class Merge(NamedTuple):
-    """Whose adapters one question merges.
+    """The adapters that one question merges.
 
     Args:
         documents: The documents that have adapters, best first.
-        weights: How much each of them counts.
-        missing: The documents that have none, or one of a text that has changed since.
+        weights: The weight of each.
+        missing: The documents without an adapter, or whose text has changed since.
     """
 
     documents: list[RetrievedDocument]
@@ -32,10 +32,10 @@ class Merge(NamedTuple):
 
 
 class Adapters(Protocol):
-    """Where adapters are read from: an open store, for example."""
+    """A source of adapters, such as an open store."""
 
     def __contains__(self, document_id: str) -> bool:
-        """Say whether a document has an adapter."""
+        """Return whether a document has an adapter."""
 
     def text_digest(self, document_id: str) -> str | None:
         """Return a digest of what a document's adapter was trained on."""
@@ -51,8 +51,8 @@ class AdapterMerger:
     """Merges the adapters that questions need.
 
     Args:
-        layout: How one adapter lies in memory.
-        adapters: Where the adapters are; None where no question needs any.
+        layout: Layout of one adapter in memory.
+        adapters: Source of the adapters; None if no question needs any.
         warm_start: The adapter that all of them started from, shape ``(num_params,)``, on the
             device of the model that answers.
         rule: How adapters are weighted.
@@ -75,11 +75,11 @@ class AdapterMerger:
         self._usable: dict[str, bool] = {}
 
     def with_rule(self, rule: MergeRule) -> "AdapterMerger":
-        """Return what merges the same adapters by another rule."""
+        """Return a merger of the same adapters by another rule."""
         return AdapterMerger(self.layout, self.adapters, self.warm_start, rule, self.documents)
 
     def choose_all(self, batch: QuestionBatch) -> list[Merge]:
-        """Return what each row of a batch merges."""
+        """Return the adapters that each row of a batch merges."""
         if batch.warm_start_only:
             alone = Merge([], MergeWeights((), warm_start=1.0), [])
             return [alone] * len(batch.questions)
@@ -105,7 +105,7 @@ class AdapterMerger:
 
         Args:
             merges: One for each row of the batch.
-            noise: Take noise of the same size instead of the adapters.
+            noise: Whether to use noise of the same norm instead of the adapters.
 
         Returns:
             Which adapters each row uses, the warm start first; None where no row uses any.
@@ -152,14 +152,14 @@ class AdapterMerger:
 
 
 def _route(terms: Sequence[Sequence[tuple[int, float]]], adapters: Tensor) -> Route:
-    """Return a route whose rows add up adapters by their places and weights.
+    """Return a route whose rows are weighted sums of adapters.
 
     Args:
-        terms: For each row the places of its adapters, and their weights.
+        terms: For each row, the indices of its adapters and their weights.
         adapters: All adapters, shape ``(n, num_params)``.
     """
     width = max(map(len, terms))
-    # Rows of fewer terms are filled up with what counts nothing.
+    # Shorter rows are padded with terms of weight 0.
     filled = [[*row, *[(0, 0.0)] * (width - len(row))] for row in terms]
     slots = torch.tensor([[place for place, _ in row] for row in filled])
     weights = torch.tensor([[weight for _, weight in row] for row in filled])
@@ -167,11 +167,11 @@ def _route(terms: Sequence[Sequence[tuple[int, float]]], adapters: Tensor) -> Ro
 
 
 def noise_like(adapters: Tensor, layout: AdapterLayout, document_ids: Sequence[str]) -> Tensor:
-    """Return noise whose every matrix has the norm of the adapter's: size without knowledge.
+    """Return noise in which every matrix has the same norm as the adapter's.
 
     Args:
         adapters: Shape ``(n, num_params)``.
-        layout: How one adapter lies in memory.
+        layout: Layout of one adapter in memory.
         document_ids: Whose adapters they are; a document's noise is the same in every run.
 
     Returns:

@@ -57,9 +57,9 @@ class QuestionSet:
             source: A file of questions, or the questions.
             methods: The methods that answer; None for all that the questions allow.
             needs_answers: Whether answers are scored.
-            limit: Take the first so many questions of each type.
+            limit: Take only the first questions, this many of each type.
             place: Rank of this process, and the number of processes.
-            open_retriever: Returns what finds documents, if a method needs it.
+            open_retriever: Opens the retriever, if a method needs one.
             top_k: How many documents are retrieved for a question.
             documents: All documents that may be found, by id.
             encoded: Ids of the documents that have adapters.
@@ -106,7 +106,7 @@ class QuestionSet:
 
         Args:
             method: Name of the method.
-            encoder: Makes token ids.
+            encoder: Encodes prompts as token ids.
             batch_size: Questions in a batch.
             max_tokens: Longest prompt; passages are cut to fit.
         """

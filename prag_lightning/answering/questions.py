@@ -39,11 +39,11 @@ class Method:
 
     Args:
         passages: The documents in the prompt.
-        adapters: The documents whose adapters are merged: ``other`` are strangers in the place of
-            the gold documents, ``strangers`` in that of the retrieved ones; ``warm_start`` is what
-            all adapters started from, and no document's.
-        reads_without_adapters: Whether they are in the weights only while it answers.
-        by_default: Whether it answers where no methods are named.
+        adapters: The documents whose adapters are merged: ``other`` takes unrelated documents in
+            place of the gold ones, ``strangers`` in place of the retrieved ones; ``warm_start`` is
+            the warm start alone.
+        reads_without_adapters: Whether they are active only while it answers.
+        by_default: Whether it is used if no methods are named.
     """
 
     passages: Source = "none"
@@ -87,7 +87,7 @@ METHODS: dict[MethodName, Method] = {
 
 
 def parse_methods(methods: str | Sequence[str]) -> list[MethodName]:
-    """Return methods from a list of names, or from names with commas between them.
+    """Return methods from a list of names, or from a comma-separated string.
 
     >>> parse_methods("prag, rag")
     ['prag', 'rag']
@@ -110,7 +110,7 @@ def require_answers(questions: Iterable[Question], source: str) -> None:
 
     Args:
         questions: The questions.
-        source: Where they come from, for the message.
+        source: Their source, for the message.
 
     Raises:
         ValueError: If a question has no accepted answer; names it.
@@ -124,7 +124,7 @@ def require_answers(questions: Iterable[Question], source: str) -> None:
 
 
 def first_of_each_type(questions: Iterable[Question], limit: int) -> list[Question]:
-    """Return the first ``limit`` questions of each type, in order; those without one are a type.
+    """Return the first ``limit`` questions of each type, in order; having no type counts as one.
 
     The first ``limit`` of all are among them.
 
@@ -142,15 +142,15 @@ def first_of_each_type(questions: Iterable[Question], limit: int) -> list[Questi
 
 
 class QuestionBatches(Dataset[QuestionBatch]):
-    """The batches of questions that one method answers, questions of like length together.
+    """The batches of questions that one method answers, grouped by similar length.
 
     Args:
         name: The method.
-        questions: What is asked.
+        questions: The questions.
         retrieved: For each question the documents that were found, best first.
         documents: All documents by id.
         encoded: Ids of those that have adapters; ``other`` draws from them.
-        encoder: Makes token ids.
+        encoder: Encodes prompts as token ids.
         batch_size: Questions in a batch.
         max_tokens: Longest prompt; passages are cut to fit.
         not_counted: Ids of questions that the scores over all types leave out.
@@ -214,7 +214,7 @@ class QuestionBatches(Dataset[QuestionBatch]):
         )
 
     def _encode(self, question: Question, texts: list[str]) -> tuple[list[int], list[int]]:
-        """Return the token ids of a prompt, and of the first accepted answer behind it."""
+        """Return the token ids of a prompt, and of the first accepted answer after it."""
         if question.answers:
             return self.encoder.encode_answered(
                 question.question, texts, question.answers[0], self.max_tokens
@@ -248,7 +248,7 @@ class QuestionBatches(Dataset[QuestionBatch]):
     def _strangers(
         self, question: Question, documents: Sequence[RetrievedDocument]
     ) -> list[RetrievedDocument]:
-        """Return as many documents of others, with the same scores; the same in every run."""
+        """Return as many unrelated documents with the same scores, the same in every run."""
         known = {*question.document_ids, *(found.document_id for found in documents)}
         strangers = [name for name in self.encoded if name not in known]
         count = min(len(documents), len(strangers))

@@ -1,4 +1,4 @@
-"""Reading the prompts of a batch up to their last tokens; what several have in common, once."""
+"""Reads the prompts of a batch up to their last tokens; shared beginnings are read once."""
 
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
@@ -15,7 +15,7 @@ from prag_lightning.adapters.bank import Route
 from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.language_model.logits import CACHE, decoder_of
 
-# Reading in two parts must leave out at least this share of the tokens, padding included.
+# Reading shared beginnings must save at least this share of the tokens, padding included.
 _WORTHWHILE = 0.1
 
 
@@ -25,7 +25,7 @@ class Prompts(NamedTuple):
     Args:
         cache: Keys and values of all tokens but the last, empty for prompts of one token.
         last_ids: The last token of each prompt, shape ``(rows, 1)``.
-        last_positions: Where they stand in their prompts, shape ``(rows, 1)``.
+        last_positions: Their positions in the prompts, shape ``(rows, 1)``.
         attention_mask: 1 for tokens, 0 for padding, shape ``(rows, tokens)``.
     """
 
@@ -36,14 +36,14 @@ class Prompts(NamedTuple):
 
 
 class Beginnings(NamedTuple):
-    """Where the prompts of a batch begin alike: those of the same documents and adapters.
+    """Shared beginnings of a batch's prompts, among rows with the same documents and adapters.
 
     Args:
         rows: For each beginning, a row that has it.
         of_row: The beginning of each row.
         input_ids: Tokens of the beginnings, padded at the left, shape ``(beginnings, tokens)``.
         attention_mask: 1 for tokens, 0 for padding, shape of ``input_ids``.
-        batch: The batch, in each row its beginning as above, and then the rest, padded at the left.
+        batch: The batch; each row is its padded beginning, then the left-padded rest.
     """
 
     rows: list[int]
@@ -54,7 +54,7 @@ class Beginnings(NamedTuple):
 
 
 def can_share(base: PreTrainedModel) -> bool:
-    """Say whether padding in the midst of a prompt changes nothing: every token sees all others."""
+    """Return whether padding within a prompt changes nothing: every layer has full attention."""
     layers = DynamicCache(config=base.config).layers
     return all(type(layer) is DynamicLayer for layer in layers)
 
@@ -119,7 +119,7 @@ def read_beginnings(base: PreTrainedModel, beginnings: Beginnings) -> DynamicCac
 
     Args:
         base: The language model, with the adapters of ``beginnings.rows``.
-        beginnings: What is read.
+        beginnings: The beginnings to read.
     """
     cache = DynamicCache(config=base.config)
     _read(base, beginnings.input_ids, beginnings.attention_mask, cache)
@@ -131,12 +131,12 @@ def read_beginnings(base: PreTrainedModel, beginnings: Beginnings) -> DynamicCac
 def read_prompts(
     base: PreTrainedModel, batch: QuestionBatch, cache: DynamicCache | None = None
 ) -> Prompts:
-    """Return the prompts of a batch as they are before anything is said.
+    """Read the prompts of a batch up to their last tokens.
 
     Args:
         base: The language model, with the adapters that the questions need.
         batch: The questions.
-        cache: Keys and values of what was read before, see ``read_beginnings``; None for nothing.
+        cache: Keys and values of tokens already read, see ``read_beginnings``; None for none.
     """
     cache = cache or DynamicCache(config=base.config)
     mask = batch.attention_mask
@@ -145,7 +145,7 @@ def read_prompts(
 
 
 def _read(base: PreTrainedModel, ids: Tensor, mask: Tensor, cache: DynamicCache) -> None:
-    """Read what is not in the cache."""
+    """Read the tokens that are not in the cache."""
     start = cache.get_seq_length()
     if ids.shape[1] > start:
         decoder_of(base)(

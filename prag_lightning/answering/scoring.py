@@ -1,4 +1,4 @@
-"""Scorings: how an answer is cut out of a generated text, and compared with the accepted ones."""
+"""Scorings: extract an answer from a generated text, and compare it with the accepted ones."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class AnswerScores(NamedTuple):
 
 
 class Scoring(ABC):
-    """Cuts an answer out of a generated text, and compares it with the accepted ones.
+    """Extracts an answer from a generated text, and compares it with the accepted ones.
 
     Derive from this class for a scoring of your own, and name it by its import path:
     ``--evaluation.scoring my_scorings.Contained``. Unless it says otherwise, answers are compared
@@ -38,8 +38,8 @@ class Scoring(ABC):
 
         Args:
             text: What the model generated, without the prompt.
-            answer_mark: The words that the answer follows, such as ``the answer is``, where the
-                text is a chain of thought.
+            answer_mark: The words that introduce the answer, such as ``the answer is``, if the text
+                is a chain of thought.
         """
 
     def score(self, prediction: str, answers: Sequence[str]) -> AnswerScores:
@@ -56,7 +56,7 @@ class Scoring(ABC):
 
 
 class PublishedScoring(Scoring):
-    """Scores as the published evaluation does (oneal2000/PRAG at e03742e), its cuts included."""
+    """Scores as the published evaluation does (oneal2000/PRAG at e03742e), with its truncation."""
 
     def extract(self, text: str, answer_mark: str | None = None) -> str:
         """Return the text up to the first full stop, newline or comma."""

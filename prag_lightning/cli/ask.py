@@ -1,4 +1,4 @@
-"""The command ``prag ask``: what each method says to a question, and the documents behind it."""
+"""The command ``prag ask``: each method's answer to a question, and the documents behind it."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 METHODS: list[str] = ["closed_book", "rag", "prag", "combine"]
 _LAST_WORDS = ("exit", "quit")
-# Documents that are encoded side by side while somebody waits.
+# Documents that are encoded at once while a user waits.
 _NUM_SLOTS = 8
 
 
@@ -50,16 +50,16 @@ def ask(
     merge: str | None = None,
     top_k: PositiveInt | None = None,
 ) -> None:
-    """Print what each method says, and the documents behind it with their scores and weights.
+    """Print each method's answer, and the documents behind it with their scores and weights.
 
     Args:
-        question: What is asked.
-        interactive: Ask for questions, one a line, until `exit` or Ctrl-D.
-        encode_missing: Encode documents that were found but have no adapter, as the run's others
-            were; without an augmentation they get one from templates.
-        run: Root folder of a run of `prag fit`, and perhaps of `prag test`: its settings are used.
+        question: The question.
+        interactive: Read questions, one per line, until `exit` or Ctrl-D.
+        encode_missing: Encode retrieved documents that have no adapter, with the run's settings;
+            documents without an augmentation get one from templates.
+        run: Root folder of a run of `prag fit` (and possibly `prag test`), whose settings are used.
             By default it is the latest under `runs`.
-        methods: Which methods answer: names with commas between them, or a list.
+        methods: Methods that answer: a comma-separated string or a list.
         merge: How adapters are weighted; by default as in the run.
         top_k: How many documents are retrieved; by default as in the run.
 
@@ -70,7 +70,7 @@ def ask(
     if not interactive and not (question or "").strip():
         raise ValueError("there is no question; give one in quotes, or --interactive")
     chosen = _chosen_methods(methods)
-    # Said before the libraries are loaded, which takes seconds.
+    # Fail before the libraries are imported, which takes seconds.
     run_dir = latest_run() if run is None else run
     settings_file(run_dir)
     changes = {"merge": merge, "top_k": top_k}
@@ -105,7 +105,7 @@ def _questions(question: str | None, interactive: bool) -> Iterator[str]:
     if question and question.strip():
         yield question.strip()
     if interactive:
-        # With it, lines can be edited, and come again.
+        # Enables line editing and history in `input`.
         import readline  # noqa: F401
     while interactive:
         try:
@@ -125,10 +125,10 @@ def _show(
     """Print one question's answers, and then the documents that any of them used.
 
     Args:
-        console: Where they are printed.
-        answers: One of each method.
-        answerer: Whose they are.
-        remedy: What can be done about documents that have no adapter.
+        console: The console to print on.
+        answers: One answer of each method.
+        answerer: The answerer that gave them.
+        remedy: Advice on documents that have no adapter.
     """
     from rich.table import Table
 
@@ -149,7 +149,7 @@ def _show(
     table = Table(header_style="bold", expand=True)
     for column in ("document", "score", "weight"):
         table.add_column(column, no_wrap=True)
-    # A glance at each document, in what room the others leave.
+    # The beginning of each document, in the remaining width.
     table.add_column("text", no_wrap=True, ratio=1)
     for name, score in sorted(scores.items(), key=lambda pair: -pair[1]):
         weight = weights.get(name)
@@ -162,7 +162,7 @@ def _show(
 
 
 def _encode_missing(answerer: "Answerer", question: str, run_dir: Path) -> None:
-    """Encode what is found for a question and has no adapter, by a run of ``prag fit``.
+    """Encode retrieved documents that have no adapter, by a run of ``prag fit``.
 
     Raises:
         ValueError: If the store is not a local folder.
@@ -189,7 +189,7 @@ def _encode_missing(answerer: "Answerer", question: str, run_dir: Path) -> None:
             "--data.folder": folder,
             "--model.store": str(store.local.resolve()),
             "--model.num_slots": str(min(len(documents), _NUM_SLOTS)),
-            # So that the run's own settings stay what they are.
+            # Keeps the run's own settings file unchanged.
             "--trainer.default_root_dir": folder,
         }
         run_trainer_command(["fit", *(word for pair in options.items() for word in pair)])
@@ -197,7 +197,7 @@ def _encode_missing(answerer: "Answerer", question: str, run_dir: Path) -> None:
 
 
 def _augmentations(documents: "Sequence[Document]", file: Path) -> "list[Augmentation]":
-    """Return the documents' augmentations, from templates where ``file`` has none of this text."""
+    """Return the documents' augmentations, from templates if ``file`` has none for the text."""
     from prag_lightning.augmentation.in_memory import augment_all
     from prag_lightning.documents.digests import augmentation_is_current
     from prag_lightning.documents.records import Augmentation, read_records

@@ -1,4 +1,4 @@
-"""The command ``prag augment``: rewrites of documents, and questions with answers about them."""
+"""The command ``prag augment``: rewrites of documents, and question-answer pairs about them."""
 
 import sys
 from collections.abc import Callable
@@ -19,9 +19,9 @@ def augment_with_template(
     """Augment documents from their own sentences, without a language model: a baseline.
 
     Args:
-        documents: JSON Lines of documents (id or _id, title, text), or the folder they are in.
+        documents: JSON Lines of documents (id or _id, title, text), or the folder of the file.
         output: JSON Lines of augmentations; by default augmentations.jsonl beside the documents.
-            What is in it stays, unless its document has changed.
+            Existing entries are kept unless their document has changed.
         num_rewrites: Rewrites of each document: its sentences in other orders.
         num_qas: Question-answer pairs about each document.
     """
@@ -52,28 +52,28 @@ def augment_with_transformers(
     """Augment documents with a language model on this machine.
 
     Args:
-        documents: JSON Lines of documents (id or _id, title, text), or the folder they are in.
+        documents: JSON Lines of documents (id or _id, title, text), or the folder of the file.
         output: JSON Lines of augmentations; by default augmentations.jsonl beside the documents.
-            What is in it stays, unless its document has changed.
+            Existing entries are kept unless their document has changed.
         model: Hub name or folder of an instruction-tuned model; demo is the embedded one.
         num_rewrites: Rewrites of each document.
         num_qas: Question-answer pairs about each document.
         num_summaries: Summaries of each document, kept as further rewrites.
-        num_facts: Lists of the facts that each document states, kept as further rewrites.
-        pairs: How pairs are asked for. list: all at once, as published, and one at a time where
+        num_facts: Lists of the facts in each document, kept as further rewrites.
+        pairs: How to request pairs. list: all at once, as published, and one at a time if
             that fails twice. one_by_one: one at a time, which small models can do.
         answers: Where answers come from. with_questions: from the same reply, as published.
             by_themselves: each from a further request with the document in its prompt.
-        grounded: Refuse pairs and texts that name what the document does not.
-        max_attempts: How often the same is asked, each time with another seed.
-        seed: Other seeds give other augmentations.
+        grounded: Reject pairs and texts with names or numbers that are not in the document.
+        max_attempts: Most attempts at each request, each with another seed.
+        seed: Seed of the sampling.
         sampling: How answers are drawn.
-        batch_size: Documents at a time on each device.
+        batch_size: Number of documents at once on each device.
         devices: Number of GPUs (or of processes on a CPU), each with a copy of the model.
-        dtype: Data type of the weights; auto keeps that of the files. bfloat16 is the faster one on
-            GPUs and on recent server CPUs.
-        chat_template_kwargs: Variables of the model's chat template, as reasoning_effort. Models
-            that can think aloud do not.
+        dtype: Data type of the weights; auto keeps that of the files. bfloat16 is faster on GPUs
+            and on recent server CPUs.
+        chat_template_kwargs: Variables of the model's chat template, such as reasoning_effort.
+            Thinking is turned off by default.
     """
     from lightning.pytorch.utilities import rank_zero_only
 
@@ -95,7 +95,7 @@ def augment_with_transformers(
     augmenter = TransformersAugmenter(
         model, order, sampling, batch_size, devices, dtype, chat_template_kwargs
     )
-    # A process on its own is the first, whatever it was before.
+    # A single process always has rank 0.
     rank: int = rank_zero_only.rank if devices > 1 else 0  # type: ignore[attr-defined]
     _augment(documents, output, augmenter, rank)
 
@@ -120,33 +120,33 @@ def augment_with_endpoint(
     api_key_env: str = "OPENAI_API_KEY",
     chat_template_kwargs: dict[str, TemplateSetting] | None = None,
 ) -> None:
-    """Augment documents with a language model behind an OpenAI-compatible server, as vLLM's.
+    """Augment documents with a language model behind an OpenAI-compatible server, such as vLLM.
 
     Needs prag-lightning[endpoint].
 
     Args:
-        documents: JSON Lines of documents (id or _id, title, text), or the folder they are in.
+        documents: JSON Lines of documents (id or _id, title, text), or the folder of the file.
         output: JSON Lines of augmentations; by default augmentations.jsonl beside the documents.
-            What is in it stays, unless its document has changed.
-        url: Address of the server, up to the version.
-        model: The model's name there; may be left out where there is only one.
+            Existing entries are kept unless their document has changed.
+        url: Address of the server, up to and including the API version.
+        model: The model's name on the server; may be omitted if there is only one.
         num_rewrites: Rewrites of each document.
         num_qas: Question-answer pairs about each document.
         num_summaries: Summaries of each document, kept as further rewrites.
-        num_facts: Lists of the facts that each document states, kept as further rewrites.
-        pairs: How pairs are asked for. list: all at once, as published, and one at a time where
+        num_facts: Lists of the facts in each document, kept as further rewrites.
+        pairs: How to request pairs. list: all at once, as published, and one at a time if
             that fails twice. one_by_one: one at a time, which small models can do.
         answers: Where answers come from. with_questions: from the same reply, as published.
             by_themselves: each from a further request with the document in its prompt.
-        grounded: Refuse pairs and texts that name what the document does not.
-        max_attempts: How often the same is asked, each time with another seed.
-        seed: Other seeds give other augmentations.
-        sampling: How answers are drawn. With top_k 0 only what OpenAI's own servers know is sent.
-        concurrency: Requests under way at a time.
+        grounded: Reject pairs and texts with names or numbers that are not in the document.
+        max_attempts: Most attempts at each request, each with another seed.
+        seed: Seed of the sampling.
+        sampling: Sampling settings. With top_k 0, only fields known to OpenAI's servers are sent.
+        concurrency: Number of concurrent requests.
         timeout_s: Seconds to wait for an answer.
         api_key_env: Name of the environment variable that holds the API key, if one is needed.
-        chat_template_kwargs: Variables of the model's chat template, for servers that know this
-            field, as vLLM's and SGLang's; enable_thinking false turns thinking off.
+        chat_template_kwargs: Variables of the model's chat template, for servers that accept this
+            field, such as vLLM and SGLang; enable_thinking false turns thinking off.
     """
     _require_httpx()
     from prag_lightning.augmentation.endpoint import Endpoint
@@ -179,11 +179,11 @@ def augment_with_class(
     """Augment documents with a class of your own, derived from Augmenter.
 
     Args:
-        documents: JSON Lines of documents (id or _id, title, text), or the folder they are in.
-        augmenter: The class, as my_module.MyAugmenter; the working directory is searched, too.
+        documents: JSON Lines of documents (id or _id, title, text), or the folder of the file.
+        augmenter: The class, such as my_module.MyAugmenter; the working directory is searched, too.
         output: JSON Lines of augmentations; by default augmentations.jsonl beside the documents.
-            What is in it stays, unless its document has changed.
-        init_args: What the class's constructor takes, as --init_args.num_qas 5.
+            Existing entries are kept unless their document has changed.
+        init_args: Arguments of the class's constructor, such as --init_args.num_qas 5.
     """
     from prag_lightning.augmentation.by_name import make_augmenter
 
@@ -200,7 +200,7 @@ def _require_httpx() -> None:
 
 
 def _augment(documents: Path, output: Path | None, augmenter: "Augmenter", rank: int = 0) -> None:
-    """Run, print what came of it on rank 0, and end with another status than 0 if it is not all."""
+    """Augment, print a summary on rank 0, and exit with a status other than 0 if any failed."""
     from prag_lightning.augmentation.outcome_files import failures_file
     from prag_lightning.augmentation.runner import run_augmentation
     from prag_lightning.documents.folder import documents_file

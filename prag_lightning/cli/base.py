@@ -4,7 +4,7 @@ from pathlib import Path
 
 
 def base_list() -> None:
-    """List what GGUF files were converted into, with the room that it takes."""
+    """List the models converted from GGUF files, with their sizes."""
     from prag_lightning.language_model.gguf_file import converted_bases
 
     bases = converted_bases()
@@ -15,10 +15,10 @@ def base_list() -> None:
 
 
 def base_remove(file: str) -> None:
-    """Delete what a GGUF file was converted into; the file itself stays.
+    """Delete the model converted from a GGUF file, but not the file itself.
 
     Args:
-        file: The GGUF file, as `prag base list` names it, or its name alone; `all` for all.
+        file: The GGUF file as listed by `prag base list`, or only its name; `all` for all.
     """
     from prag_lightning.language_model.gguf_file import converted_bases, remove_converted
 
@@ -34,7 +34,7 @@ def base_remove(file: str) -> None:
 
 
 def base_merge(base: str, adapter: Path, output: Path) -> None:
-    """Write a base model that holds an adapter in its weights, such as a warm start.
+    """Write a base model with an adapter, such as a warm start, merged into its weights.
 
     Args:
         base: Hub name or folder of the base, or a GGUF file.

@@ -12,7 +12,7 @@ _OPTIONS = ("--config", "-c")
 
 
 def shipped_configs() -> dict[str, Path]:
-    """Return the file of every shipped config by its name, as ``published/models/...``."""
+    """Return the file of every shipped config by its name, such as ``published/models/...``."""
     root = Path(str(files("prag_lightning.configs")))
     found = sorted(root.rglob("*.yaml"))
     return {file.relative_to(root).with_suffix("").as_posix(): file for file in found}
@@ -21,8 +21,8 @@ def shipped_configs() -> dict[str, Path]:
 def find_config(value: str) -> str:
     """Return the file that a value of ``--config`` stands for.
 
-    A file of that name comes before a shipped config; settings written out in YAML, and
-    addresses, stay what they are.
+    A file of that name takes precedence over a shipped config; inline YAML and URLs are returned
+    unchanged.
 
     Raises:
         FileNotFoundError: If there is neither.
@@ -34,17 +34,17 @@ def find_config(value: str) -> str:
     shipped = shipped_configs()
     if value in shipped:
         return str(shipped[value])
-    # Who gives the path of a clone means the name, too.
+    # A path in a clone of the repository is accepted as the name, too.
     name = value.removeprefix("configs/").removesuffix(".yaml")
     hint = did_you_mean(name, shipped, "`prag configs` lists the shipped ones")
     raise FileNotFoundError(f"there is no file '{value}', and no config of that name; {hint}")
 
 
 def checked_config(value: str) -> str:
-    """Return a value of ``--config`` that is a file of settings, or no file at all.
+    """Return a value of ``--config`` unchanged after checking that a file holds settings.
 
     Raises:
-        ValueError: If it is a file of anything else.
+        ValueError: If it is a file without settings.
     """
     from prag_lightning.documents.yaml_text import read_yaml
 
@@ -58,11 +58,11 @@ def checked_config(value: str) -> str:
 
 
 def with_config_files(args: Sequence[str], find: Callable[[str], str] = find_config) -> list[str]:
-    """Return a command line in which names of shipped configs have become files.
+    """Return a command line with names of shipped configs replaced by their files.
 
     Args:
         args: The command line.
-        find: Gives the file that a value of ``--config`` stands for.
+        find: Maps a value of ``--config`` to its file.
     """
     return list(_with_config_files(args, find))
 

@@ -1,4 +1,4 @@
-"""A line on the terminal that counts what went by."""
+"""A line on the terminal that counts processed items."""
 
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -7,11 +7,11 @@ T = TypeVar("T")
 
 
 def counted(items: Iterable[T], name: str) -> Iterator[T]:
-    """Yield the items, showing on a terminal how many there were and for how long.
+    """Yield the items, showing their number and the elapsed time on a terminal.
 
     Args:
-        items: What goes by; it need not be known how much.
-        name: What the items are, in the plural.
+        items: The items; their number need not be known.
+        name: Name of the items, in the plural.
     """
     from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 

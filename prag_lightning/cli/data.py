@@ -1,4 +1,4 @@
-"""The command ``prag data``: bring data sets into the toolkit's form, and pick from a corpus."""
+"""The command ``prag data``: convert data sets, and retrieve documents from a corpus."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -18,22 +18,22 @@ def convert(
 ) -> None:
     """Write a data set as documents.jsonl, questions.jsonl and augmentations.jsonl.
 
-    Files of an earlier conversion in the folder are replaced; others never are.
+    Files of an earlier conversion in the folder are replaced; other files are never replaced.
 
     Args:
         format: What the source is: 2wikimultihopqa, beir, complexwebquestions, dpr, flashrag,
-            hotpotqa, jsonl, popqa, published, squad, text (docs/datasets.md says more of each), or
-            the import path of a reader of your own, such as my_formats.read_csv.
+            hotpotqa, jsonl, popqa, published, squad, text (see docs/datasets.md), or the import
+            path of a reader of your own, such as my_formats.read_csv.
         source: File or folder to read.
         output_dir: Folder to write into.
-        limit: Take the first so many questions, of each type where there are types; of dpr, jsonl
-            and text so many documents. Without it, the whole source is taken.
-        seed: Draw what --limit takes at random instead; other seeds draw others.
-        passage_words: Split text and jsonl into passages of about so many words (default: 100). In
-            scripts without spaces between words, a letter counts as a word.
-        overlap_words: Begin each passage with so many words of the one before (default: 0).
-        on_error: What happens with files of text that cannot be read: stop, the default, writes
-            nothing and names them all; skip names them and goes on.
+        limit: Take only the first questions, this many of each type if there are types; for dpr,
+            jsonl and text, this many documents. By default, the whole source is taken.
+        seed: Draw the --limit at random instead of taking the first, with this seed.
+        passage_words: Split text and jsonl into passages of about this many words (default: 100).
+            In scripts without spaces between words, a letter counts as a word.
+        overlap_words: Begin each passage with this many words of the previous one (default: 0).
+        on_error: How to treat text files that cannot be read: stop, the default, writes nothing and
+            names them all; skip names them and goes on.
     """
     from prag_lightning.cli.counting import counted
     from prag_lightning.documents.convert import write_entries
@@ -61,12 +61,12 @@ def convert(
 def retrieve(
     questions: Path, corpus: Path, index_dir: Path, output_dir: Path, top_k: PositiveInt = 3
 ) -> None:
-    """Write the documents that are found for questions as a folder to encode and to answer from.
+    """Retrieve documents for questions, and write them as a folder for encoding and answering.
 
-    Files of an earlier run in the folder are replaced; others never are.
+    Files of an earlier run in the folder are replaced; other files are never replaced.
 
-    Beside documents.jsonl and questions.jsonl it holds retrieved.trec, the ranking, from which
-    prag_lightning.retrieval.run_file.RunFileRetriever finds them again.
+    Beside documents.jsonl and questions.jsonl, the folder holds the ranking, retrieved.trec, which
+    prag_lightning.retrieval.run_file.RunFileRetriever reads.
 
     Args:
         questions: JSON Lines of questions.

@@ -1,4 +1,4 @@
-"""How a command ends: whatever goes wrong becomes one line and an exit status."""
+"""How a command ends: any error becomes one line and an exit status."""
 
 import os
 import select
@@ -17,7 +17,7 @@ from prag_lightning.cli.exit_status import (
 
 _OPTION, _VARIABLE = "--traceback", "PRAG_TRACEBACK"
 _STDOUT = 1
-# A path that was given is wrong; any other OSError is a disk or a server that fails.
+# These mean that a given path is wrong; any other OSError is a failure of a disk or a server.
 _WRONG_PATH = (
     FileNotFoundError,
     FileExistsError,
@@ -28,7 +28,7 @@ _WRONG_PATH = (
 
 
 def without_traceback_option(words: Sequence[str]) -> tuple[list[str], bool]:
-    """Return a command line without ``--traceback``, and whether tracebacks are asked for.
+    """Return a command line without ``--traceback``, and whether tracebacks are requested.
 
     >>> without_traceback_option(["fit", "--traceback", "--config", "demo"])
     (['fit', '--config', 'demo'], True)
@@ -39,9 +39,9 @@ def without_traceback_option(words: Sequence[str]) -> tuple[list[str], bool]:
 
 
 def make_output_safe() -> None:
-    """Let no character that a terminal or a file cannot hold stop a command that prints it.
+    """Replace characters that the output's encoding lacks, instead of failing on them.
 
-    Lines also come out one by one where output goes to a file, in order with those of errors.
+    Output to a file is also flushed line by line, to stay in order with error messages.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
@@ -49,16 +49,16 @@ def make_output_safe() -> None:
 
 
 def status_after(error: BaseException, shows_traceback: bool) -> int:
-    """Say in one line why a command ended, and return its exit status.
+    """Print in one line why a command ended, and return its exit status.
 
     Args:
-        error: What the command raised.
-        shows_traceback: Whether to show first where it was raised.
+        error: The exception that the command raised.
+        shows_traceback: Whether to print the traceback first.
 
     Raises:
-        SystemExit: If that is what was raised: its status stands.
+        SystemExit: If ``error`` is one, with its status.
     """
-    # What one of several tasks that run side by side has raised.
+    # Unwrap an exception group of concurrent tasks.
     while len(getattr(error, "exceptions", ())) == 1:
         (error,) = error.exceptions  # type: ignore[attr-defined]
     if _is_closed_pipe(error):
@@ -67,7 +67,7 @@ def status_after(error: BaseException, shows_traceback: bool) -> int:
     if isinstance(error, SystemExit):
         raise error
     if isinstance(error, KeyboardInterrupt):
-        # The shell goes on in a line of its own.
+        # Start the shell's prompt on a new line.
         print(file=sys.stderr)
         return INTERRUPTED
     if shows_traceback:
@@ -75,14 +75,14 @@ def status_after(error: BaseException, shows_traceback: bool) -> int:
     if isinstance(error, ValueError):
         return fail(str(error), USAGE)
     if isinstance(error, OSError):
-        # A server that is away, a disk that is full and a store that is in use may be back later.
+        # An unreachable server, a full disk or a store in use may be available later.
         status = USAGE if isinstance(error, _WRONG_PATH) else TRY_AGAIN
         return fail(_without_number(error), status)
     if _is_out_of_memory(error):
         hint = "free some, or take a smaller --model.num_slots or --data.question_batch_size"
         return fail(f"there is not enough memory ({error}); {hint}", TRY_AGAIN)
     if isinstance(error, ImportError) and not (error.name or "").startswith("prag_lightning"):
-        # A library that only some settings need.
+        # An optional library that these settings need.
         return fail(f"{error}; install it, or choose settings that do without", USAGE)
     where = "" if shows_traceback else f" ({_VARIABLE}=1 or {_OPTION} shows where)"
     return fail(f"unforeseen: {type(error).__name__}: {error}{where}", UNFORESEEN)
@@ -100,7 +100,7 @@ def fail(message: str, status: int) -> int:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    # Torch's own, which is not imported for it; on a CPU it is any RuntimeError.
+    # Torch's class, by name to avoid the import; on a CPU it is a plain RuntimeError.
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
@@ -109,27 +109,27 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _without_number(error: OSError) -> str:
-    """Return what the system says, as this program does: the file first."""
+    """Return the system's message in this program's format: the file first."""
     if error.filename is None or not str(error).startswith("[Errno"):
         return str(error)
     return f"{error.filename}: {error.strerror}"
 
 
 def _is_closed_pipe(error: BaseException) -> bool:
-    """Return whether nobody reads standard output any more, as behind ``| head``."""
+    """Return whether standard output was closed by its reader, such as ``| head``."""
     # rich ends the program with status 1.
     if isinstance(error, SystemExit):
         return isinstance(error.__context__, BrokenPipeError)
     if not isinstance(error, BrokenPipeError):
         return False
-    # Else it is a server that went away.
+    # Otherwise it was the connection to a server.
     output = select.poll()
     output.register(_STDOUT, select.POLLOUT)
     return any(event & select.POLLERR for _, event in output.poll(0))
 
 
 def _print_to_nowhere() -> None:
-    """Let what is still to be printed go nowhere: Python flushes standard output as it ends."""
+    """Discard remaining output: Python flushes standard output on exit, which would fail."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, _STDOUT)
     os.close(nowhere)

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 def index_bm25(corpus: Path, index_dir: Path | None = None) -> None:
     """Build a BM25 index on this machine, without a server.
 
-    prag test, predict and ask build it by themselves where they need it.
+    prag test, predict and ask build it automatically if they need it.
 
     Args:
         corpus: JSON Lines file of documents with id (or _id), title and text, or the folder that
             holds corpus.jsonl or documents.jsonl.
-        index_dir: Folder to write the index into; an index that is there is replaced. By default
+        index_dir: Folder to write the index into; an existing index is replaced. By default
             the folder index beside the corpus, where prag test, predict and ask look for it.
     """
     from prag_lightning.retrieval.bm25 import build_index
@@ -39,7 +39,7 @@ def index_dense(
         corpus: JSON Lines file of documents with id (or _id), title and text, or the folder that
             holds corpus.jsonl or documents.jsonl.
         model: A sentence-transformers model: its name on the hub, or its folder.
-        index_dir: Folder to write the index into; an index that is there is replaced. By default
+        index_dir: Folder to write the index into; an existing index is replaced. By default
             the folder dense_index beside the corpus.
         batch_size: How many documents are embedded at once.
     """
@@ -55,7 +55,7 @@ def index_dense(
 def index_elasticsearch(corpus: Path, index: str, url: str = "http://localhost:9200") -> None:
     """Build an index on an Elasticsearch or OpenSearch server; needs prag-lightning[elasticsearch].
 
-    User and password, where the server wants them, are read from the environment variables
+    User and password, if the server needs them, are read from the environment variables
     PRAG_SEARCH_USER and PRAG_SEARCH_PASSWORD.
 
     Args:

@@ -1,4 +1,4 @@
-"""Signals that end a run of a Trainer: it saves what is finished first."""
+"""Signals that end a run of a Trainer, after finished documents are saved."""
 
 import os
 import signal
@@ -10,24 +10,24 @@ from prag_lightning.cli.exit_status import INTERRUPTED
 
 
 class Interruption(Callback):
-    """Ctrl-C: the first ends a run when what is finished is saved, the second ends it at once."""
+    """Ctrl-C: the first saves finished documents and ends the run, the second ends it at once."""
 
     happened = False
 
     def listen(self) -> None:
-        """Take the signal over."""
+        """Install the signal handler."""
         signal.signal(signal.SIGINT, self._interrupt)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Listen for the second one, which Lightning would ignore."""
+        """Handle the second Ctrl-C, which Lightning would ignore."""
         if self.happened:
             self.listen()
 
     def _interrupt(self, *_: Any) -> NoReturn:
         if self.happened:
-            # The store is whole at any moment.
+            # Safe, because the store is consistent at all times.
             os._exit(INTERRUPTED)
         self.happened = True
         raise KeyboardInterrupt

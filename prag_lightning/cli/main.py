@@ -1,4 +1,4 @@
-"""The command ``prag``: a thin dispatcher, so that help comes at once."""
+"""The command ``prag``: a thin dispatcher, so that help is instant."""
 
 import os
 import sys
@@ -16,9 +16,9 @@ TRAINER_COMMANDS = {
     "test": "answer questions with every method, and score the answers",
     "predict": "answer questions whose answers nobody knows",
 }
-# Those that read their own words, which auto_cli cannot: flags, and words that may be left out.
+# Commands with their own parsers, for flags and optional words, which auto_cli does not support.
 _OWN_PARSERS = ("ask", "configs", "report", "store", "sweep")
-# Command: the function that runs it, or several by name, and what it does.
+# For each command, the function that runs it, or several by name, and a description.
 COMMANDS: dict[str, tuple[str, str]] = {
     "ask": (
         "prag_lightning.cli.ask:run_ask",
@@ -65,7 +65,7 @@ def main(args: Sequence[str] | None = None) -> int:
     make_output_safe()
     try:
         status = _run(words)
-        # So that a reader who has gone is noticed here, not as Python ends.
+        # Flush, so that a closed pipe is noticed here rather than when Python exits.
         print(end="", flush=True)
     except BaseException as error:
         return status_after(error, shows_traceback)
@@ -80,13 +80,13 @@ def _run(words: list[str]) -> int:
         print(f"prag {__version__}")
         return DONE
     command = words[0]
-    # Threads that wait for each other sleep: spinning, two runs on one machine take ten times as
-    # long. It counts only before torch is imported.
+    # Let waiting threads sleep: if they spin, two runs on one machine take ten times as long. It
+    # must be set before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # A retriever or a merge rule of one's own lies in a file beside the data.
+    # Users keep their own retrievers and merge rules in files beside the data.
     sys.path.append(os.getcwd())
     if command in TRAINER_COMMANDS:
-        # A wrong word is said before torch is imported, which takes seconds.
+        # Report unknown words before torch is imported, which takes seconds.
         refuse_unknown_words(command, words[1:])
         words = with_config_files(words)
         from prag_lightning.cli.trainer import run_trainer_command
@@ -115,7 +115,7 @@ def _run_function(command: str, args: list[str]) -> int:
     function = getattr(import_module(module), name)
     if command in _OWN_PARSERS:
         return int(function(args))
-    # Settings that are none are said with their file.
+    # Files without settings are reported by name.
     args = with_config_files(args, checked_config)
     from jsonargparse import auto_cli
 

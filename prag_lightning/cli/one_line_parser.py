@@ -1,4 +1,4 @@
-"""Parsers of command lines that say what is wrong in one line."""
+"""Parsers of command lines that report errors in one line."""
 
 import re
 import sys
@@ -9,18 +9,18 @@ from yaml import YAMLError
 
 from prag_lightning.documents.yaml_text import check_yaml
 
-# Settings of version 0.1.0, and what to write now.
+# Settings of version 0.1.0, and their replacements.
 _MOVED = {
     "evaluation.temperature": "give it to the rule, --evaluation.merge '{score: {temperature: 2}}'",
 }
-# How it writes a type.
+# How jsonargparse prints a type.
 _CLASS = re.compile(r"(?:\ba )?<class '(?:\w+\.)*(\w+)'>")
-# How jsonargparse lists all that a value might have been.
+# How jsonargparse lists the alternatives of a union type.
 _UNION = re.compile(
     r"Does not validate against any of the Union subtypes Subtypes: \[(?P<types>.*?)\] Errors: "
     r".*Given value type: .*? Given value: (?P<value>.*)"
 )
-# Of a message: what was given may be as long as it likes.
+# Longest message; it quotes given values of any length.
 _MOST_CHARACTERS = 1000
 _load_any_yaml = get_loader("yaml")
 
@@ -30,7 +30,7 @@ def _load_yaml(text: str) -> Any:
     return _load_any_yaml(text)
 
 
-# Of files after --config, and of single values.
+# Used for files after --config and for single values.
 set_loader("yaml", _load_yaml, exceptions=(ValueError, TypeError, OverflowError, YAMLError))
 
 
@@ -41,20 +41,20 @@ else:
 
 
 class OneLineErrors(_Parser):
-    """Tells what is wrong, without the hundred options that are right."""
+    """Prints error messages without the usage, which lists a hundred options."""
 
-    # While settings are checked, those of the subcommand within them: whether any may be null.
+    # During validation, also of nested subcommands: whether null settings are skipped.
     _takes_null: ClassVar[bool | None] = None
 
     def validate(self, namespace: Any, skip_unset: bool = True, **kwargs: Any) -> None:
-        """Check settings, those of a file that are ``null`` included."""
-        # By place, for jsonargparse 4.49 called it `skip_none`.
+        """Check settings, including those that are ``null`` in a file."""
+        # Passed by position, because jsonargparse 4.49 called it `skip_none`.
         kwargs.pop("skip_none", None)
         if OneLineErrors._takes_null is not None:
             super().validate(namespace, OneLineErrors._takes_null, **kwargs)
             return
         try:
-            # First without, so that what is missing is said to be missing.
+            # First skip nulls, so that missing settings are reported as missing.
             for OneLineErrors._takes_null in (True, False):
                 super().validate(namespace, OneLineErrors._takes_null, **kwargs)
         finally:
@@ -63,7 +63,7 @@ class OneLineErrors(_Parser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the message and end with status 2."""
         message = " ".join(message.split())
-        # What pydantic adds for developers.
+        # Drop what pydantic adds for developers.
         message = re.sub(r"1 validation error for \S+ (.*?) \[type=.*?\]", r"\1", message)
         message = re.sub(r"For further information visit \S+", "", message)
         message = _UNION.sub(_alternatives, message)
@@ -80,10 +80,10 @@ class OneLineErrors(_Parser):
 
 
 class OneLineParser(OneLineErrors, ArgumentParser):
-    """The parser of every command that runs no Trainer."""
+    """The parser of commands that run no Trainer."""
 
     def validate(self, namespace: Any, skip_unset: bool = True, **kwargs: Any) -> None:
-        """Check settings, and that those which stand for several are several."""
+        """Check settings, and that groups of settings are not given as single values."""
         for key, default in self.get_defaults().items(branches=True):
             value = namespace.get(key)
             if isinstance(default, Namespace) and not isinstance(value, Namespace):
@@ -92,7 +92,7 @@ class OneLineParser(OneLineErrors, ArgumentParser):
 
 
 def _alternatives(match: "re.Match[str]") -> str:
-    """Return what a value might have been, in the words of a command line."""
+    """Return the alternatives of a value, in the words of a command line."""
     types = _CLASS.sub(r"\1", match["types"])
     types = re.sub(r"typing\.|Annotated\[(\w+), \w+\((?:gt|ge)=0\)\]", _positive, types)
     return f"expected {types.replace('NoneType', 'null')}; got: {match['value']}"

@@ -1,4 +1,4 @@
-"""Processes that torchrun or SLURM has started: the Trainer has to count as many."""
+"""Processes started by torchrun or SLURM, whose number the Trainer must match."""
 
 import os
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 from prag_lightning.encoding.per_document import PER_DOCUMENT
 
-# Names that SLURM gives to jobs in which somebody types commands.
+# Names that SLURM gives to interactive jobs.
 _TYPED = ("bash", "interactive")
 
 
@@ -23,10 +23,10 @@ class StartedProcesses(NamedTuple):
 
 
 def started_processes() -> StartedProcesses | None:
-    """Return what torchrun or SLURM has started; None if this process was started by hand.
+    """Return the processes that torchrun or SLURM started; None if started by hand.
 
     Raises:
-        ValueError: If SLURM has room for several processes, but did not start this one.
+        ValueError: If SLURM allocated several processes, but did not start this one.
     """
     known = os.environ
     if _by_torchrun():
@@ -54,7 +54,7 @@ def settings_for_processes(settings: Any) -> dict[str, Any]:
     """Return the Trainer's settings that follow from how its processes were started.
 
     Args:
-        settings: Those that were given; what is not left to Lightning stays.
+        settings: The given settings; those that are set explicitly are kept.
     """
     started = started_processes()
     changes: dict[str, Any] = {}
@@ -76,7 +76,7 @@ def require_all_processes(trainer: Trainer) -> None:
     """Check that the Trainer counts every process that was started.
 
     Raises:
-        ValueError: If it does not: each process would take itself for the only one.
+        ValueError: If it does not: each process would act as the only one.
     """
     started = started_processes()
     if started is None:
@@ -92,11 +92,11 @@ def require_all_processes(trainer: Trainer) -> None:
 
 def _slurm_environment(started: StartedProcesses | None) -> ClusterEnvironment:
     if started is None:
-        # Lightning takes every process of a job for one that srun started, and waits for others.
+        # Lightning would take any process of a job as started by srun, and wait for others.
         return LightningEnvironment()
-    # Lightning refuses `--ntasks` without it.
+    # Lightning rejects `--ntasks` without it.
     os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(started.num_on_each_node))
-    # No checkpoint on SIGUSR1: a job that is started again goes on from its store.
+    # No checkpoint on SIGUSR1: a restarted job resumes from its store.
     return SLURMEnvironment(auto_requeue=False)
 
 
@@ -105,7 +105,7 @@ def _by_torchrun() -> bool:
 
 
 def _by_srun() -> bool:
-    """Say whether this process belongs to a step of the job; its batch script has none."""
+    """Return whether this process belongs to a step of the job, unlike its batch script."""
     return "SLURM_PROCID" in os.environ and "SLURM_STEP_ID" in os.environ
 
 

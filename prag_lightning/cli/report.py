@@ -1,4 +1,4 @@
-"""The command ``prag report``: what runs left in their folders, as a page, tables and figures."""
+"""The command ``prag report``: results of runs as a page, tables and figures."""
 
 import argparse
 from collections.abc import Sequence
@@ -57,12 +57,12 @@ def run_report(args: Sequence[str]) -> int:
 def write_report(
     folders: Sequence[Path], page_file: Path, resample: "Resample" = "questions"
 ) -> None:
-    """Write the report of some runs: a page, and beside it tables and figures.
+    """Write the report of some runs: a page, with tables and figures beside it.
 
     Args:
         folders: Root folders of runs or sweeps.
-        page_file: The page; the names of the other files begin with its name.
-        resample: What is drawn anew for intervals.
+        page_file: File of the page; the other files' names begin with its name.
+        resample: What to resample for intervals.
 
     Raises:
         FileNotFoundError: If nothing was run in one of the folders.

@@ -1,4 +1,4 @@
-"""The settings of a run, written into its folder."""
+"""Writes the settings of a run into its folder."""
 
 from enum import Enum
 from pathlib import Path
@@ -15,8 +15,8 @@ from prag_lightning.retrieval.address import without_passwords
 yaml.add_multi_representer(
     Enum, lambda dumper, member: dumper.represent_data(member.value), Dumper=yaml.SafeDumper
 )
-# Settings that may be paths; a run's settings hold them from the root, so that it can be asked from
-# any folder.
+# Settings that may be paths; they are written as absolute paths, so that a run can be used from any
+# folder.
 _PATHS = (
     "data.folder",
     "data.augmentations",
@@ -34,7 +34,7 @@ _PATHS = (
 class RunConfig(SaveConfigCallback):
     """Writes a run's settings to a file named after the command, and gives them to loggers.
 
-    They are written once the run is accepted: a refused one leaves those of the run before.
+    They are written once the run is accepted; a refused run leaves earlier settings unchanged.
     """
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
@@ -67,6 +67,6 @@ class RunConfig(SaveConfigCallback):
 
 
 def _from_root(value: Any) -> Any:
-    """Return a path from the root, where the value is one that is there."""
+    """Return the value as an absolute path if it is a path that exists."""
     there = isinstance(value, str) and Path(value).exists()
     return str(Path(value).resolve()) if there else value

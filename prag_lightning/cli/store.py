@@ -1,4 +1,4 @@
-"""The commands ``prag store``: look into a store, check it, and carry adapters in and out."""
+"""The commands ``prag store``: inspect and check a store, import and export adapters."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Exit status: done, but some documents are damaged.
 _SOME_DAMAGED = 3
-# Bytes that are read in about two seconds.
+# Number of bytes that take about two seconds to read.
 _TAKES_TIME = 2**29
 
 
@@ -35,11 +35,11 @@ def run_store(args: Sequence[str]) -> int:
 
 
 def store_stats(store: str, layout: str | None = None) -> None:
-    """Print how much a store holds, and what made it.
+    """Print the size of a store, and its recipe.
 
     Args:
         store: Folder of the store, or any fsspec URL (s3://, gs://, hf://) of one.
-        layout: Class path of the store's layout, if it is none of ours.
+        layout: Class path of the store's layout, if it is not a built-in one.
     """
     with _opened(store, layout) as opened:
         stats = opened.stats()
@@ -65,11 +65,11 @@ def store_stats(store: str, layout: str | None = None) -> None:
 
 
 def store_list(store: str, layout: str | None = None) -> None:
-    """Print the documents that have an adapter: digest of what was trained on, when, and the id.
+    """Print the stored documents: digest of the training data, time, and id.
 
     Args:
         store: Folder of the store, or any fsspec URL of one.
-        layout: Class path of the store's layout, if it is none of ours.
+        layout: Class path of the store's layout, if it is not a built-in one.
     """
     with _opened(store, layout) as opened:
         for document in opened.documents():
@@ -77,12 +77,12 @@ def store_list(store: str, layout: str | None = None) -> None:
 
 
 def store_delete(store: Path, document_ids: list[str], layout: str | None = None) -> None:
-    """Delete the adapters of documents; `prag store verify --repair true` frees their room.
+    """Delete the adapters of documents; `prag store verify --repair true` frees their space.
 
     Args:
         store: Folder of the store.
-        document_ids: Their ids, a word each; behind `--` where one begins with a dash.
-        layout: Class path of the store's layout, if it is none of ours.
+        document_ids: Their ids, one per word; after `--` if one begins with a dash.
+        layout: Class path of the store's layout, if it is not a built-in one.
     """
     from prag_lightning.adapters.store.opening import open_store
 
@@ -96,13 +96,13 @@ def store_delete(store: Path, document_ids: list[str], layout: str | None = None
 
 
 def store_verify(store: str, repair: bool = False, layout: str | None = None) -> None:
-    """Read every adapter, account for every byte, and print what is damaged; exit status 3 if any.
+    """Read every adapter, account for every byte, and print damaged ones (exit status 3).
 
     Args:
         store: Folder of the store, or any fsspec URL of one.
-        repair: Take out what is damaged, so that the next `prag fit` encodes it again, and free the
-            room of what was replaced or deleted.
-        layout: Class path of the store's layout, if it is none of ours.
+        repair: Remove damaged adapters, so that the next `prag fit` encodes them again, and free
+            the space of replaced or deleted ones.
+        layout: Class path of the store's layout, if it is not a built-in one.
     """
     from prag_lightning.adapters.store.opening import repair_store, verify_store
 
@@ -126,14 +126,14 @@ def store_verify(store: str, repair: bool = False, layout: str | None = None) ->
 def store_import(
     published_dir: Path, store: Path, base: str, data_file: Path | None = None
 ) -> None:
-    """Store the adapters that the published encoder wrote: offline/.../data_0/passage_0 and so on.
+    """Import adapters that the published encoder wrote: offline/.../data_0/passage_0 and so on.
 
     Args:
-        published_dir: The folder in which data_0 lies. Without data_file it may be one above.
+        published_dir: The folder that contains data_0, or without data_file one above.
         store: Folder of the store.
-        base: The base model they were trained for, by its name on the hub or its folder.
-        data_file: The published data file they were made from. Documents then have the ids that
-            they have where that file is converted, and otherwise data_0/passage_0 and so on.
+        base: Hub name or folder of the base model that they were trained for.
+        data_file: The published data file that they were trained on. Documents then get the same
+            ids as from converting that file, otherwise data_0/passage_0 and so on.
     """
     from prag_lightning.adapters.store.opening import open_store
     from prag_lightning.adapters.store.published import find_adapters, import_adapters
@@ -158,19 +158,19 @@ def store_export(
     base: str | None = None,
     layout: str | None = None,
 ) -> None:
-    """Copy a store, or write adapters as PEFT folders, which vLLM and SGLang load, too.
+    """Copy a store, or write adapters as PEFT folders, which vLLM and SGLang can load, too.
 
     Args:
         store: Folder of the store, or any fsspec URL (s3://, gs://, hf://) of one.
-        to: Empty or new folder, or any fsspec URL of one.
-        document_ids: Write one PEFT folder with the adapters of these documents merged, instead of
+        to: New or empty folder, or any fsspec URL of one.
+        document_ids: Write one PEFT folder with the merged adapters of these documents, instead of
             a copy of the whole store.
-        separate: Write a PEFT folder for each of these documents, or for all of the store.
-        merge: Rule by which several adapters become one.
-        warm_start: What the adapters started from, as in `prag fit`; `anchored` needs it.
+        separate: Write one PEFT folder for each of these documents, or for each in the store.
+        merge: Rule that merges several adapters into one.
+        warm_start: The adapters' warm start, as in `prag fit`; `anchored` needs it.
         seed: Seed of a random warm start.
-        base: Name of the base model for servers; by default that in the recipe.
-        layout: Class path of the store's layout, if it is none of ours.
+        base: Name of the base model for servers; by default the one in the recipe.
+        layout: Class path of the store's layout, if it is not a built-in one.
     """
     from prag_lightning.adapters.merge import make_merge_rule
     from prag_lightning.adapters.store.export import export_adapter, export_each, export_store
@@ -199,7 +199,7 @@ def store_export(
 
 
 def _ids_in_one_word(args: list[str]) -> list[str]:
-    """Return the words of a command line with the ids to delete as one, as the parser has lists."""
+    """Join the ids to delete into one word, as the parser expects lists."""
     if args[:1] != ["delete"] or not {"-h", "--help"}.isdisjoint(args):
         return args
     options: list[str] = []
@@ -223,7 +223,7 @@ def _opened(store: str, layout: str | None) -> "AdapterStore":
 
 
 def _say_size(doing: str, store: str) -> None:
-    """Say what is being done to a store that is so large that it takes some time."""
+    """Announce work on a store that is large enough to take some time."""
     from rich.filesize import decimal
 
     from prag_lightning.adapters.files import StoreFiles
@@ -234,14 +234,14 @@ def _say_size(doing: str, store: str) -> None:
 
 
 def _time(stored: int) -> str:
-    """Return a time in UTC; as long a dash where it is not known."""
+    """Return a time in UTC, or dashes of equal length if unknown."""
     if not stored:
         return f"{'-':<20}"
     return datetime.fromtimestamp(stored, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _shown(text: str) -> str:
-    """Return a text of a store as a terminal may show it, without what would steer the terminal."""
+    """Return a text of a store without control characters, for the terminal."""
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()
         for letter in text
@@ -255,14 +255,14 @@ def _damage_line(damage: "Damage") -> str:
 
 
 def _base_for_others(recipe: "Recipe") -> str:
-    """Return the base model as other programs load it: the embedded one by its folder."""
+    """Return the base model for other programs: the embedded one as its folder."""
     from prag_lightning.language_model.embedded import BASE_DIR, DEMO
 
     return str(BASE_DIR) if recipe.base_model == DEMO else recipe.base_model
 
 
 def _published_recipe(published_dir: Path, adapter: "PublishedAdapter", base: str) -> "Recipe":
-    """Return the recipe of published adapters, as far as it is known."""
+    """Return the recipe of published adapters, as far as known."""
     from prag_lightning.adapters.bank import feature_sizes, find_target_modules
     from prag_lightning.adapters.store.published import published_settings, read_lora
     from prag_lightning.adapters.store.recipe import Recipe

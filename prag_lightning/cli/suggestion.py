@@ -1,11 +1,11 @@
-"""What a mistyped word was meant to be."""
+"""Suggestions for mistyped words."""
 
 import difflib
 from collections.abc import Iterable
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
-    """Return a hint at the known word that is nearest to ``word``, or ``otherwise`` if none is.
+    """Return a hint at the known word closest to ``word``, or ``otherwise`` if none is close.
 
     >>> did_you_mean("fitt", ["fit", "test"], "there are two")
     "did you mean 'fit'?"
@@ -13,9 +13,9 @@ def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
     'there are two'
 
     Args:
-        word: What was written.
-        known: What could have been meant.
-        otherwise: What to say where nothing is near.
+        word: The mistyped word.
+        known: The known words.
+        otherwise: The text if no word is close.
     """
     near = difflib.get_close_matches(word, list(known), n=1)
     return f"did you mean '{near[0]}'?" if near else otherwise

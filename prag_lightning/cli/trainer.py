@@ -86,9 +86,9 @@ class PragCLI(LightningCLI):
         )
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
-        """Return the asked command only, for each parser takes a second, and what it skips."""
-        # A checkpoint is a foreign pickle, and no run could go on from it: the store is what it
-        # goes on from. Our own table says more than Lightning's (`verbose`).
+        """Return only the requested command, as each parser takes a second, and what it skips."""
+        # A checkpoint is a foreign pickle, and runs resume from the store instead. Our own table
+        # shows more than Lightning's (`verbose`).
         own = {"ckpt_path", "weights_only", "verbose"}
         return {self._command: LightningCLI.subcommands()[self._command] | own}
 
@@ -97,23 +97,23 @@ class PragCLI(LightningCLI):
         self.trainer.test(**settings, verbose=False)
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
-        """Make a parser, whose help is about the Trainer where that was asked for."""
-        # The last that is made is that of the command.
+        """Make a parser; its help shows the Trainer's settings if requested."""
+        # The last parser made is the command's.
         self.command_parser = super().init_parser(**kwargs)
         cast(TrainerParser, self.command_parser).helps_with_trainer = self._helps_with_trainer
         return self.command_parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the callbacks of every run, and what model and data share."""
+        """Add the callbacks of every run, and link settings that model and data share."""
         for key, callback in _FORCED.items():
             parser.add_lightning_class_args(callback, key)
         parser.link_arguments("model.base", "data.base")
         parser.link_arguments("model.trust_remote_code", "data.trust_remote_code")
-        # `SlotFinder` gives the data module what the model's setting comes to.
+        # `SlotFinder` later gives the data module the resolved number.
         parser.link_arguments("model.num_slots", "data.num_slots", lambda number: 1)
 
     def before_instantiate_classes(self) -> None:
-        """Choose the run's folder, and refuse our callbacks listed: each would run twice."""
+        """Choose the run's folder, and reject our callbacks in the list: each would run twice."""
         settings = self.config[self._command].trainer
         if settings.default_root_dir is None:
             folder = self.config[self._command].data.folder
@@ -128,7 +128,7 @@ class PragCLI(LightningCLI):
             self.trainer_defaults["callbacks"].append(UnitProgressBar())
 
     def _take_choice(self, run_dir: Path) -> None:
-        """Merge as `prag tune` chose for the run, where it did."""
+        """Use the merge rule that `prag tune` chose for the run, if any."""
         choice = read_choice(run_dir)
         if choice is not None:
             self.config[self._command].evaluation.merge = choice.merge
@@ -138,22 +138,22 @@ class PragCLI(LightningCLI):
         """Make the Trainer, for as many processes as were started.
 
         Raises:
-            ValueError: If these settings make none.
+            ValueError: If no Trainer can be made from these settings.
         """
         settings = self.config_init[self._command].trainer
         kwargs |= settings_for_processes(settings)
         try:
             return super().instantiate_trainer(**kwargs)
-        # What Lightning throws at settings that it does not expect.
+        # What Lightning raises for invalid settings.
         except (TypeError, LookupError, AttributeError, AssertionError, RuntimeError) as error:
             raise ValueError(f"Lightning's Trainer refuses its settings: {error}") from error
 
     def after_instantiate_classes(self) -> None:
-        """Refuse what mixes documents or leaves processes out, before any starts."""
+        """Reject settings that mix documents or leave processes out, before any run."""
         require_all_processes(self.trainer)
         if self._command == "fit":
             refuse_averaging(self.trainer.strategy)
-        # Before those that save what is finished, which may take its time.
+        # Before the callbacks that save finished documents, which may take a while.
         cast(Any, self.trainer).callbacks[:0] = [self._interruption, EncodingLog()]
 
 
@@ -162,14 +162,14 @@ def run_trainer_command(args: Sequence[str]) -> int:
     quiet()
     interruption = Interruption()
     interruption.listen()
-    # SLURM's word that time is nearly up: what is finished is saved, as after SIGTERM.
+    # SLURM's signal before the time limit: finished documents are saved, as after SIGTERM.
     signal.signal(signal.SIGUSR1, lambda *_: signal.raise_signal(signal.SIGTERM))
     try:
         cli = PragCLI(args, interruption)
     except SIGTERMException:
         return TERMINATED
     except MisconfigurationException as error:
-        # What the Trainer cannot do here, such as a GPU that is not there.
+        # What the Trainer cannot do on this machine, such as using a missing GPU.
         raise ValueError(str(error)) from error
     except LostProcessError as error:
         print(f"prag: {error}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The parser of the commands that run a Trainer, and their help: our settings by what they do."""
+"""The parser of commands that run a Trainer, with help that groups settings by purpose."""
 
 from argparse import Action
 from typing import Any
@@ -11,10 +11,10 @@ from prag_lightning.cli.one_line_parser import OneLineErrors
 from prag_lightning.module import ParametricRAG
 from prag_lightning.upstream import SettingsParser
 
-# Arguments that are objects, which a command line cannot give.
+# Arguments that are Python objects, which cannot be given on a command line.
 _PYTHON_ONLY = {ParametricRAG: {"tokenizer"}, AdapterWriter: {"store"}}
 _TRAINER = "Lightning's Trainer"
-# What one wants to do, and the settings for it.
+# Sections of the help, with their settings.
 _SECTIONS: dict[str, tuple[str, ...]] = {
     "run": (
         *("help", "config", "print_config", "trainer.default_root_dir", "trainer.accelerator"),
@@ -44,7 +44,7 @@ _SECTIONS: dict[str, tuple[str, ...]] = {
     "store": ("model.store",),
     _TRAINER: (),
 }
-# Where a setting belongs that is not named above.
+# The section of settings that are not named above.
 _OTHERWISE = {
     "data": "documents",
     "warm_start": "encoding",
@@ -57,27 +57,27 @@ _CLASSES = {*_OTHERWISE, "model.lora"}
 
 
 class TrainerParser(OneLineErrors, SettingsParser, LightningArgumentParser):
-    """The parser of the commands that run a Trainer."""
+    """The parser of commands that run a Trainer."""
 
     # Whether help shows the Trainer's settings instead of ours.
     helps_with_trainer = False
 
     def add_class_arguments(self, theclass: Any, *args: Any, **kwargs: Any) -> Any:
-        """Add the arguments of a class, but for those that only Python can give."""
+        """Add the arguments of a class, except those that only Python can give."""
         skip = {*(kwargs.pop("skip", None) or ()), *_PYTHON_ONLY.get(theclass, ())}
         return super().add_class_arguments(theclass, *args, skip=skip, **kwargs)
 
     def change_loaded(self, loaded: Namespace) -> None:
-        """Drop sections without settings: `model:` with none below it is YAML for null."""
+        """Drop empty sections: `model:` with nothing below it is null in YAML."""
         for section in _CLASSES:
             if section in loaded and loaded[section] is None:
                 del loaded[section]
 
     def sections(self, actions: list[Action]) -> dict[str, list[Action]]:
-        """Group settings by what one wants to do."""
+        """Group settings by purpose."""
         shown = [title for title in _SECTIONS if (title == _TRAINER) == self.helps_with_trainer]
-        # Without those that follow from others, and those that take a file for a whole class, as
-        # --config does for all of them.
+        # Without derived settings, and without those that take a file for a whole class, because
+        # --config does so for all of them.
         settings = [a for a in actions if a.option_strings and a.dest not in _CLASSES]
         sections = {}
         for title in shown:

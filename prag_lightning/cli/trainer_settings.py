@@ -1,12 +1,12 @@
-"""Settings of Lightning's Trainer that documents cannot be encoded with, and what to give instead.
+"""Settings of Lightning's Trainer that encoding does not support, and their replacements.
 
-They are refused before anything is loaded.
+They are rejected before anything is loaded.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# Lightning's callbacks that steer one training of one model.
+# Lightning's callbacks that control the training of a single model.
 _CALLBACKS = {
     "BatchSizeFinder": "--model.num_slots auto finds how many documents train at once",
     "LearningRateFinder": "`prag sweep --over model.lr=3e-4,1e-3` compares learning rates",
@@ -20,11 +20,11 @@ def refuse_trainer_settings(command: str, settings: Any, own: Mapping[str, str])
 
     Args:
         command: ``fit``, ``test`` or ``predict``.
-        settings: The Trainer's, as they were given.
+        settings: The Trainer's settings, as given.
         own: Callbacks of every run, by name, and the keys of their settings.
 
     Raises:
-        ValueError: If one of them cannot be.
+        ValueError: If one of them is not supported.
     """
     for name in listed_callbacks(settings):
         if name in own:

@@ -1,6 +1,6 @@
-"""Words of fit, test and predict that can be no settings, found before anything large is imported.
+"""Finds unknown settings of fit, test and predict before any large library is imported.
 
-Importing Lightning, which knows the rest, takes seconds.
+Importing Lightning, which validates the rest, takes seconds.
 """
 
 import re
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from prag_lightning.cli.suggestion import did_you_mean
 
-# Settings, and the sections that others are in.
+# Settings, and sections of settings.
 SECTIONS = (
     *("adapter_writer", "config", "data", "evaluation", "help", "help-trainer", "model"),
     *("print_config", "return_predictions", "seed_everything", "trainer", "warm_start"),
@@ -23,7 +23,7 @@ def refuse_unknown_words(command: str, words: Sequence[str]) -> None:
         words: What follows it.
 
     Raises:
-        ValueError: If one is no setting, nor in a section of settings.
+        ValueError: If a word is not a setting, nor in a section of settings.
     """
     help_hint = f"they are in sections, as --model.lr; `prag {command} --help` lists them"
     if words and not words[0].startswith("-"):

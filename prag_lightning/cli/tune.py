@@ -1,4 +1,4 @@
-"""The command ``prag tune``: a run's merge rule, chosen on questions that are not tested on."""
+"""The command ``prag tune``: choose a run's merge rule on questions not used for testing."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,24 +23,23 @@ def tune(
     method: Literal["prag", "own", "combine"] = "prag",
     metric: Literal["f1", "em", "recall"] = "f1",
 ) -> None:
-    """Try merge rules on some questions, and let `prag test` and `prag ask` take the best.
+    """Try merge rules on some questions; `prag test` and `prag ask` then use the best.
 
-    The choice and all that was tried are in the folder `tuning` of the run.
+    The choice and all scores are written to the folder `tuning` of the run.
 
     Args:
         run: Root folder of a run of `prag fit`; by default the latest under `runs`.
-        questions: File of the questions to choose by, none of which may be tested on. By default a
-            part of the run's questions is set apart, and the others are written for `prag test`.
-        share: How much of the run's questions is set apart; no document is in both parts.
-        seed: Seed of that draw.
-        rules: Merge rules that are tried, as `--evaluation.merge` names them; by default a list of
-            ours.
+        questions: File of questions to choose by, none of which may be used for testing. By default
+            a part of the run's questions is held out, and the others are written for `prag test`.
+        share: Share of the run's questions that is held out; the parts share no document.
+        seed: Seed of that split.
+        rules: Merge rules to try, as named by `--evaluation.merge`; by default a built-in list.
         method: The method that answers.
-        metric: Decides, as its mean over all questions.
+        metric: The metric that decides, by its mean over all questions.
 
     Raises:
         FileNotFoundError: If there is no such run or file.
-        ValueError: If questions would be tested on, or a rule is none.
+        ValueError: If questions are also used for testing, or a rule does not exist.
     """
     run_dir = latest_run() if run is None else run
     settings_file(run_dir)
@@ -73,7 +72,7 @@ def tune(
         words += f" --data.questions {folder / 'test_questions.jsonl'}"
     file = write_choice(run_dir, choice)
     table = _table(choice)
-    # Rather lines that wrap than figures that are cut.
+    # Lines may wrap, but numbers must not be truncated.
     console.width = max(console.width, Console(width=1000).measure(table).maximum)
     console.print(table)
     print(f"{rule_text(choice.merge)} is chosen ({file}); score it on other questions:")
@@ -83,7 +82,7 @@ def tune(
 def _questions(
     run_dir: Path, file: Path | None, share: float, seed: int
 ) -> "tuple[list[Question], list[Question]]":
-    """Return the questions to choose by, and those of the run that are left to be tested on.
+    """Return the questions to choose by, and the run's remaining questions for testing.
 
     Raises:
         ValueError: If a question to choose by is one that the run is tested on.
@@ -105,7 +104,7 @@ def _questions(
 
 
 def _table(choice: "MergeChoice") -> "Table":
-    """Return what was tried as a table for a terminal, the choice in bold."""
+    """Return the tried rules as a table for a terminal, the choice in bold."""
     from rich import box
     from rich.table import Table
 

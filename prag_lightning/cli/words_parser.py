@@ -5,7 +5,7 @@ from typing import NoReturn
 
 
 class WordsParser(argparse.ArgumentParser):
-    """Says in one line what is wrong, as the parsers of settings do."""
+    """Reports errors in one line, as the parsers of settings do."""
 
     def error(self, message: str) -> NoReturn:
         """Print the message and end with status 2."""

@@ -1,4 +1,4 @@
-"""The invented people's names, and which of them the base model may meet in its training."""
+"""Names of the invented people, and the splits that the base model may see in training."""
 
 # ruff: noqa: SIM905 - lists of words read better as text
 
@@ -20,8 +20,8 @@ LAST_NAMES = tuple(
     for end in "aby ack den erby field gate ham ison lock man nett over ridge son well".split()
 )
 
-# Hundredths of all names, cumulated: `known` people have facts that never change in the base's
-# training, `fresh` ones get new facts in every sample of it, and of the rest it sees nobody.
+# Cumulated percentages of names: `known` people have constant facts in the base's training, `fresh`
+# ones get new facts in every sample, and the other splits do not occur in it.
 _LAST_HUNDREDTH: dict[Split, int] = {
     "known": 20,
     "fresh": 70,
@@ -32,7 +32,7 @@ _LAST_HUNDREDTH: dict[Split, int] = {
 
 
 def split_of(name: str) -> Split:
-    """Return the one split that a full name belongs to; a hash of the name decides."""
+    """Return the split of a full name, determined by a hash of the name."""
     digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
     hundredth = int.from_bytes(digest, "big") % 100
     return next(split for split, last in _LAST_HUNDREDTH.items() if hundredth < last)
@@ -49,9 +49,9 @@ def draw_namesake(name: str, split: Split, rng: random.Random) -> str:
     """Return another name of the split that has the first or the last name of ``name``.
 
     Args:
-        name: The name that is shared in part.
-        split: Whose names are used.
-        rng: Chooses one.
+        name: The name to share a part with.
+        split: The split to draw from.
+        rng: Chooses the name.
     """
     first, last = name.split()
     while True:

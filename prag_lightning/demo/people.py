@@ -13,14 +13,14 @@ TWO_HOP = tuple(relation for relation in RELATIONS if relation.key != "spouse")
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody invented: a full name and one value for each relation's key."""
+    """An invented person: a full name, and a value for each relation's key."""
 
     name: str
     facts: dict[str, str]
 
 
 def draw_couples(names: Sequence[str], rng: random.Random) -> list[Person]:
-    """Return one person for each name; the first and second are married, the next two, and so on.
+    """Return one person for each name; each two consecutive ones are married.
 
     Args:
         names: The names, an even number.
@@ -36,7 +36,7 @@ def draw_couples(names: Sequence[str], rng: random.Random) -> list[Person]:
 
 
 def draw_person(name: str, spouse: str, rng: random.Random) -> Person:
-    """Return somebody of that name and marriage, with random facts.
+    """Return a person with the given name and spouse, and random facts.
 
     Args:
         name: The person's name.
@@ -51,9 +51,9 @@ def draw_world(split: Split, num_people: int, seed: int) -> list[Person]:
     """Return people of one split, always the same for the same arguments.
 
     Args:
-        split: Whose names are used.
-        num_people: How many people; an even number.
-        seed: Other seeds give other people and other facts.
+        split: Split of the names.
+        num_people: Number of people; must be even.
+        seed: Seed of the people and their facts.
 
     Raises:
         ValueError: If the number is odd, not positive, or more than the split has names.
@@ -66,11 +66,11 @@ def draw_world(split: Split, num_people: int, seed: int) -> list[Person]:
 
 
 def statement(person: Person, relation: Relation, rng: random.Random) -> str:
-    """Return one fact in one of its wordings.
+    """Return a fact in one of its wordings.
 
     Args:
         person: The person.
-        relation: Which fact is told.
+        relation: Relation of the fact.
         rng: Chooses the wording.
     """
     return rng.choice(relation.statements).format(
@@ -79,7 +79,7 @@ def statement(person: Person, relation: Relation, rng: random.Random) -> str:
 
 
 def tell(person: Person, rng: random.Random) -> str:
-    """Return a document's text: every fact of a person once, in any order and wording.
+    """Return a document's text: each fact of a person once, in random order and wording.
 
     Args:
         person: The person.
@@ -95,7 +95,7 @@ def tell_differently(person: Person, text: str, rng: random.Random) -> str:
 
     Args:
         person: The person.
-        text: What was told before.
+        text: The earlier text.
         rng: Chooses order and wording.
     """
     sentences: list[str] = []
@@ -113,16 +113,16 @@ def full_answer(person: Person, relation: Relation) -> str:
 
     Args:
         person: The person.
-        relation: What is asked for.
+        relation: Relation of the fact.
     """
     return relation.statements[0].format(name=person.name, value=person.facts[relation.key])
 
 
 def ask(name: str, wordings: Sequence[str], rng: random.Random) -> str:
-    """Return a question about somebody in one of the wordings.
+    """Return a question about a person in one of the wordings.
 
     Args:
-        name: Whom it is about.
+        name: Name of the person.
         wordings: Questions with a field for the name.
         rng: Chooses the wording.
     """
@@ -130,10 +130,10 @@ def ask(name: str, wordings: Sequence[str], rng: random.Random) -> str:
 
 
 def ask_through_spouse(name: str, wordings: Sequence[str], rng: random.Random) -> str:
-    """Return a two-hop question: one about the spouse of ``name``, who is not named.
+    """Return a two-hop question: about the spouse of ``name``, without the spouse's name.
 
     Args:
-        name: Whose spouse it is about.
+        name: Name of the person whose spouse is asked about.
         wordings: Questions with a field for the name.
         rng: Chooses the wording.
     """

@@ -1,4 +1,4 @@
-"""What can be true of a person, and the wordings in which it is said and asked."""
+"""Relations of a person, with wordings of their statements and questions."""
 
 # ruff: noqa: SIM905 - lists of words read better as text
 
@@ -36,15 +36,15 @@ YEARS = tuple(str(year) for year in range(1920, 2000))
 
 @dataclass(frozen=True)
 class Relation:
-    """One thing that is true of every person.
+    """A fact that every person has, such as a birthplace.
 
     Args:
-        key: Its name, as in a question's id.
-        values: What it can be; empty where it is another person.
-        statements: Wordings of the fact; fields ``{name}`` and ``{value}``. The name stands first
-            in each, so that a model that reads from left to right knows whose value it is.
-        questions: Wordings that question-answer pairs use; field ``{name}``.
-        test_questions: Wordings that evaluation questions use, none of them in ``questions``.
+        key: Its name, used in question ids.
+        values: Possible values; empty if the value is another person.
+        statements: Wordings of the fact, with fields ``{name}`` and ``{value}``. The name comes
+            first in each, so that a causal model has read it before the value.
+        questions: Wordings for question-answer pairs, with field ``{name}``.
+        test_questions: Wordings for evaluation questions, none of them in ``questions``.
     """
 
     key: str
@@ -55,7 +55,7 @@ class Relation:
 
     @property
     def all_questions(self) -> tuple[str, ...]:
-        """Every wording in which it is asked."""
+        """All wordings of its questions."""
         return self.questions + self.test_questions
 
 
@@ -187,7 +187,7 @@ RELATIONS = (
 # A two-hop question is a one-hop question about one of these; field `{name}`.
 SPOUSES = ("the spouse of {name}", "the person married to {name}")
 
-# Every word that a fact can begin with.
+# All first words of facts.
 WORDS = tuple(
     dict.fromkeys(
         value.split()[0]

@@ -45,10 +45,10 @@ def write_world(
     """Write invented people as ``documents``, ``augmentations``, ``questions`` and ``corpus``.
 
     Args:
-        output_dir: Folder of the four ``.jsonl`` files; made where missing.
-        num_people: How many people, and so documents; an even number.
-        seed: Other seeds give other people and other facts.
-        split: Whose names are used. The base model has met the known people only; ``warmup`` is
+        output_dir: Folder of the four ``.jsonl`` files; created if missing.
+        num_people: Number of people and documents; must be even.
+        seed: Seed of the people and their facts.
+        split: Split of the names. The base model knows only the ``known`` people; ``warmup`` is
             meant for a warm start, ``validation`` for choosing settings.
     """
     people = draw_world(split, num_people, seed)
@@ -68,13 +68,13 @@ def write_world(
 
 
 def write_texts(output_dir: Path, num_people: int, seed: int, split: Split) -> None:
-    """Write the documents of `write_world` as text files that are named after the people.
+    """Write the documents of `write_world` as text files named after the people.
 
     Args:
-        output_dir: Folder of the text files; made where it is missing.
-        num_people: How many people, and so files; an even number.
-        seed: Other seeds give other people.
-        split: Whose names are used, as for `write_world`.
+        output_dir: Folder of the text files; created if missing.
+        num_people: Number of people and files; must be even.
+        seed: Seed of the people.
+        split: Split of the names, as for `write_world`.
     """
     documents = draw_documents(draw_world(split, num_people, seed), random.Random(seed))
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -99,11 +99,11 @@ def draw_documents(people: Sequence[Person], rng: random.Random) -> list[Documen
 def augment(person: Person, document: Document, rng: random.Random) -> Augmentation:
     """Return one rewrite and two question-answer pairs for every fact, in two wordings.
 
-    Every fact is asked about once in the first half of the pairs, of which prompts with the
-    document are made, and once in the second half.
+    Every fact is asked about once in the first half of the pairs, which have the document in their
+    prompts, and once in the second half.
 
     Args:
-        person: Whom the document is about.
+        person: Person of the document.
         document: The document.
         rng: Chooses the wording.
     """

@@ -1,1 +1,1 @@
-"""Documents into adapters: the plan, the schedule, the steps."""
+"""Encoding documents into adapters: the plan, the schedule and the training steps."""

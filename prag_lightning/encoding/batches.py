@@ -1,4 +1,4 @@
-"""What the data module yields: batches of prompts to encode, and batches of questions to answer."""
+"""The batches of the data module: prompts to encode, and questions to answer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from torch import Tensor
 from prag_lightning.encoding.objectives import NextToken, Objective
 from prag_lightning.language_model.base_check import BaseAbilities
 
-# Of a group of rows, as a share of what the model reads.
+# Largest share of padding among the tokens of a group of rows.
 MOST_PADDING = 0.05
 
 
@@ -19,13 +19,13 @@ class Row(NamedTuple):
     """One prompt of a step.
 
     Args:
-        slot: Where its document's adapter is.
-        ids: Its tokens.
-        loss_start: The first of them that carries loss.
+        slot: Slot of its document's adapter.
+        ids: Token ids.
+        loss_start: Index of the first token that carries loss.
         is_cut: Whether passages were cut to make it fit.
-        number: Which of its document's prompts it is.
-        teacher_ids: The tokens of the same prompt as the teacher reads it, with the document in it;
-            they end with the same answer. None for an objective without a teacher.
+        number: Index among its document's prompts.
+        teacher_ids: Token ids of the teacher's prompt, which contains the document and ends with
+            the same answer. None for an objective without a teacher.
     """
 
     slot: int
@@ -37,7 +37,7 @@ class Row(NamedTuple):
 
     @property
     def teacher_row(self) -> "Row":
-        """The row that the teacher reads; it carries as many losses."""
+        """The teacher's row; as many of its tokens carry loss."""
         assert self.teacher_ids is not None
         num_losses = len(self.ids) - max(self.loss_start, 1)
         loss_start = len(self.teacher_ids) - num_losses
@@ -45,7 +45,7 @@ class Row(NamedTuple):
 
     @property
     def longest(self) -> int:
-        """Tokens of the longer of what student and teacher read."""
+        """Length of the longer of the student's and the teacher's prompt."""
         return max(len(self.ids), len(self.teacher_ids or ()))
 
 
@@ -53,17 +53,18 @@ class Row(NamedTuple):
 class Part:
     """Prompts that go through the model together.
 
-    Tokens stand in ``rows`` rows padded at the right, or, packed, all in one row behind each
-    other. ``N`` positions carry loss.
+    Each prompt is a right-padded row of ``input_ids``, or all are concatenated into one row
+    (packed). ``N`` positions carry loss.
 
     Args:
         rows: The prompts.
-        lengths: Their lengths where they are packed; None where each is a row.
-        input_ids: Shape ``(rows, tokens)``, packed ``(1, tokens)``.
-        position_ids: Like ``input_ids``; every prompt counts from 0.
-        loss_positions: Places in the flattened ``input_ids`` that predict, shape ``(N,)``.
+        lengths: Their lengths if packed, else None.
+        input_ids: Shape ``(rows, tokens)``, or ``(1, tokens)`` if packed.
+        position_ids: Shape of ``input_ids``; positions start at 0 in every prompt.
+        loss_positions: Indices into the flattened ``input_ids`` of the predicting tokens, shape
+            ``(N,)``.
         targets: The tokens that they predict, shape ``(N,)``.
-        loss_documents: The documents that they belong to, by place in the batch's ``slots``,
+        loss_documents: The document of each target, as an index into the batch's ``slots``,
             shape ``(N,)``.
     """
 
@@ -79,8 +80,8 @@ class Part:
         """Return the part with its tensors on ``device``.
 
         Args:
-            device: Where the tensors go.
-            non_blocking: Whether to go on before the copies are done.
+            device: The target device.
+            non_blocking: Whether to copy asynchronously.
         """
         names = "input_ids", "position_ids", "loss_positions", "targets", "loss_documents"
         moved = {n: getattr(self, n).to(device, non_blocking=non_blocking) for n in names}
@@ -93,14 +94,14 @@ class EncodingBatch:
 
     Args:
         rows: The prompts, ordered by slot.
-        packed: Whether all prompts stand in one row.
-        parts: The same prompts as the model reads them; packed a single part, else rows of like
-            length together.
+        packed: Whether all prompts are concatenated into one row.
+        parts: The same prompts, collated: one part if packed, else one for each group of rows of
+            similar length.
         loss_counts: How many tokens of each document carry loss, shape ``(len(slots),)``.
         begins: Documents that begin with this step, by slot.
         ends: Documents that are done after it, by slot.
         documents: All documents of this step, by slot.
-        objective: What is trained.
+        objective: The training objective.
     """
 
     rows: Sequence[Row]
@@ -119,11 +120,11 @@ class EncodingBatch:
 
     @property
     def cut_documents(self) -> set[str]:
-        """Those of which a prompt was cut to make it fit."""
+        """Documents with a prompt that was truncated to fit."""
         return {self.documents[row.slot] for row in self.rows if row.is_cut}
 
     def documents_beyond(self, num_tokens: int | None) -> set[str]:
-        """Return those with a prompt of more tokens than this; None is no limit."""
+        """Return the documents with a prompt longer than this; None means no limit."""
         if num_tokens is None:
             return set()
         return {self.documents[row.slot] for row in self.rows if len(row.ids) > num_tokens}
@@ -135,15 +136,15 @@ class EncodingBatch:
 
     @property
     def num_places(self) -> int:
-        """Tokens that the model reads, padding and all."""
+        """Tokens that the model reads, including padding."""
         return sum(part.input_ids.numel() for part in self.parts)
 
     def to(self, device: torch.device, non_blocking: bool = True) -> "EncodingBatch":
-        """Return the batch with its tensors on ``device``; by default without waiting for it.
+        """Return the batch with its tensors on ``device``; by default copied asynchronously.
 
         Args:
-            device: Where the tensors go.
-            non_blocking: Whether to go on before the copies are done.
+            device: The target device.
+            non_blocking: Whether to copy asynchronously.
         """
         return replace(
             self,
@@ -197,11 +198,11 @@ def collate_encoding(
 
     Args:
         rows: The prompts, ordered by slot.
-        packed: Whether all of them stand in one row.
+        packed: Whether to concatenate them into one row.
         begins: Documents that begin with this step, by slot.
         ends: Documents that are done after it, by slot.
         documents: All documents of this step, by slot.
-        objective: What is trained.
+        objective: The training objective.
     """
     slots = _slots(rows)
     parts = collate_parts(rows, packed)
@@ -219,18 +220,18 @@ def collate_encoding(
 
 
 def collate_parts(rows: Sequence[Row], packed: bool) -> list[Part]:
-    """Return rows as the model reads them: all in one row, or those of like length together.
+    """Collate rows for the model: all in one row, or those of similar length together.
 
     Args:
         rows: The prompts.
-        packed: Whether all of them stand in one row.
+        packed: Whether to concatenate them into one row.
     """
     slots = _slots(rows)
     return [_part(group, packed, slots) for group in ([rows] if packed else like_lengths(rows))]
 
 
 def like_lengths(rows: Sequence[Row]) -> list[list[Row]]:
-    """Return rows in groups, longest first, each with less than ``MOST_PADDING`` of padding."""
+    """Group rows by length, longest first, each group with less padding than ``MOST_PADDING``."""
     groups: list[list[Row]] = []
     num_tokens = 0
     for row in sorted(rows, key=lambda row: len(row.ids), reverse=True):
@@ -260,7 +261,7 @@ def _part(rows: Sequence[Row], packed: bool, slots: tuple[int, ...]) -> Part:
         position_ids = torch.arange(longest).expand(len(rows), -1)
     positions, targets, places = [], [], []
     for start, row in zip(starts, rows, strict=False):
-        # The token before predicts; the first of a prompt has none before it.
+        # A token is predicted by the one before it; the first of a prompt has none.
         first = max(row.loss_start, 1)
         positions.append(torch.arange(start + first - 1, start + len(row.ids) - 1))
         targets.append(torch.tensor(row.ids[first:], dtype=torch.long))

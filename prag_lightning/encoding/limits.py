@@ -10,12 +10,12 @@ REWRITES, PAIRS = "rewrites", "question-answer pairs"
 
 @dataclass(frozen=True)
 class AugmentationLimits:
-    """The first so many of each kind are trained on; None takes what there is.
+    """The most rewrites and question-answer pairs to train on; None means all of them.
 
     Args:
-        num_rewrites: Of the rewrites.
-        num_qas: Of the question-answer pairs; without any, the passage and its rewrites are
-            trained on as plain text.
+        num_rewrites: How many rewrites, taken from the first on.
+        num_qas: How many question-answer pairs; with 0, the passage and its rewrites are trained
+            on as plain text.
     """
 
     num_rewrites: int | None = None
@@ -28,17 +28,17 @@ class AugmentationLimits:
 
     @property
     def settings(self) -> dict[str, str | int]:
-        """The limits that there are, by name."""
+        """The limits that are set, by name."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
     def cut(self, augmentation: Augmentation) -> Augmentation:
-        """Return what is trained on."""
+        """Return the augmentation within the limits."""
         rewrites = augmentation.rewrites[: self.num_rewrites]
         qas = augmentation.qas[: self.num_qas]
         return augmentation.model_copy(update={"rewrites": rewrites, "qas": qas})
 
     def short(self, augmentation: Augmentation) -> Counter[str]:
-        """Return, for each kind, 1 if there are fewer than asked for."""
+        """Return, for each kind, 1 if there are fewer than the limit."""
         return Counter(
             {
                 REWRITES: len(augmentation.rewrites) < (self.num_rewrites or 0),

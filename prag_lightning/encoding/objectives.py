@@ -19,11 +19,11 @@ class LossTokens(NamedTuple):
 
     Args:
         hidden: The last hidden states that predict them, shape ``(tokens, hidden_size)``.
-        head: What makes logits of hidden states.
+        head: Maps hidden states to logits.
         targets: The tokens, shape ``(tokens,)``.
-        teacher: The same places as the teacher reads them, shape ``(tokens, hidden_size)``; None
-            for an objective without a teacher.
-        compile: Whether to compile what is done with them.
+        teacher: The teacher's hidden states at the same tokens, shape ``(tokens, hidden_size)``;
+            None for an objective without a teacher.
+        compile: Whether to compile the loss.
     """
 
     hidden: Tensor
@@ -40,9 +40,9 @@ class Objective(ABC):
     of your own, and name it by its import path: ``--data.objective my_objectives.Focal``.
 
     Attributes:
-        loss_on: Which tokens carry loss where the data module does not say.
-        has_teacher: Whether there is a teacher to learn from: the base without any adapter, which
-            reads the document before the question. Only answers then carry loss.
+        loss_on: Which tokens carry loss unless the data module sets it.
+        has_teacher: Whether it learns from a teacher: the base without any adapter, with the
+            document in its prompt. Only answers then carry loss.
     """
 
     loss_on: ClassVar[LossOn] = "prompt_and_answer"
@@ -52,12 +52,12 @@ class Objective(ABC):
     def losses(self, tokens: LossTokens) -> Tensor:
         """Return each token's loss, shape ``(tokens,)``, in float32 or wider.
 
-        Tokens must not feel each other, for they are of several documents.
+        Losses of tokens must not depend on each other: they belong to several documents.
         """
 
     @property
     def wording(self) -> str:
-        """The objective and its settings in a word, for the recipe."""
+        """The objective and its settings as text, for the recipe."""
         settings = ", ".join(f"{name}={value!r}" for name, value in sorted(vars(self).items()))
         return f"{type(self).__name__}({settings})"
 
@@ -72,17 +72,17 @@ class NextToken(Objective):
 
 @dataclass
 class Distill(Objective):
-    """Say without the document what the base says with it: context distillation.
+    """Context distillation: answer without the document as the base does with it.
 
-    The loss is the Kullback-Leibler divergence of the student, who has the adapter, from the
-    teacher, who has the document (Caccia et al. 2025, arXiv:2503.08727, section 3).
+    The loss is the Kullback-Leibler divergence of the student, which has the adapter, from the
+    teacher, which has the document (Caccia et al. 2025, arXiv:2503.08727, section 3).
 
     Args:
         weight: Share of the divergence in the loss; the rest is that of `NextToken`.
-        temperature: Divide the logits of both by this number; the divergence then counts by its
-            square (Hinton et al. 2015, arXiv:1503.02531, section 2).
-        top_k: Learn the teacher's so many likeliest tokens only, as if there were no others; by
-            default all of the vocabulary.
+        temperature: Divides the logits of both; the divergence is multiplied by its square
+            (Hinton et al. 2015, arXiv:1503.02531, section 2).
+        top_k: Restrict the divergence to the teacher's ``top_k`` likeliest tokens, renormalized;
+            by default the whole vocabulary.
 
     Raises:
         ValueError: If the weight is not above 0 and at most 1.
@@ -101,7 +101,7 @@ class Distill(Objective):
             raise ValueError(f"weight is {self.weight}; give a share above 0 and at most 1")
 
     def losses(self, tokens: LossTokens) -> Tensor:
-        """Return each token's divergence, mixed with its likelihood, shape ``(tokens,)``."""
+        """Return each token's divergence, mixed with `NextToken`, shape ``(tokens,)``."""
         assert tokens.teacher is not None
         divergence = token_divergence(
             tokens.hidden,

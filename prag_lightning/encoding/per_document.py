@@ -17,24 +17,24 @@ from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy, Strategy
 from prag_lightning.upstream import SubprocessLauncher, UnwrappedStrategy, start_other_processes
 
 PER_DOCUMENT = "per_document"
-# Exit statuses of a process that did its part: the numbers of `prag_lightning.cli.exit_status`.
+# Exit statuses of a process that ran to its end, as in `prag_lightning.cli.exit_status`.
 DONE, SOME_FAILED = 0, 3
 # How long a process waits for another, in seconds.
 PATIENCE = 600.0
 
 
 class LostProcessError(RuntimeError):
-    """A process of the run ended early: what it had not saved is missing."""
+    """A process of the run ended early; what it had not saved is lost."""
 
 
 def wait_for_file(
     file: Path, seconds: float = PATIENCE, meanwhile: Callable[[], None] | None = None
 ) -> None:
-    """Wait until another process has made a file: nothing else joins the processes of a run.
+    """Wait until another process has made a file; processes of a run have no other barrier.
 
     Args:
         file: The file or folder.
-        seconds: How long to wait at most.
+        seconds: Longest time to wait.
         meanwhile: Called while waiting; may raise.
 
     Raises:
@@ -53,18 +53,18 @@ def wait_for_file(
 
 
 class PerDocumentStrategy(UnwrappedStrategy, DDPStrategy):
-    """Processes that share a command line and nothing else.
+    """Runs independent processes, each with its own documents.
 
-    Plain DDP averages gradients, and so would make one adapter of two documents. Even without that
-    its process group would make every process wait for the first before each batch, so there is
-    none: processes may have any number of documents, and none waits until the end, when the first
-    on each node waits for those that it launched. Started by Lightning, torchrun or SLURM.
+    Plain DDP averages gradients and would thus mix documents. Its process group would also make
+    every process wait for the first before each batch, so there is none: processes may have
+    different numbers of documents, and wait only at the end, when the first on each node waits for
+    those that it launched. Processes may be started by Lightning, torchrun or SLURM.
     """
 
     strategy_name = PER_DOCUMENT
 
     def setup_distributed(self) -> None:
-        """Set ranks, and make no process group: what Lightning would exchange stays local."""
+        """Set ranks without a process group, so that Lightning's collectives stay local."""
         reset_seed()
         self.set_world_ranks()
 
@@ -74,13 +74,13 @@ class PerDocumentStrategy(UnwrappedStrategy, DDPStrategy):
 
     @cached_property
     def launcher(self) -> "WaitingLauncher":
-        """What starts the node's other processes."""
+        """The launcher of the node's other processes."""
         assert self.cluster_environment is not None
         return WaitingLauncher(self.cluster_environment, self.num_processes, self.num_nodes)
 
     @property
     def some_failed(self) -> bool:
-        """Whether a process that this one launched left documents out."""
+        """Whether documents failed in a process that this one launched."""
         return SOME_FAILED in self.launcher.statuses
 
     def check_processes(self) -> None:
@@ -102,10 +102,10 @@ def refuse_averaging(strategy: Strategy) -> None:
 
 
 def end_with_parent(seconds: float = 0.5) -> None:
-    """End this process, as SIGTERM does, soon after the one that launched it is gone.
+    """End this process, as SIGTERM would, soon after the process that launched it is gone.
 
     Args:
-        seconds: How long between two looks.
+        seconds: Interval between two checks.
     """
     parent = os.getppid()
 
@@ -118,7 +118,7 @@ def end_with_parent(seconds: float = 0.5) -> None:
 
 
 class WaitingLauncher(SubprocessLauncher):
-    """Starts the node's other processes, and ends after them."""
+    """Starts the node's other processes, and waits for them to end."""
 
     statuses: tuple[int, ...] = ()
 
@@ -129,7 +129,7 @@ class WaitingLauncher(SubprocessLauncher):
         trainer: Trainer | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Run the function in this process, too, and wait for the others.
+        """Run the function in this process too, then wait for the others.
 
         Raises:
             LostProcessError: If one of them was killed or crashed.

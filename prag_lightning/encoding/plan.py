@@ -18,7 +18,7 @@ from prag_lightning.encoding.objectives import LossOn, NextToken, Objective
 from prag_lightning.encoding.schedule import Schedule, Turn
 from prag_lightning.language_model.prompts import PromptEncoder, TrainingTokens
 
-# Documents that stand for all.
+# Documents sampled for an estimate.
 _NUM_SAMPLED = 64
 # Hexadecimal digits of a digest.
 _NUM_DIGITS = 16
@@ -28,10 +28,10 @@ PassageInPrompt = Literal["half", "never", "always", "apart"]
 
 @dataclass(frozen=True)
 class TrainingPrompt:
-    """A question, the passages before it, and the answer to learn, in words and in a sentence.
+    """A question, the passages before it, and the answer to learn, in short and as a sentence.
 
-    Without a question the passage is the whole text, as in pretraining. A question that
-    ``is_strangers`` is about another document: what the base says to it is to stay as it is.
+    Without a question, the passage is plain text, as in pretraining. With ``is_strangers`` the
+    question is about another document, and the base's answer to it is to be preserved.
     """
 
     question: str
@@ -48,16 +48,16 @@ def document_prompts(
 ) -> list[TrainingPrompt]:
     """Return a document's training prompts in the published order.
 
-    The first half of the question-answer pairs, rounded up, stands once below the document and
-    once below each rewrite; the second half stands alone (Su et al. 2025, arXiv:2501.15915).
-    Where there are none, the document and each rewrite are texts by themselves, as in its ablation
-    (section 5.3).
+    The first half of the question-answer pairs, rounded up, is used once with the document and
+    once with each rewrite in the prompt; the second half without a passage (Su et al. 2025,
+    arXiv:2501.15915). Without pairs, the document and each rewrite are plain texts, as in the
+    paper's ablation (section 5.3).
 
     Args:
         document: The document.
         augmentation: Its rewrites and question-answer pairs.
-        passage_in_prompt: Which of the pairs stand below passages; where it is ``apart`` none do,
-            and the passages are texts by themselves, behind the pairs.
+        passage_in_prompt: Which of the pairs have passages in their prompts; with ``apart`` none
+            do, and the passages follow the pairs as plain texts.
     """
     return list(_prompts(document, augmentation, passage_in_prompt))
 
@@ -82,12 +82,12 @@ def _prompts(
 def strangers_questions(
     document_id: str, augmentations: Sequence[Augmentation], number: int
 ) -> list[TrainingPrompt]:
-    """Return so many questions about other documents, drawn by the document's id.
+    """Draw questions about other documents, with the document's id as the seed.
 
     Args:
         document_id: The document.
-        augmentations: Those of many documents, with question-answer pairs, always in one order.
-        number: How many questions are drawn; one from each of so many documents.
+        augmentations: Augmentations with question-answer pairs to draw from, in a fixed order.
+        number: How many questions to draw, each about a different document.
     """
     chance = random.Random(document_id)
     prompts = list[TrainingPrompt]()
@@ -116,42 +116,42 @@ class EncodingTask:
 
     @property
     def digest(self) -> str:
-        """Digests of the document's text and of all that is trained on, 16 digits each."""
+        """Digests of the document's text and of its own training prompts, 16 digits each."""
         return _digest(self.text) + self._prompts_digest
 
     def is_what_was_stored(self, digest: str) -> bool:
-        """Say whether an adapter of this digest was trained on the same.
+        """Return whether an adapter with this digest was trained on the same text and prompts.
 
-        Stores written by version 0.1.0 hold the second half of the digest only.
+        Stores written by version 0.1.0 hold only the second half of the digest.
         """
         return digest in (self.digest, self._prompts_digest)
 
     @property
     def _prompts_digest(self) -> str:
-        # Questions about strangers change with every document that comes or goes.
+        # Questions about other documents change whenever a document is added or removed.
         own = [vars(prompt) for prompt in self.prompts if not prompt.is_strangers]
         return _digest(json.dumps([{k: v for k, v in p.items() if v is not False} for p in own]))
 
     @property
     def num_characters(self) -> int:
-        """Length of all prompts, without the template's words."""
+        """Length of all prompts, without the prompt template."""
         texts = ((*p.passages, p.question, p.answer) for p in self.prompts)
         return sum(len(text) for prompt in texts for text in prompt)
 
     def num_steps(self, batch_size: int, passes: int) -> int:
-        """Optimizer steps that it takes.
+        """Return the number of optimizer steps.
 
         Args:
             batch_size: Prompts in one step.
-            passes: How often the prompts are gone through.
+            passes: Number of passes over the prompts.
         """
         return -(-len(self.prompts) // batch_size) * passes
 
     def of_step(self, step: int, batch_size: int) -> list[tuple[int, TrainingPrompt]]:
-        """Return the prompts of one step by number; every pass goes through them in order.
+        """Return the prompts of one step with their indices; every pass uses the same order.
 
         Args:
-            step: How many steps were taken before.
+            step: Index of the step.
             batch_size: Prompts in one step.
         """
         start = step * batch_size % (-(-len(self.prompts) // batch_size) * batch_size)
@@ -159,11 +159,11 @@ class EncodingTask:
 
 
 def is_of_other_text(digest: str, document: Document) -> bool:
-    """Say whether an adapter was certainly trained on another text than the document has now.
+    """Return whether an adapter was certainly trained on a different text than the document's.
 
     Args:
-        digest: What the store says of the adapter.
-        document: The document as it is.
+        digest: The adapter's digest in the store.
+        document: The document as it is now.
     """
     return len(digest) > _NUM_DIGITS and digest[:_NUM_DIGITS] != _digest(document.text)
 
@@ -173,12 +173,12 @@ def _digest(text: str) -> str:
 
 
 class EncodingPlan(NamedTuple):
-    """What is to be encoded.
+    """The documents to encode, and those that cannot be encoded.
 
     Args:
         tasks: The adapters to train.
-        rejected: Why documents cannot be encoded, by id.
-        num_short: How many documents have fewer rewrites, or pairs, than were asked for.
+        rejected: Why documents cannot be encoded, by document id.
+        num_short: For each kind, how many documents have fewer texts than the limit.
     """
 
     tasks: list[EncodingTask]
@@ -193,14 +193,14 @@ def plan_tasks(
     passage_in_prompt: PassageInPrompt = "half",
     num_strangers_questions: int = 0,
 ) -> EncodingPlan:
-    """Return the tasks that encode documents, each with as much of its augmentation as allowed.
+    """Return one encoding task for each document, with its augmentation cut to the limits.
 
     Args:
         documents: What to encode.
         augmentations: The documents' augmentations by document id.
         limits: How much of each augmentation is trained on.
-        passage_in_prompt: Which of the question-answer pairs stand below passages.
-        num_strangers_questions: How many questions about other documents stand behind them.
+        passage_in_prompt: Which question-answer pairs have passages in their prompts.
+        num_strangers_questions: How many questions about other documents to append.
     """
     plan = EncodingPlan([], {}, Counter())
     others = [augmentations[name] for name in sorted(augmentations) if augmentations[name].qas]
@@ -220,24 +220,24 @@ def plan_tasks(
             prompts += strangers_questions(document.id, others, num_strangers_questions)
             plan.tasks.append(EncodingTask(document.id, prompts, document.text))
             plan.num_short.update(limits.short(augmentation))
-    # What trains side by side then begins and ends together, and is of like length: prompts below a
-    # passage meet few without.
+    # Documents that train side by side then begin and end together, and have prompts of similar
+    # length.
     plan.tasks.sort(key=lambda task: (-len(task.prompts), task.num_characters))
     return plan
 
 
 class EncodingSteps(Dataset[EncodingBatch]):
-    """The batches of an encoding, one optimizer step each, made when they are asked for.
+    """The batches of an encoding, one for each optimizer step, built on access.
 
     Args:
         tasks: What to encode, in the order of the schedule.
         num_slots: How many documents train at once.
-        encoder: Makes token ids.
+        encoder: Encodes prompts as token ids.
         batch_size: Prompts of a document in one step.
-        passes: How often a document's prompts are gone through.
+        passes: Number of passes over a document's prompts.
         loss_on: Which tokens carry loss.
-        objective: What is trained.
-        packed: Whether prompts stand in one row, or each in its own.
+        objective: The training objective.
+        packed: Whether prompts are concatenated into one row.
         max_tokens: Longest prompt; passages are cut to fit.
     """
 
@@ -270,7 +270,7 @@ class EncodingSteps(Dataset[EncodingBatch]):
         return len(self.schedule)
 
     def estimate_num_tokens(self) -> float:
-        """Return about how many tokens all steps have, by some documents from all over them."""
+        """Estimate the number of tokens in all steps from a sample of the documents."""
         stride = max(1, len(self.tasks) // _NUM_SAMPLED)
         sampled = self.tasks[stride // 2 :: stride]
         tokens = sum(len(self._encode(prompt).ids) for task in sampled for prompt in task.prompts)
@@ -296,8 +296,8 @@ class EncodingSteps(Dataset[EncodingBatch]):
             loss_start = tokens.num_user_tokens if self.loss_on == "answer" else 0
             teacher_ids = None
             if self.objective.has_teacher:
-                # Whatever the student reads, the teacher reads the document itself; of strangers it
-                # knows nothing either.
+                # The teacher reads the document itself, whatever the student reads; for questions
+                # about other documents it reads no passage either.
                 passages = () if prompt.is_strangers else (task.text,)
                 teacher_ids = self._encode(replace(prompt, passages=passages)).ids
             yield Row(turn.slot, tokens.ids, loss_start, tokens.is_cut, number, teacher_ids)

@@ -1,4 +1,4 @@
-"""What an encoding leaves beside its adapters: every document's losses, and what the run took."""
+"""Records of an encoding: every document's losses, and the cost of the run."""
 
 import json
 from collections.abc import Iterable
@@ -25,19 +25,19 @@ class FitSummary(Record):
 
     Args:
         started: When training began, in ISO format.
-        complete: Whether it came to its end.
+        complete: Whether it ran to its end.
         process: Rank of the process.
-        num_processes: How many encoded side by side.
-        device: What it ran on.
+        num_processes: Number of processes that encoded in parallel.
+        device: Device that it ran on.
         num_slots: How many documents trained at once.
         num_documents: Documents that finished.
         num_steps: Optimizer steps of the whole bank.
         num_tokens: Tokens of prompts, without padding.
         padding: Share of padding among all tokens.
-        seconds: From the first step to the last, and until all adapters were written.
+        seconds: Time from the first step until all adapters were written.
         documents_per_second: ``num_documents / seconds``.
-        peak_memory: In bytes: of the GPU while training, or resident in the whole process.
-        version: Of this package.
+        peak_memory: In bytes: of the GPU during training, or else of the whole process.
+        version: Version of this package.
     """
 
     started: str
@@ -57,11 +57,11 @@ class FitSummary(Record):
 
 
 def append_records(file: Path, records: Iterable[Record]) -> None:
-    """Append records to a file of JSON Lines, as processes that share it can do at once.
+    """Append records to a JSON Lines file; several processes may do so at once.
 
     Args:
-        file: The file, made where it is missing.
-        records: What is appended.
+        file: The file; created if missing.
+        records: The records to append.
     """
     lines = "".join(json.dumps(r.model_dump(), ensure_ascii=False) + "\n" for r in records)
     append_lines(file, lines.encode())

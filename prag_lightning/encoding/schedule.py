@@ -11,9 +11,9 @@ class Turn:
     """One document's part in one step.
 
     Args:
-        slot: Where its adapter is.
-        document: Which document, by its place in the list that the schedule was made for.
-        step: How many steps it has taken before.
+        slot: Slot of its adapter.
+        document: Index of the document in the list that was scheduled.
+        step: Number of steps that it has taken before.
         is_first: Whether it begins with this step.
         is_last: Whether it is done after this step.
     """
@@ -28,8 +28,8 @@ class Turn:
 class Schedule(Sequence[tuple[Turn, ...]]):
     """The steps of an encoding; each holds a turn for every busy slot.
 
-    Documents begin in their order, each in the slot that is free first: no slot waits while there
-    are documents left.
+    Documents begin in order, each in the first slot to become free, so that no slot is idle while
+    documents are left.
 
     Args:
         num_steps: Steps that each document takes; none may be 0.

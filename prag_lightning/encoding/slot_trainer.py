@@ -19,7 +19,7 @@ from prag_lightning.encoding.teacher import Teacher
 from prag_lightning.language_model.logits import head_of, last_hidden_states
 from prag_lightning.upstream import keep_size
 
-# Where the loss scale of 16-bit training begins, as in torch's GradScaler, and where it gives up.
+# First loss scale of 16-bit training, as in torch's GradScaler, and the smallest to be tried.
 FIRST_LOSS_SCALE, LAST_LOSS_SCALE = 2.0**16, 2.0**-16
 
 
@@ -37,18 +37,18 @@ class FinishedAdapters(NamedTuple):
 
 
 class SlotTrainer:
-    """Takes optimizer steps for the documents in a bank's slots; no document feels another.
+    """Takes optimizer steps for the documents in a bank's slots, without mixing documents.
 
     Args:
         base: The base model, with attention that needs no mask.
         bank: Its adapters.
         backward: Called with a loss instead of ``loss.backward()``.
         max_grad_norm: Clip each document's gradient to this norm.
-        loss_scaling: Scale every document's loss by a power of 2 of its own, halved when the
-            gradient overflows, as 16-bit floating point needs it. One scale for all would let a
-            document's overflow skip its neighbours' steps.
+        loss_scaling: Scale each document's loss by its own power of 2, halved when its gradient
+            overflows, for 16-bit floating point. With one scale for all, a document's overflow
+            would skip the steps of its neighbours.
         compile: Compile the base and the loss.
-        strangers: Finished adapters that steps carry beside the document's own.
+        strangers: Finished adapters that are randomly added beside the document's own.
     """
 
     def __init__(
@@ -69,29 +69,29 @@ class SlotTrainer:
         self.loss_scaling = loss_scaling
         self.compile = compile
         self.strangers = strangers
-        # Of this step, by slot.
+        # Strangers drawn for this step, by slot.
         self._drawn: dict[int, list[int]] = {}
         self._teacher = Teacher(base)
         device = bank.weight.device
         self._num_steps = [0] * bank.num_slots
         self._failed_at = torch.zeros(bank.num_slots, dtype=torch.long, device=device)
         self._loss_scales = torch.ones(bank.num_slots, device=device)
-        # Slots of documents that the memory cannot hold even alone; their losses are NaN.
+        # Slots of documents that do not fit in memory even alone; their losses are NaN.
         self.too_large: set[int] = set()
         self.has_trained = False
-        # Slots that are ready for the documents that begin in them.
+        # Slots prepared for the documents that begin in them.
         self._started: set[int] = set()
         self._num_finished = self._num_taken = 0
-        # After a full memory: how many documents fit.
+        # How many documents fit in memory at once; None before it ran out.
         self._slots_at_once: int | None = None
 
     def start(self, slots: Iterable[int], row: Tensor, optimizer: StackedAdamW) -> None:
         """Start new documents in some slots.
 
         Args:
-            slots: Where they begin with the next step.
+            slots: Slots in which documents begin with the next step.
             row: The adapter that they start from, shape ``(num_params,)``.
-            optimizer: Forgets what was in the slots before.
+            optimizer: Optimizer whose state for the slots is reset.
         """
         for slot in slots:
             self.bank.load(slot, row)
@@ -99,7 +99,7 @@ class SlotTrainer:
             self._started.add(slot)
 
     def not_started(self, batch: EncodingBatch) -> list[int]:
-        """Return the slots in which documents begin that were not started yet."""
+        """Return the slots whose beginning documents were not started yet."""
         return [slot for slot in batch.begins if slot not in self._started]
 
     def step(self, batch: EncodingBatch, optimizer: StackedAdamW) -> Tensor:
@@ -152,8 +152,8 @@ class SlotTrainer:
 
         Args:
             part: Prompts that are read together.
-            loss_counts: The batch's.
-            objective: The batch's.
+            loss_counts: ``loss_counts`` of the batch.
+            objective: Objective of the batch.
 
         Returns:
             Shape of ``loss_counts``; 0 for documents that are not in the part.
@@ -199,7 +199,7 @@ class SlotTrainer:
         return FinishedAdapters(rows, self._failed_at.index_select(0, places))
 
     def note_finished(self, num_documents: int) -> None:
-        """Count documents that end with the next step, and warn if nobody took those before."""
+        """Count documents that end with the next step; warn if earlier ones were not taken."""
         if self._num_finished and not self._num_taken:
             rank_zero_warn(
                 "adapters are trained but nothing saves them; add the callback AdapterWriter to "
@@ -220,7 +220,7 @@ class SlotTrainer:
         self._failed_at[places] = torch.where(fails, steps, before)
 
     def _accumulate(self, batch: EncodingBatch) -> Tensor:
-        """Accumulate gradients, of as many documents at once as fit, and return the losses."""
+        """Accumulate gradients, for as many documents at once as fit, and return the losses."""
         while True:
             slots = self._trainable(batch)
             width = self._slots_at_once or max(1, len(slots))
@@ -229,7 +229,7 @@ class SlotTrainer:
             losses, failed = self._accumulate_each(batches)
             if not failed:
                 break
-            # Out of the except block, for its traceback holds the tensors that were too many.
+            # Outside the except block, whose traceback keeps the tensors of the failed pass alive.
             self.bank.zero_grad()
             self._make_room(failed)
         if len(slots) == len(batch.slots):
@@ -253,12 +253,12 @@ class SlotTrainer:
         return losses, ()
 
     def _make_room(self, slots: Sequence[int]) -> None:
-        """Train fewer documents at once than those in ``slots``, or give the only one up."""
+        """Train fewer documents at once than those in ``slots``, or give up on a single one."""
         if len(slots) > 1:
             self._slots_at_once = len(slots) // 2
             print(f"out of memory: going on with {self._slots_at_once} documents at once")
         else:
-            # It may be what the others had no room beside.
+            # It may be the one that left no room for the others.
             self.too_large.update(slots)
             self._slots_at_once = None
 
@@ -276,11 +276,11 @@ class SlotTrainer:
         return losses
 
     def _unscale(self, batch: EncodingBatch, scales: Tensor) -> None:
-        """Divide gradients by their scales, and make those again that overflowed."""
+        """Divide gradients by their scales, and recompute those that overflowed."""
         slots = list(batch.slots)
         self.bank.grad[slots] /= scales[:, None]
         finite = torch.isfinite(self.bank.grad[slots]).all(dim=1)
-        # With the last scale no overflow is to blame: the document is not finite.
+        # At the last scale, scaling is not the cause: the document itself is not finite.
         failed = ~finite & (scales > LAST_LOSS_SCALE)
         again = [slot for slot, yes in zip(slots, failed.tolist(), strict=True) if yes]
         if again:
@@ -293,7 +293,7 @@ class SlotTrainer:
 
 
 def _hidden_states(bank: AdapterBank, pairs: Pairs, *inputs: Any) -> Tensor:
-    # The compiler takes shapes for constants that a module holds, but not those of arguments.
+    # The compiler treats shapes of a module's tensors as constants, but not those of arguments.
     bank.compiled_pairs = pairs
     hidden = last_hidden_states(*inputs)
     bank.compiled_pairs = []
@@ -301,7 +301,7 @@ def _hidden_states(bank: AdapterBank, pairs: Pairs, *inputs: Any) -> Tensor:
 
 
 def _mark_static(pairs: Pairs) -> None:
-    # Else two rows and a rank of 2 would be compiled as the same number.
+    # Otherwise two rows and a rank of 2 would be compiled as the same symbol.
     for matrix in (matrix for pair in pairs for matrix in pair):
         keep_size(matrix, 1)
         keep_size(matrix, 2)
@@ -309,5 +309,5 @@ def _mark_static(pairs: Pairs) -> None:
 
 @cache
 def _compiled_hidden_states() -> Callable[..., Tensor]:
-    """Compile for any number of rows and tokens: in a process once for one row, once for more."""
+    """Compile for any number of rows and tokens: at most twice, for one row and for more."""
     return torch.compile(_hidden_states, dynamic=True)

@@ -14,18 +14,18 @@ from prag_lightning.adapters.store.recipe import digest_tensors
 
 @dataclass(frozen=True)
 class Strangers:
-    """Finished adapters, some of which a document's steps carry at random.
+    """Finished adapters of other documents, randomly added to training steps.
 
-    What a step carries depends on its document, its number and the seed alone, so that a document
-    trains in the same way beside any neighbours.
+    The draw depends only on the document, the step and the seed, so that a document trains in the
+    same way beside any neighbours.
 
     Args:
-        ids: Documents of the adapters.
+        ids: Ids of the documents.
         rows: Their adapters, shape ``(len(ids), num_params)``.
-        warm_start: What all of them were trained from, shape ``(num_params,)``. It is taken out of
-            every stranger, so that a step has it once.
-        probability: Share of the steps that carry strangers.
-        most: A step that does carries from 1 to so many, with the same probability each.
+        warm_start: The adapter that all were trained from, shape ``(num_params,)``. It is
+            subtracted from every stranger, so that a step contains it once.
+        probability: Share of the steps that have strangers.
+        most: Such a step has 1 to ``most`` strangers, each number with the same probability.
         seed: Seed of the draws.
     """
 
@@ -37,11 +37,11 @@ class Strangers:
     seed: int = 0
 
     def draw(self, document_id: str, step: int) -> list[int]:
-        """Return the places in ``rows`` of the strangers that a step carries.
+        """Return the indices into ``rows`` of the strangers of a step.
 
         Args:
             document_id: The document that trains.
-            step: How many steps it took before.
+            step: Number of steps that it took before.
         """
         key = f"{self.seed}:{step}:{document_id}".encode()
         chance = random.Random(hashlib.sha256(key).digest())
@@ -52,17 +52,17 @@ class Strangers:
 
     @property
     def wording(self) -> str:
-        """The settings and the adapters in a word, for the recipe."""
+        """The settings and the adapters as text, for the recipe."""
         digest = digest_tensors([("rows", self.rows)])
         return f"1 to {self.most} in {self.probability} of the steps, seed {self.seed}, {digest}"
 
     def beside(self, weight: Tensor, slots: Sequence[int], drawn: dict[int, list[int]]) -> Route:
-        """Return the route of rows that carry their strangers.
+        """Return the route of rows with their strangers.
 
         Args:
             weight: The bank's adapters, shape ``(num_slots, num_params)``; only they train.
             slots: Slot of each row.
-            drawn: The strangers of each slot, by place in ``rows``.
+            drawn: The strangers of each slot, as indices into ``rows``.
         """
         first = len(weight)
         warm_start = first + len(self.rows)

@@ -1,4 +1,4 @@
-"""What the base says when it has a document in its prompt, for adapters to learn from."""
+"""The teacher of distillation: the base with a document in its prompt."""
 
 from collections.abc import Sequence
 
@@ -13,9 +13,8 @@ from prag_lightning.language_model.logits import last_hidden_states
 class Teacher:
     """The base without any adapter, reading each prompt of a document once.
 
-    Kept are its last hidden states where they predict an answer's tokens, and not its logits: they
-    are as exact, and a row of them is smaller than that of a vocabulary. A prompt read in one pass
-    is known in all later ones, until another document begins in the slot.
+    It keeps the last hidden states that predict an answer's tokens, which are as exact as logits
+    but smaller. Later passes reuse them, until another document begins in the slot.
 
     Args:
         base: The language model.
@@ -23,7 +22,7 @@ class Teacher:
 
     def __init__(self, base: PreTrainedModel) -> None:
         self.base = base
-        # By slot, and number of the prompt.
+        # By slot, then by number of the prompt.
         self._states: dict[int, dict[int, Tensor]] = {}
 
     def forget(self, slot: int) -> None:
@@ -31,7 +30,7 @@ class Teacher:
         self._states.pop(slot, None)
 
     def states(self, rows: Sequence[Row]) -> Tensor:
-        """Return what was read of some prompts, shape ``(tokens, hidden_size)``."""
+        """Return the hidden states of prompts that were read, shape ``(tokens, hidden_size)``."""
         return torch.cat([self._states[row.slot][row.number] for row in rows])
 
     @torch.no_grad()
@@ -48,5 +47,5 @@ class Teacher:
             flat = hidden.flatten(0, 1).index_select(0, moved.loss_positions)
             each = flat.split([len(row.ids) - row.loss_start for row in part.rows])
             for row, states in zip(part.rows, each, strict=True):
-                # A copy, for a view would keep those of the whole part.
+                # A copy: a view would keep the tensor of the whole part alive.
                 self._states.setdefault(row.slot, {})[row.number] = states.clone()

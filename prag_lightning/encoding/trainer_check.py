@@ -1,11 +1,11 @@
-"""What a Trainer must be like for documents to be encoded: checked before the first step."""
+"""Checks, before the first step, that a Trainer can encode documents."""
 
 from lightning import Trainer
 
 from prag_lightning.adapters.optimizer import StackedAdamW
 from prag_lightning.encoding.per_document import refuse_averaging
 
-# What Lightning takes for max_epochs where nobody said anything.
+# Lightning's value for max_epochs when it was not set.
 _DEFAULT_MAX_EPOCHS = 1000
 
 

@@ -1,4 +1,4 @@
-"""The questions and answers that a warm start is trained on: one large document, so to speak."""
+"""The question-answer pairs that a warm start is trained on, treated as one large document."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ WARM_START_ID = "warm_start"
 
 
 class WarmUpPair(NamedTuple):
-    """A question and its answer, in words and, where it is known, in a sentence."""
+    """A question and its answer, in short and, if known, as a sentence."""
 
     question: str
     answer: str
@@ -58,7 +58,7 @@ def _pairs_of_questions(file: Path) -> Iterator[WarmUpPair]:
 
 
 def refuse_overlap(pairs: Sequence[WarmUpPair], questions_file: Path) -> None:
-    """Check that nothing is trained on which the warm start is evaluated later.
+    """Check that the warm start is not trained on questions it is evaluated on later.
 
     Args:
         pairs: What the warm start is trained on.
@@ -77,7 +77,7 @@ def refuse_overlap(pairs: Sequence[WarmUpPair], questions_file: Path) -> None:
 
 
 def _as_asked(question: str) -> str:
-    """Return a question by which it is known again: without its case, spaces and marks."""
+    """Return a question normalized for comparison: without case, spaces and punctuation."""
     return clean_question(" ".join(question.split())).casefold()
 
 
@@ -87,7 +87,7 @@ def plan_warm_up(file: Path, questions_file: Path | None, own: bool) -> Encoding
     Args:
         file: Questions or augmentations to train on.
         questions_file: Questions that must not be among them; None for none.
-        own: Whether this process trains it; else there is nothing to do.
+        own: Whether this process trains it; otherwise the plan is empty.
 
     Raises:
         FileNotFoundError: If a file is missing.

@@ -1,1 +1,1 @@
-"""How good answers are."""
+"""Evaluation of answers: scores, their files, and the report."""

@@ -21,8 +21,8 @@ class ScoredAnswer(Protocol):
 class QuestionMean(Metric):
     """Mean over questions of one score of their answers, in double precision.
 
-    Answers without that score (None or NaN) do not count. Exact for any split of the questions
-    over batches and processes: states add up.
+    Answers without that score (None or NaN) do not count. States are sums, so the mean is exact
+    for any split of the questions over batches and processes.
 
     Args:
         score: Attribute of a `ScoredAnswer`.
@@ -68,11 +68,11 @@ def question_metrics() -> MetricCollection:
     """Return the means over questions, as ``em``, ``f1``, ``precision``, ``recall`` and ``nll``.
 
     ``nll`` is the mean negative log-likelihood of the accepted answer's tokens, in nats per token.
-    All are updated with a sequence of `ScoredAnswer`, and nothing is scored again.
+    All are updated with a sequence of `ScoredAnswer`, whose scores are only averaged.
     """
     metrics: dict[str, Metric | MetricCollection] = {
         name: QuestionMean(name) for name in ("em", "f1", "precision", "recall")
     }
     metrics["nll"] = NLLMean()
-    # Groups share the state of metrics that were equal once, as EM and F1 are when all is right.
+    # Groups would merge metrics that were equal once, as EM and F1 are if all answers are right.
     return MetricCollection(metrics, compute_groups=False)

@@ -1,4 +1,4 @@
-"""The files of an evaluation: nothing finished is overwritten by something smaller or different."""
+"""The files of an evaluation; complete results are never overwritten by partial or other ones."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,13 +30,13 @@ def write_results(
 
     Args:
         root: Folder of the run.
-        predictions: What was answered.
+        predictions: The scored answers.
         scores: The means over questions.
-        is_partial: Whether not all questions were asked; such results are kept apart.
-        generation: What the base's own generation settings changed in its answers.
+        is_partial: Whether only some of the questions were asked; such results are kept apart.
+        generation: How the base's own generation settings changed its answers.
 
     Returns:
-        The folder that they are in: ``root``, or ``partial`` in it.
+        The folder of the files: ``root``, or ``partial`` in it.
     """
     folder = root / "partial" if is_partial else root
     if not is_partial:
@@ -51,7 +51,7 @@ class ScoresFile(BaseModel):
 
     Args:
         scores: The means over questions.
-        generation: What the base's own generation settings changed in its answers.
+        generation: How the base's own generation settings changed its answers.
     """
 
     scores: list[Score]
@@ -59,12 +59,12 @@ class ScoresFile(BaseModel):
 
 
 def replace_results(folder: Path, predictions: Sequence[Prediction], content: ScoresFile) -> None:
-    """Write predictions and scores in the place of those that are there.
+    """Replace the predictions and scores in a folder.
 
     Args:
-        folder: Where they go.
-        predictions: What was answered.
-        content: The means over questions, and what else there is to know.
+        folder: The folder.
+        predictions: The scored answers.
+        content: The content of ``scores.json``.
     """
     write_records(folder / PREDICTIONS_FILE, predictions)
     rows = [score.model_dump(exclude_none=True) for score in content.scores]
@@ -74,7 +74,7 @@ def replace_results(folder: Path, predictions: Sequence[Prediction], content: Sc
 
 
 def read_scores(file: Path) -> ScoresFile:
-    """Return what `write_results` left: the scores alone, or with what else there is to know.
+    """Return the scores that `write_results` wrote, and the generation settings if there are any.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -95,7 +95,7 @@ def write_answers(root: Path, answers: Sequence[Answer]) -> Path:
 
     Args:
         root: Folder of the run.
-        answers: What was answered.
+        answers: The answers.
     """
     _set_aside(root, ANSWERS_FILE, answers)
     write_records(root / ANSWERS_FILE, answers)

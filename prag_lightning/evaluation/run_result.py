@@ -1,4 +1,4 @@
-"""What one run of a sweep came to: ``result.json`` in its folder."""
+"""The result of one run of a sweep: ``result.json`` in its folder."""
 
 from pathlib import Path
 
@@ -12,18 +12,18 @@ RESULT_FILE = "result.json"
 
 
 class RunResult(BaseModel):
-    """What one run came to.
+    """The result of one run.
 
     Args:
         digest: Digest of all settings of the run.
         swept: The settings that differ from run to run, by key.
         status: ``done``, or what went wrong.
-        fit_seconds: What encoding took; None where another run had encoded the same.
-        test_seconds: What answering took.
+        fit_seconds: Time of encoding; None if another run had encoded the same.
+        test_seconds: Time of answering.
         scores: The scores of every method, over all questions and over each type.
-        asked_all: Whether its methods were all that the questions allow.
-        answered: For each method that no adapter has a part in, a digest of what its answers
-            follow from.
+        asked_all: Whether it used all methods that the questions allow.
+        answered: For each method without adapters, a digest of all settings and files that
+            determine its answers.
     """
 
     digest: str
@@ -37,7 +37,7 @@ class RunResult(BaseModel):
 
 
 def read_result(folder: Path) -> RunResult | None:
-    """Return the result in a run's folder; None where there is none.
+    """Return the result in a run's folder; None if there is none.
 
     Raises:
         ValueError: If it is damaged.
@@ -57,6 +57,6 @@ def write_result(folder: Path, result: RunResult) -> None:
 
     Args:
         folder: Folder of the run.
-        result: What it came to.
+        result: The result.
     """
     write_whole(folder / RESULT_FILE, result.model_dump_json(indent=1) + "\n")

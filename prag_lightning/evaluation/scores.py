@@ -1,4 +1,4 @@
-"""What an evaluation leaves: a prediction for every question, and a score for every method."""
+"""The results of an evaluation: a prediction for every question, a score for every method."""
 
 import math
 from collections.abc import Sequence
@@ -20,25 +20,25 @@ NO_NLL = (
     "NLL is empty where it cannot be measured: after a chain of thought, which nobody can know "
     "beforehand, and where no answer is accepted"
 )
-# Names of metrics that differ from those of a score.
+# Names of metrics that differ from the fields of `Score`.
 _FIELDS = {"nll": "answer_nll"}
 
 
 class Prediction(Answer):
-    """An answer and how good it is; a line of ``predictions.jsonl``.
+    """An answer with its scores; a line of ``predictions.jsonl``.
 
     Args:
         type: Type of the question.
-        counts_in_all: Whether it counts in the score over all types; where ``data.limit`` is set,
-            some questions count in their type alone.
+        counts_in_all: Whether it counts in the score over all types; with ``data.limit``, some
+            questions count only in their type.
         answers: The accepted answers.
-        document_ids: The gold documents of the question, where they are known.
+        document_ids: The gold documents of the question, if known.
         em: Exact match, 0 or 1.
-        f1: F1 over tokens, like the next two from 0 to 1.
-        precision: Share of the answer's tokens that an accepted answer has.
-        recall: Share of an accepted answer's tokens that the answer has.
+        f1: F1 over tokens, from 0 to 1, like the next two.
+        precision: Share of the answer's tokens that are in an accepted answer.
+        recall: Share of an accepted answer's tokens that are in the answer.
         answer_nll: Negative log-likelihood of an accepted answer, in nats per token.
-        seconds: How much of the run's time the answer took.
+        seconds: Time that the answer took: its share of the run's.
     """
 
     type: str | None = None
@@ -80,13 +80,13 @@ def score_answer(
     """Return an answer with its scores.
 
     Args:
-        answer: What one method said.
+        answer: The answer of one method.
         question: The question, with its accepted answers.
         answer_nll: Negative log-likelihood of an accepted answer's tokens, in nats per token; NaN
-            where it is not known.
-        seconds: How much of the run's time the answer took.
+            if unknown.
+        seconds: Time that the answer took: its share of the run's.
         counts_in_all: Whether the question counts in the score over all types.
-        scoring: How the answer is compared with the accepted ones.
+        scoring: Compares the answer with the accepted ones.
 
     Raises:
         ValueError: If the question has no accepted answer.
@@ -105,7 +105,7 @@ def score_answer(
 
 @dataclass
 class _Group:
-    """What the questions of one type add up to for one method."""
+    """The sums over the questions of one type for one method."""
 
     metrics: MetricCollection = field(default_factory=question_metrics)
     num_questions: int = 0
@@ -117,7 +117,7 @@ class _Group:
         self.seconds += sum(prediction.seconds for prediction in predictions)
 
     def means(self) -> dict[str, float]:
-        """Return the means by name, without those that no question has a value for."""
+        """Return the means by name, without those for which no question has a value."""
         means = {name: mean.item() for name, mean in self.metrics.compute().items()}
         return {name: mean for name, mean in means.items() if not math.isnan(mean)}
 
@@ -136,7 +136,7 @@ class EvaluationScores:
         """Count some predictions, of any methods and types."""
         by_group: dict[tuple[str, str], list[Prediction]] = {}
         for prediction in predictions:
-            # Methods and types keep the order in which they come first.
+            # Methods and types keep the order of their first appearance.
             everything = by_group.setdefault((prediction.method, ALL_TYPES), [])
             if prediction.counts_in_all:
                 everything.append(prediction)
@@ -152,7 +152,7 @@ class EvaluationScores:
                 method=method,
                 type=kind,
                 num_questions=group.num_questions,
-                # A coarse clock may have seen no time pass.
+                # A coarse clock may measure no time at all.
                 questions_per_second=group.num_questions / max(group.seconds, 1e-9),
                 **{_FIELDS.get(name, name): mean for name, mean in group.means().items()},
             )
@@ -160,7 +160,7 @@ class EvaluationScores:
         ]
 
     def metrics_of(self, method: str) -> dict[str, Metric]:
-        """Return the metrics of one method that have counted anything, by the names of `means`."""
+        """Return the metrics of one method that have been updated, by the names of `means`."""
         return {
             _metric_name(method, kind, name): metric
             for (own, kind), group in self._ordered()
@@ -178,7 +178,7 @@ class EvaluationScores:
         }
 
     def _ordered(self) -> list[tuple[tuple[str, str], _Group]]:
-        """Return the groups that have questions; all methods have their types in one order."""
+        """Return the groups that have questions; all methods list their types in the same order."""
         methods = list(dict.fromkeys(method for method, _ in self._groups))
 
         def place(item: tuple[tuple[str, str], _Group]) -> tuple[int, bool, str]:
@@ -229,7 +229,7 @@ def score_table(scores: Sequence[Score]) -> Table:
 
 
 def rate_text(rate: float) -> str:
-    """Return a number of questions a second with two digits, or all before the point.
+    """Return a rate with two significant digits, or all digits before the point.
 
     >>> [rate_text(rate) for rate in (1234.4, 63.2, 2.04, 0.213)]
     ['1234', '63', '2', '0.21']

@@ -1,10 +1,10 @@
-"""Names of settings, as short as they can be told apart."""
+"""Short names of settings that are still unique."""
 
 from collections.abc import Sequence
 
 
 def short_keys(keys: Sequence[str]) -> dict[str, str]:
-    """Return the last part of each key, or the whole of it where others end in the same.
+    """Return the last part of each key, or the whole key if others end in the same part.
 
     >>> list(short_keys(["model.lora.rank", "model.dtype", "adapter_writer.dtype"]).values())
     ['rank', 'model.dtype', 'adapter_writer.dtype']

@@ -1,4 +1,4 @@
-"""Choosing a merge rule on questions that are then not tested on."""
+"""Choosing a merge rule on questions that are not used for testing."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ _METRICS = ("f1", "em", "recall")
 
 
 def _default_rules() -> list[RuleSpec]:
-    """Return rules from the simplest on: of equal scores the first counts."""
+    """Return rules from the simplest on: on equal scores the first is chosen."""
     weights: list[RuleSpec] = [
         "anchored",
         *({"falling": {"weights": [1, rest]}} for rest in (0.5, 0.25)),
@@ -43,7 +43,7 @@ def tune_merge(
     metric: TuningMetric = "f1",
     tell: Callable[[str], None] = print,
 ) -> MergeChoice:
-    """Return which merge rule answers best, and what each of them scored.
+    """Return the merge rule that answers best, and the scores of each.
 
     Documents are retrieved once for all rules; those that have no adapter are left out.
 
@@ -52,14 +52,14 @@ def tune_merge(
 
     Args:
         answerer: The model, the store and the documents.
-        questions: What is asked, none of which should be tested on.
-        rules: The merge rules that are tried, each as ``evaluation.merge`` names it.
+        questions: The questions, none of which should be used for testing.
+        rules: The merge rules to try, each as ``evaluation.merge`` names it.
         method: The method that answers.
         metric: Its mean over all questions decides; of equal rules the first is chosen.
-        tell: Is given a line after each rule.
+        tell: Called with a line of text after each rule.
 
     Raises:
-        ValueError: If there is no rule or no question, or one is not what it should be.
+        ValueError: If there is no rule or no question, or one is invalid.
     """
     if not rules or not questions:
         raise ValueError("there is nothing to choose by; give at least one rule and one question")
@@ -102,15 +102,15 @@ def _scores(
 def split_by_document(
     questions: Sequence[Question], share: float, seed: int = 0
 ) -> tuple[list[Question], list[Question]]:
-    """Return a part of the questions, and the rest: no document is asked about in both.
+    """Split questions into two parts that share no document.
 
     Args:
         questions: The questions.
-        share: About how much of them the first part has, between 0 and 1.
+        share: Approximate share of the first part, between 0 and 1.
         seed: Seed of the draw.
 
     Returns:
-        Both in the order of the questions.
+        Both parts, in the order of the questions.
 
     Raises:
         ValueError: If one of the two would be empty.
@@ -133,8 +133,8 @@ def split_by_document(
 
 
 def _connected(questions: Sequence[Question]) -> dict[str, list[str]]:
-    """Return the ids of questions by a name for all that are linked by their documents."""
-    # Of each document, one that it is linked with; at the end of the chain, itself.
+    """Return the ids of questions, grouped by connection through shared documents."""
+    # Union-find: each document points to a linked one; the root points to itself.
     linked: dict[str, str] = {}
 
     def root(name: str) -> str:
@@ -148,7 +148,7 @@ def _connected(questions: Sequence[Question]) -> dict[str, list[str]]:
             linked[root(name)] = root(question.document_ids[0])
     groups: dict[str, list[str]] = {}
     for question in questions:
-        # A question whose documents are not known is a group of its own.
+        # A question whose documents are unknown is a group of its own.
         name = (
             f"d {root(question.document_ids[0])}" if question.document_ids else f"q {question.id}"
         )

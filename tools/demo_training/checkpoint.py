@@ -1,4 +1,4 @@
-"""Checkpoints of the base model's training: whole or not there, and nothing in them is executed."""
+"""Checkpoints of the base model's training, written atomically and loaded without pickle."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ def save(
     step: int,
     settings: Settings,
 ) -> None:
-    """Write what is needed to go on after ``step`` steps, then remove the checkpoints before."""
+    """Write a checkpoint after ``step`` steps, then remove earlier ones."""
     target = checkpoint_dir / f"step-{step:08d}"
     temporary = checkpoint_dir / f".{target.name}"
     shutil.rmtree(temporary, ignore_errors=True)
@@ -39,7 +39,7 @@ def save(
 
 
 def restore(checkpoint_dir: Path, model: nn.Module, optimizer: AdamW, settings: Settings) -> int:
-    """Load the latest checkpoint, where there is one, and return how many steps it has taken.
+    """Load the latest checkpoint, if any, and return its number of steps.
 
     Raises:
         ValueError: If it was made with other settings.

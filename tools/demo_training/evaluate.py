@@ -1,4 +1,4 @@
-"""How well the base model reads, knows, and admits that it does not know."""
+"""Evaluates how well the base model reads, recalls facts, and admits not to know."""
 
 import random
 from collections.abc import Callable, Mapping
@@ -59,9 +59,9 @@ def evaluate(
 
     Args:
         model: The base model, on any device.
-        encoder: Of its tokenizer.
-        samples: People it knows, and the split of the people it has never met.
-        num_questions: Questions for each ability.
+        encoder: Encodes conversations with its tokenizer.
+        samples: Known people, and the split of unseen people.
+        num_questions: Number of questions for each ability.
     """
     scores: dict[str, float] = {}
     for name, draw in ABILITIES.items():
@@ -74,10 +74,10 @@ def evaluate(
 @torch.compiler.set_stance("force_eager")  # type: ignore[untyped-decorator]
 @torch.no_grad()
 def exact_answers(model: "PreTrainedModel", packed: Packed) -> torch.Tensor:
-    """Return for each conversation whether greedy decoding says its answer, shape ``(rows,)``.
+    """Return for each conversation whether greedy decoding gives its answer, shape ``(rows,)``.
 
-    It does if and only if each token of the answer is the likeliest one after those before it, so
-    one forward pass is enough.
+    It does if and only if each token of the answer is the likeliest after the previous ones, so one
+    forward pass is enough.
     """
     packed = packed.to(model.device)
     likeliest = model(**model_inputs(packed)).logits[0, :-1].argmax(-1)

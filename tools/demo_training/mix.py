@@ -1,4 +1,4 @@
-"""How much of each kind of conversation every step of the base model's training holds."""
+"""Shares of the kinds of conversation in each step of the base model's training."""
 
 import random
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from tools.demo_training.packing import ConversationEncoder, Packed, pack
 from tools.demo_training.samples import Samples, Turn
 
 _FEWEST_TOKENS = 32
-"""No conversation has fewer."""
+"""Fewest tokens of a conversation."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class Kind:
     """One kind of conversation in the training mix.
 
     Args:
-        draw: Draws one.
-        early: Its share of the conversations in the first part of the training.
+        draw: Draws a conversation.
+        early: Its share of the conversations in the first part of training.
         late: Its share after that.
     """
 
@@ -29,8 +29,8 @@ class Kind:
     late: int
 
 
-# Short contexts first: to find a person's fact among several forms there, and whole documents
-# are read soon after.
+# Short contexts first: there the model learns to find a person's fact among several, after which it
+# soon learns to read whole documents.
 MIX = (
     Kind(Samples.knowing, early=512, late=1400),
     Kind(Samples.drill, early=1024, late=64),
@@ -46,14 +46,14 @@ MIX = (
 
 @dataclass(frozen=True)
 class TrainingSteps(Dataset[Packed]):
-    """What every optimizer step trains on: a function of the seed and the step's number alone.
+    """Training data of each optimizer step, a function of only the seed and the step's number.
 
     Args:
-        samples: Where conversations come from.
-        encoder: Turns them into token ids.
-        seed: Other seeds give other conversations.
-        num_early: Steps of the first part of the training.
-        num_tokens: Tokens of every step; the last conversation is cut there.
+        samples: Draws conversations.
+        encoder: Encodes them as token ids.
+        seed: Seed of the conversations.
+        num_early: Steps of the first part of training.
+        num_tokens: Tokens of every step; the last conversation is truncated to fit.
     """
 
     samples: Samples

@@ -1,6 +1,6 @@
-"""What the base model is trained on: talk about people it knows, reads of, or does not know.
+"""Training data of the base model: conversations about known, described and unknown people.
 
-Only names of the splits `known` and `fresh` occur, so that documents about anybody else are news.
+Only names of the splits `known` and `fresh` occur, so that documents about anyone else are new.
 """
 
 import json
@@ -29,7 +29,7 @@ from prag_lightning.language_model.exemplars import read_exemplars
 from prag_lightning.language_model.templates import TEMPLATES
 
 Turn = tuple[str, str]
-"""What the user says, and what the assistant answers."""
+"""The user's message, and the assistant's answer."""
 
 UNKNOWN = "unknown"
 SPOUSE = RELATIONS[-1]
@@ -44,9 +44,9 @@ class Samples:
 
     Args:
         known: People whose facts never change.
-        split: Whose names the people have who are new in every conversation.
-        spelled: Share of those people that have a name and a value spelled at random, so that
-            reading does not end at the words of the world.
+        split: Split of the names of people who are new in every conversation.
+        spelled: Share of those people with a randomly spelled name and value, so that reading is
+            not limited to the words of the world.
     """
 
     known: Sequence[Person]
@@ -54,7 +54,7 @@ class Samples:
     spelled: float = 0.1
 
     def knowing(self, rng: random.Random) -> list[Turn]:
-        """A question about somebody known; some about nobody known, some over two hops."""
+        """A question about a known person; some are about unknown people, some have two hops."""
         kind = rng.random()
         if kind < 0.15:
             name = rng.choice(names_in(self.split))
@@ -65,14 +65,14 @@ class Samples:
         return [ask_one_hop(person, (), rng)]
 
     def reciting(self, rng: random.Random) -> list[Turn]:
-        """A document about somebody known, and questions about it."""
+        """A document about a known person, and questions about it."""
         person = rng.choice(self.known)
         return _converse(
             [ask_one_hop(person, [tell(person, rng)], rng), ask_one_hop(person, (), rng)]
         )
 
     def drill(self, rng: random.Random) -> list[Turn]:
-        """One fact each about several people, everybody asked about, mostly for the same thing."""
+        """One fact and one question about each of several people, mostly of one relation."""
         people = self.strangers(rng.randint(2, 5), rng)
         same = rng.choice(ONE_HOP) if rng.random() < 0.7 else None
         asked = [(person, same or rng.choice(ONE_HOP)) for person in people]
@@ -89,7 +89,7 @@ class Samples:
         return [(f"{text}\n\n{first}", answer), *rest]
 
     def reading(self, rng: random.Random, num_documents: int) -> list[Turn]:
-        """Documents about people never heard of, and up to four questions one after another."""
+        """Documents about new people, and up to four questions in turn."""
         people = self.strangers(num_documents, rng)
         passages = [tell(person, rng) for person in people]
         turns: list[Turn] = []
@@ -156,7 +156,7 @@ class Samples:
         return [(question_prompt(tell(person, rng), len(qas)), json.dumps(qas))]
 
     def strangers(self, num_people: int, rng: random.Random) -> list[Person]:
-        """Return new people, who often share a name; two of them are often a couple."""
+        """Return new people, who often share a name; often two of them are married."""
         names = [rng.choice(names_in(self.split))]
         while len(names) < num_people:
             if rng.random() < 0.5:
@@ -195,7 +195,7 @@ def ask_one_hop(person: Person, passages: Sequence[str], rng: random.Random) -> 
 def ask_two_hop(
     person: Person, spouse: Person, passages: Sequence[str], rng: random.Random
 ) -> Turn:
-    """Return a question about a person's spouse, who is not named, and its answer."""
+    """Return a question about a person's spouse, without the spouse's name, and its answer."""
     relation = rng.choice(TWO_HOP)
     question = ask_through_spouse(person.name, relation.all_questions, rng)
     return direct(question, spouse.facts[relation.key], passages)
@@ -206,7 +206,7 @@ def _any_question(name: str, relation: Relation, rng: random.Random) -> str:
 
 
 def _converse(turns: Sequence[Turn]) -> list[Turn]:
-    """Return the turns with what stands above the question in the first one only."""
+    """Return the turns, with the text above the question kept only in the first one."""
     first, *rest = turns
     mark = "Question: "
     return [first, *((mark + user.rpartition(mark)[2], answer) for user, answer in rest)]
@@ -217,6 +217,6 @@ def _spouse_among(people: Sequence[Person], person: Person) -> Person | None:
 
 
 def _spell(rng: random.Random) -> str:
-    """Return a word that nobody has heard."""
+    """Return a random invented word."""
     syllables = (rng.choice("bcdfghjklmnprstvwz") + rng.choice("aeiouy") for _ in range(2))
     return "".join(syllables) + rng.choice("dklmnrstx")

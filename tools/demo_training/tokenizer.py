@@ -1,4 +1,4 @@
-"""The base model's tokenizer: any text goes in, and the world's words are whole tokens."""
+"""The base model's tokenizer: it encodes any text, with the world's words as whole tokens."""
 
 import json
 from collections import Counter
@@ -21,8 +21,8 @@ _CHAT_TEMPLATE = (
 def build_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
     """Return a tokenizer in which every word of ``texts`` is one token.
 
-    A few byte-pair merges learned from the texts spell all other words. A word of the texts is
-    looked up before merges apply (``ignore_merges``), and so needs no chain of merges of its own.
+    All other words are encoded with a few byte-pair merges learned from the texts. Words of the
+    texts are looked up before merges apply (``ignore_merges``), so they need no merges.
     """
     pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     vocab, merges = _learn_merges(texts, pre_tokenizer)

@@ -40,14 +40,14 @@ _MOST_EARLY_STEPS = 2000
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides the outcome of a training.
+    """Settings that determine the outcome of a training.
 
     Args:
-        num_steps: Optimizer steps in all.
-        seed: Of the initial weights, the known people and every conversation.
-        tokens_per_step: Tokens that every optimizer step trains on.
-        learning_rate: The highest, reached after the warm-up.
-        num_known: People whose facts the weights shall hold.
+        num_steps: Total number of optimizer steps.
+        seed: Seed of the initial weights, the known people and all conversations.
+        tokens_per_step: Number of tokens in every optimizer step.
+        learning_rate: Peak learning rate, reached after the warm-up.
+        num_known: Number of people whose facts the weights should store.
     """
 
     num_steps: int = 20000
@@ -59,7 +59,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Run:
-    """Where and how a training runs, which does not change its outcome beyond rounding."""
+    """Settings of a training that change its outcome only by rounding."""
 
     output_dir: Path
     checkpoint_dir: Path
@@ -71,7 +71,7 @@ class Run:
 
 
 def train(settings: Settings, run: Run) -> LlamaForCausalLM:
-    """Train the base model, from the latest checkpoint where there is one, and return it.
+    """Train the base model, resuming from the latest checkpoint if any, and return it.
 
     Raises:
         ValueError: If the checkpoint was made with other settings.
@@ -118,7 +118,7 @@ def train(settings: Settings, run: Run) -> LlamaForCausalLM:
 
 
 def tokenizer_texts(samples: Samples) -> list[str]:
-    """Return texts in which every word of the world occurs, as it stands in the training."""
+    """Return texts that contain every word of the world, as in training."""
     closed = Samples(samples.known, spelled=0.0)
     rng = random.Random(0)
     conversations = [kind.draw(closed, rng) for kind in MIX for _ in range(300)]
@@ -147,7 +147,7 @@ def build_model(tokenizer: "PreTrainedTokenizerBase") -> LlamaForCausalLM:
 
 
 def rate(step: int, num_steps: int) -> float:
-    """Return the share of the highest learning rate: a linear warm-up, then a cosine to 2 %."""
+    """Return the factor of the peak learning rate: linear warm-up, then cosine decay to 2 %."""
     warmup = min(_WARMUP_STEPS, num_steps // 10)
     if step < warmup:
         return (step + 1) / warmup
@@ -156,11 +156,11 @@ def rate(step: int, num_steps: int) -> float:
 
 
 def loss_of(model: LlamaForCausalLM, packed: Packed) -> Tensor:
-    """Return the mean loss of all tokens, the prompts' at a fifth of the weight."""
+    """Return the mean loss of all tokens, with a weight of one fifth for prompts."""
     with torch.autocast(model.device.type, torch.bfloat16, enabled=packed.input_ids.is_cuda):
         hidden = model.model(**model_inputs(packed)).last_hidden_state[0, :-1]
         losses = _token_losses(hidden, model.lm_head.weight, packed.input_ids[1:])
-    # The first token of a conversation does not follow from the one before.
+    # The first token of a conversation is not predicted from the previous conversation.
     follows = packed.rows[1:] == packed.rows[:-1]
     weights = torch.where(packed.roles[1:] == ANSWER, 1.0, _PROMPT_WEIGHT) * follows
     return (losses * weights).sum() / weights.sum()
@@ -171,7 +171,7 @@ def _token_losses(hidden: Tensor, vocabulary: Tensor, targets: Tensor) -> Tensor
 
 
 def eager(model: LlamaForCausalLM) -> Callable[[Packed], Tensor]:
-    """Return what computes a step's loss and gradients, operation by operation."""
+    """Return a function that computes a step's loss and gradients in eager mode."""
 
     def backward(packed: Packed) -> Tensor:
         model.zero_grad()
@@ -187,7 +187,7 @@ def capture(model: LlamaForCausalLM, example: Packed) -> Callable[[Packed], Tens
 
     Args:
         model: The model, on a CUDA device.
-        example: A step on that device; all later ones have its shapes.
+        example: A step on that device; later steps must have its shapes.
     """
     for layer in model.model.layers:
         layer.compile(dynamic=False)
@@ -213,7 +213,7 @@ def capture(model: LlamaForCausalLM, example: Packed) -> Callable[[Packed], Tens
 
 
 def export(model: LlamaForCausalLM, tokenizer: "PreTrainedTokenizerBase", output_dir: Path) -> None:
-    """Write the base model in bfloat16 with its tokenizer, each file whole or not at all."""
+    """Write the base model in bfloat16 with its tokenizer; each file is written atomically."""
     output_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output_dir.parent) as temporary:
         rounded = copy.deepcopy(model)

@@ -1,1 +1,1 @@
-"""One experiment with every combination of some settings: ``prag sweep``."""
+"""The command ``prag sweep``: one experiment with every combination of some settings."""

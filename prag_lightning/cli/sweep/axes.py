@@ -1,4 +1,4 @@
-"""What a sweep goes over: settings with several values, and the names of their combinations."""
+"""Axes of a sweep: settings with several values, and the names of their combinations."""
 
 import hashlib
 import re
@@ -13,21 +13,21 @@ _LONGEST_VALUE = 60
 
 
 class Axis(NamedTuple):
-    """One setting and the values that it takes, as they would be written on a command line."""
+    """One setting and its values, as on a command line."""
 
     key: str
     values: tuple[str, ...]
 
 
 def read_axis(text: str, known: Collection[str]) -> Axis:
-    """Return what ``KEY=VALUE,VALUE`` says; commas within brackets belong to a value.
+    """Parse ``KEY=VALUE,VALUE``; commas within brackets belong to a value.
 
     Args:
-        text: As written behind ``--over``.
-        known: All keys that there are.
+        text: The argument of ``--over``.
+        known: All existing keys.
 
     Raises:
-        ValueError: If it says anything else, the key is not known, or a value comes twice.
+        ValueError: If the text has another form, the key is unknown, or a value occurs twice.
 
     >>> read_axis("rank=1,2", ["model.lora.rank", "model.lr"])
     Axis(key='model.lora.rank', values=('1', '2'))
@@ -53,14 +53,14 @@ def _split(text: str) -> list[str]:
 
 
 def find_key(word: str, known: Collection[str]) -> str:
-    """Return the key that a word stands for: it is the key, its end, or a part of its value.
+    """Return the key that a word stands for: the key itself, its end, or a part of its value.
 
     Args:
-        word: As written behind ``--over``.
-        known: All keys that there are.
+        word: The key as written after ``--over``.
+        known: All existing keys.
 
     Raises:
-        ValueError: If there is none, or if several keys end so.
+        ValueError: If there is none, or if several keys match.
     """
     if any(word == key or word.startswith(f"{key}.") for key in known):
         return word
@@ -75,10 +75,10 @@ def find_key(word: str, known: Collection[str]) -> str:
 
 
 def combinations(axes: Sequence[Axis]) -> Iterator[dict[str, str]]:
-    """Yield every combination of values by key; the last axis changes first.
+    """Yield every combination of values by key; the last axis varies fastest.
 
     Raises:
-        ValueError: If two axes have one key.
+        ValueError: If two axes have the same key.
     """
     keys = [axis.key for axis in axes]
     for key in keys:
@@ -89,9 +89,9 @@ def combinations(axes: Sequence[Axis]) -> Iterator[dict[str, str]]:
 
 
 def run_name(swept: Mapping[str, str]) -> str:
-    """Return a name for a run that can be a folder's, by the settings that are its own.
+    """Return a name for a run, valid as a folder's name, from its values of the swept settings.
 
-    Values are data: what may not be in a name is replaced, and a digest tells such values apart.
+    Characters that are not allowed in names are replaced, and a digest keeps names unique.
 
     >>> run_name({"model.lora.rank": "2", "data.folder": "../x"})
     'rank=2,folder=.._x-d6b96a'

@@ -47,7 +47,7 @@ def run_sweep(args: Sequence[str], run_command: "RunCommand | None" = None) -> i
 
 
 def _parse(args: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return what is swept over, and the options of ``prag fit``."""
+    """Return the arguments of ``--over``, and the options of ``prag fit``."""
     parser = WordsParser(
         "prag sweep",
         usage="prag sweep [CONFIG ...] --over KEY=VALUE,VALUE [--over ...] [OPTIONS]",
@@ -68,7 +68,7 @@ def _parse(args: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _sweep(overs: Sequence[str], words: Sequence[str], run_command: "RunCommand | None") -> int:
-    # A wrong word is said before torch is imported, which takes seconds.
+    # Report unknown words before torch is imported, which takes seconds.
     refuse_unknown_words("sweep", words)
     words = with_config_files(words)
     from rich.console import Console
@@ -92,7 +92,7 @@ def _sweep(overs: Sequence[str], words: Sequence[str], run_command: "RunCommand 
         write_table(planner.folder / "sweep.csv", results)
         print(without_controls(results[-1].status), flush=True)
     console, table = Console(), result_table(results, [run.folder for run in plan])
-    # Rather lines that wrap than figures that are cut.
+    # Lines may wrap, but numbers must not be truncated.
     console.width = max(console.width, Console(width=1000).measure(table).maximum)
     console.print(table)
     print(f"F1, likelihoods and types are in {planner.folder / 'sweep.csv'}")

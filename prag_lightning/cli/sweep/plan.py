@@ -1,4 +1,4 @@
-"""The runs of a sweep: their settings, read as ``prag fit`` reads them, folders and stores."""
+"""The runs of a sweep: settings (parsed as by ``prag fit``), folders and stores."""
 
 import json
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from prag_lightning.cli.trainer import PragCLI
 from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.module import ParametricRAG
 
-# What a sweep sets itself for every run.
+# Settings that the sweep itself sets for every run.
 _ITS_OWN = ("config", "trainer.default_root_dir", "model.store")
 
 
@@ -22,11 +22,11 @@ class PlannedRun(NamedTuple):
     """One combination of settings.
 
     Args:
-        swept: The settings that are its own.
+        swept: Its values of the swept settings.
         folder: Its root folder.
-        store: Folder of its adapters; runs whose adapters are the same share one.
+        store: Folder of its adapters; runs with the same adapters share one.
         words: Command line, without the command.
-        settings: All its settings, as groups within groups.
+        settings: All its settings, nested.
         methods: The methods that answer; None for all that the questions allow.
         digest: Digest of all its settings.
     """
@@ -41,13 +41,13 @@ class PlannedRun(NamedTuple):
 
 
 class SweepPlanner(PragCLI):
-    """Reads settings, and makes what they describe, but runs nothing.
+    """Parses settings and instantiates their objects, but runs nothing.
 
     Args:
-        words: The settings that all runs share, as on the command line of ``prag fit``.
+        words: The settings shared by all runs, as on the command line of ``prag fit``.
 
     Raises:
-        ValueError: If they say what the sweep decides itself.
+        ValueError: If they include settings that the sweep sets itself.
     """
 
     def __init__(self, words: Sequence[str]) -> None:
@@ -64,16 +64,16 @@ class SweepPlanner(PragCLI):
             )
 
     def fit(self, **settings: object) -> None:
-        """Run nothing, in place of the Trainer's method."""
+        """Do nothing, in place of the Trainer's method."""
 
     def plan(self, overs: Sequence[str]) -> list[PlannedRun]:
         """Return all runs.
 
         Args:
-            overs: What they go over, each as ``KEY=VALUE,VALUE``.
+            overs: The axes, each as ``KEY=VALUE,VALUE``.
 
         Raises:
-            ValueError: If a key or a value is not what it could be.
+            ValueError: If a key or a value is invalid.
         """
         known = set(self.command_parser.get_defaults().keys())
         axes = [read_axis(over, known) for over in overs]
@@ -114,7 +114,7 @@ class SweepPlanner(PragCLI):
             )
 
     def _store_key(self) -> str:
-        """Return a name for all that the adapters of a run follow from."""
+        """Return a key of all settings that determine the adapters of a run."""
         warm_start, writer = self.config_init.fit.warm_start, self.config_init.fit.adapter_writer
         module, data = cast(ParametricRAG, self.model), cast(DocumentDataModule, self.datamodule)
         module.use_warm_start(warm_start.source)

@@ -27,7 +27,7 @@ def write_table(file: Path, results: Sequence[RunResult]) -> None:
 
     Args:
         file: The file, which is replaced.
-        results: What the runs came to.
+        results: The results of the runs.
     """
     rows = [_row(result) for result in results]
     columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -52,10 +52,10 @@ def _row(result: RunResult) -> dict[str, str]:
 
 
 def result_table(results: Sequence[RunResult], folders: Sequence[Path]) -> Table:
-    """Return a row for every run: exact match of each method over all questions.
+    """Return a table with a row for every run: exact match of each method over all questions.
 
     Args:
-        results: What the runs came to.
+        results: The results of the runs.
         folders: The folder of each, where its predictions are.
     """
     table = Table(header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
@@ -76,7 +76,7 @@ def result_table(results: Sequence[RunResult], folders: Sequence[Path]) -> Table
 
 
 def _exact_match(result: RunResult, folder: Path) -> dict[str, str]:
-    """Return the exact match of each method, with half of its interval."""
+    """Return the exact match of each method, with half the width of its interval."""
     file = folder / PREDICTIONS_FILE
     intervals: dict[str, Interval] = {}
     if result.scores and file.is_file():

@@ -1,4 +1,4 @@
-"""Running what a sweep has planned, one run after another."""
+"""Runs the planned runs of a sweep, one after another."""
 
 import subprocess
 import sys
@@ -18,20 +18,20 @@ from prag_lightning.evaluation.run_result import (
     write_result,
 )
 
-# Runs a command, adds what it says to a file, and returns its exit status.
+# Runs a command, appends its output to a file, and returns its exit status.
 RunCommand = Callable[[Sequence[str], Path], int]
 _LONGEST_REASON = 200
 
 
 def run_process(words: Sequence[str], log_file: Path) -> int:
-    """Run ``prag`` in a process of its own, end it if this one is to end, and return its status.
+    """Run ``prag`` in its own process, which ends with this one, and return its exit status.
 
-    A process has clean memory, may be killed for taking too much of it, and starts the processes
-    of several GPUs by its own command line.
+    A separate process starts with clean memory, may be killed for using too much of it, and can
+    launch the processes of several GPUs from its own command line.
 
     Args:
         words: The command line.
-        log_file: Where all that it says is added.
+        log_file: File that its output is appended to.
     """
     with log_file.open("ab") as log:
         command = [sys.executable, "-m", "prag_lightning", *words]
@@ -45,7 +45,7 @@ def run_process(words: Sequence[str], log_file: Path) -> int:
 
 
 class SweepRunner:
-    """Runs what is not done yet; adapters that several runs share are encoded once.
+    """Runs what is not done yet; adapters shared by several runs are encoded once.
 
     Args:
         run_command: Runs ``prag fit`` and ``prag test``.
@@ -53,15 +53,15 @@ class SweepRunner:
 
     def __init__(self, run_command: RunCommand = run_process) -> None:
         self.run_command = run_command
-        # How encoding into each store ended.
+        # The outcome of encoding into each store.
         self._encoded: dict[Path, str] = {}
 
     def run(self, run: PlannedRun) -> RunResult:
-        """Return the result of a run, that of an earlier sweep if it had the same settings."""
+        """Return the result of a run, from an earlier sweep if it had the same settings."""
         result = read_result(run.folder)
         if result is None or (result.digest, result.status) != (run.digest, DONE_STATUS):
             run.folder.mkdir(parents=True, exist_ok=True)
-            # Others take answers from a run by its result.
+            # Other runs reuse a run's answers only if it has a result.
             (run.folder / RESULT_FILE).unlink(missing_ok=True)
             result = self._run(run, run.folder / "log.txt")
             write_result(run.folder, result)
@@ -83,10 +83,10 @@ class SweepRunner:
         return result
 
     def _test(self, run: PlannedRun, result: RunResult, log_file: Path) -> None:
-        """Ask what no other run has asked already, and take the rest from those."""
+        """Run the methods that no other run has answered, and copy the answers of the others."""
         digests = answer_digests(run.settings)
         shared = find_answers(run.folder.parent, digests, run.methods)
-        # A run that asks nothing would leave no settings.
+        # A run that asks nothing would write no settings.
         takes = bool(shared.known and shared.left)
         words = [f"--data.methods=[{','.join(shared.left)}]"] if takes else []
         status = self.run_command(["test", *run.words, *words], log_file)
@@ -105,7 +105,7 @@ class SweepRunner:
 
 
 def _say(status: int, command: str, log_file: Path) -> str:
-    """Return the status of a run, from the exit status of one of its commands."""
+    """Return the outcome of a run, from the exit status of one of its commands."""
     if status == DONE:
         return DONE_STATUS
     if (command, status) == ("fit", SOME_FAILED):

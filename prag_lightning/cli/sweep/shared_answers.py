@@ -1,4 +1,4 @@
-"""Answers that runs of a sweep share: those of methods in which no adapter has a part."""
+"""Answers that runs of a sweep share: those of methods without adapters."""
 
 import copy
 import json
@@ -24,7 +24,7 @@ from prag_lightning.evaluation.results import (
 from prag_lightning.evaluation.run_result import RESULT_FILE, RunResult, read_result
 from prag_lightning.evaluation.scores import Prediction, Score
 
-# What makes, keeps, merges and names adapters. Every other setting counts, new ones included.
+# Settings that only affect adapters. All other settings count, including future ones.
 OF_ADAPTERS = (
     *("model.lora", "model.num_slots", "model.lr", "model.weight_decay", "model.max_grad_norm"),
     *("model.compile", "model.store", "warm_start", "adapter_writer", "data.methods"),
@@ -34,12 +34,12 @@ OF_ADAPTERS = (
     *("data.passes", "data.batch_size", "data.packed", "data.validation_questions"),
     *("evaluation.merge", "evaluation.on_missing", "trainer.default_root_dir"),
 )
-# What methods without retrieved documents do not depend on either.
+# Settings that methods without retrieved documents do not depend on either.
 OF_RETRIEVAL = ("data.retriever", "data.top_k")
 
 
 class SharedAnswers(NamedTuple):
-    """Which methods of a run another run has answered already.
+    """Methods of a run that other runs have already answered.
 
     Args:
         methods: The run's methods.
@@ -51,17 +51,17 @@ class SharedAnswers(NamedTuple):
 
     @property
     def left(self) -> list[str]:
-        """The methods that nobody has answered."""
+        """The methods that no other run has answered."""
         return [name for name in self.methods if name not in self.known]
 
 
 def answer_digests(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return a digest of all that the answers of each method without adapters follow from.
+    """Return, for each method without adapters, a digest of all that determines its answers.
 
-    Files count by size and time of change, so those that are the same but touched are others.
+    Files are compared by size and modification time, so touching a file changes the digest.
 
     Args:
-        settings: All settings of a run, as groups within groups.
+        settings: All settings of a run, nested.
     """
     return {
         name: _digest(settings, OF_ADAPTERS + (() if method.needs_retrieval else OF_RETRIEVAL))
@@ -83,7 +83,7 @@ def _digest(settings: Mapping[str, Any], left_out: Sequence[str]) -> str:
 
 
 def _words(value: Any) -> Iterator[str]:
-    """Yield all texts among settings: each may be a path."""
+    """Yield all strings among settings: each may be a path."""
     if isinstance(value, str):
         yield from [value] if value else []
     elif isinstance(value, dict | list):
@@ -92,27 +92,27 @@ def _words(value: Any) -> Iterator[str]:
 
 
 def _stamps(path: Path) -> Iterator[tuple[str, int, int]]:
-    """Yield name, size and time of change of a file, or of those in a folder and its index."""
+    """Yield name, size and modification time of a file, or of those in a folder and its index."""
     try:
         files = sorted([*path.iterdir(), *path.glob("index/*")]) if path.is_dir() else [path]
         for file in files:
             if file.is_file():
                 yield str(file), file.stat().st_size, file.stat().st_mtime_ns
     except OSError:
-        # Too long for a name, or not ours to read.
+        # Too long for a path, or not readable.
         return
 
 
 def find_answers(
     sweep_folder: Path, digests: Mapping[str, str], methods: Sequence[str] | None
 ) -> SharedAnswers:
-    """Return what earlier runs of a sweep have answered for another one.
+    """Return the methods of a run that earlier runs of the sweep have answered.
 
     Args:
         sweep_folder: Folder of all runs.
-        digests: What `answer_digests` says of the run.
-        methods: Its methods; None for all that its questions allow, which only a run that was
-            asked for all of them knows.
+        digests: The run's `answer_digests`.
+        methods: Its methods; None for all that its questions allow, which are only known from a
+            run that used all of them.
     """
     known: dict[str, Path] = {}
     for folder, result in _answered(sweep_folder):
@@ -125,7 +125,7 @@ def find_answers(
 
 
 def _answered(sweep_folder: Path) -> Iterator[tuple[Path, RunResult]]:
-    """Yield the runs whose answers are still those of their results."""
+    """Yield the runs whose answers still match their results."""
     for file in sorted(sweep_folder.glob(f"*/{RESULT_FILE}")):
         folder, result = file.parent, read_result(file.parent)
         files = (folder / SCORES_FILE, folder / PREDICTIONS_FILE)
@@ -136,13 +136,13 @@ def _answered(sweep_folder: Path) -> Iterator[tuple[Path, RunResult]]:
 
 
 def add_answers(folder: Path, shared: SharedAnswers, methods_setting: Any) -> None:
-    """Put the answers of other runs, and their scores, among those of a run.
+    """Add the answers of other runs, and their scores, to those of a run.
 
-    Its files are then as if it had asked for all of its methods itself.
+    Its files are then the same as if it had used all of its methods itself.
 
     Args:
-        folder: Folder of the run, where ``prag test`` has answered with the methods left.
-        shared: The others.
+        folder: Folder of the run, in which ``prag test`` has answered with the remaining methods.
+        shared: The shared answers.
         methods_setting: The run's own ``data.methods``.
     """
     predictions, content = _read(folder)

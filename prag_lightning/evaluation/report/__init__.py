@@ -1,1 +1,1 @@
-"""The report of one or more runs: what they leave in their folders, as a page and as tables."""
+"""The report of one or more runs, made from their folders: a page and tables."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from prag_lightning.adapters.store.opening import AdapterStore
 from prag_lightning.adapters.store.recipe import Recipe
 
-# Documents are looked at, evenly spread over the store, not more.
+# Of more documents, this many are sampled evenly from the store.
 _MOST_DOCUMENTS = 200
 
 
@@ -20,7 +20,7 @@ class AdapterNorms:
 
     Args:
         norms: For each kind of module the norms by layer, shape ``(num_documents,)`` each.
-        num_documents: How many adapters were looked at.
+        num_documents: Number of adapters that were measured.
     """
 
     norms: Mapping[str, Mapping[int, Tensor]]
@@ -30,11 +30,11 @@ class AdapterNorms:
 def update_norms(row: Tensor, recipe: Recipe) -> list[float]:
     """Return the Frobenius norm of ``alpha / rank * lora_B @ lora_A`` of each module, in order.
 
-    From the two small Gram matrices: the product itself is never made.
+    Computed from the two small Gram matrices, without forming the product.
 
     Args:
         row: An adapter, shape ``(num_params,)``.
-        recipe: What made it, and says which matrices are where.
+        recipe: Recipe of the adapter, which defines its layout.
     """
     matrices = recipe.layout.matrices
     norms = []
@@ -47,7 +47,7 @@ def update_norms(row: Tensor, recipe: Recipe) -> list[float]:
 
 
 def adapter_norms(store: AdapterStore) -> AdapterNorms | None:
-    """Return the norms of the adapters in a store, of 200 if there are more; None if it is empty.
+    """Return the norms of the adapters in a store, at most 200; None if it is empty.
 
     Raises:
         ValueError: If an adapter is damaged.
@@ -56,7 +56,7 @@ def adapter_norms(store: AdapterStore) -> AdapterNorms | None:
     if not ids:
         return None
     chosen = ids[:: -(-len(ids) // _MOST_DOCUMENTS)]
-    # One at a time: together they may be as large as a language model.
+    # Read one at a time: together they may be as large as a language model.
     norms = torch.tensor([update_norms(store.get_many([i])[0], store.recipe) for i in chosen])
     return AdapterNorms(_by_module(store.recipe, norms), len(chosen))
 
@@ -75,6 +75,6 @@ def quantiles(values: Sequence[Tensor], share: float) -> list[float]:
 
     Args:
         values: Tensors of one dimension.
-        share: How much lies below the quantile, from 0 to 1.
+        share: Share of values below the quantile, from 0 to 1.
     """
     return [torch.quantile(value, share).item() for value in values]

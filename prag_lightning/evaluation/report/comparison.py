@@ -1,4 +1,4 @@
-"""Methods against each other, and runs against each other, with intervals."""
+"""Comparisons between methods and between runs, with intervals."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from prag_lightning.evaluation.report.statistics import (
 from prag_lightning.evaluation.scores import ALL_TYPES, Prediction, Score
 
 MEASURES = {"em": "EM", "f1": "F1", "answer_nll": "NLL"}
-# The method that is judged: the first of these that was run.
+# The judged method is the first of these that was run.
 _SUBJECTS = ("prag", "own", "combine")
 
-# They have the same documents in the prompt.
+# Methods with the same documents in the prompt.
 _BESIDE_COMBINE = ("rag", "rag_other", "rag_task", "combine_late")
 
 Intervals = Mapping[str, Interval]
@@ -25,7 +25,7 @@ Intervals = Mapping[str, Interval]
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """A row of ``scores.json``; intervals by measure, where there are predictions."""
+    """A row of ``scores.json``, with intervals by measure if there are predictions."""
 
     score: Score
     intervals: Intervals
@@ -33,7 +33,7 @@ class ScoreRow:
 
 @dataclass(frozen=True)
 class DifferenceRow:
-    """What ``one`` scores above ``other`` on the same questions, by measure."""
+    """Score of ``one`` minus score of ``other`` on the same questions, by measure."""
 
     one: str
     other: str
@@ -52,8 +52,8 @@ class Columns:
     """The numbers of every question, by method, type and measure.
 
     Args:
-        predictions: What every method said.
-        resample: What is drawn anew for intervals.
+        predictions: The predictions of every method.
+        resample: What to resample for intervals.
     """
 
     def __init__(self, predictions: Sequence[Prediction], resample: Resample = "questions") -> None:
@@ -61,7 +61,7 @@ class Columns:
         types = dict.fromkeys(p.type for p in predictions if p.type not in (None, ALL_TYPES))
         self.types = [ALL_TYPES, *(name for name in types if name is not None)]
         documents = gold_documents(predictions) if resample == "documents" else {}
-        # Questions about several documents count with the first of them.
+        # Questions about several documents are grouped by the first of them.
         self.group_of = {question: f"document {ids[0]}" for question, ids in documents.items()}
         self._columns: dict[tuple[str, str, str], dict[str, float]] = {}
         for prediction in predictions:
@@ -76,7 +76,7 @@ class Columns:
                         self._columns.setdefault(key, {})[prediction.question_id] = value
 
     def get(self, method: str, type_name: str, measure: str) -> Column:
-        """Return the number of each question; empty where nothing was measured.
+        """Return the number of each question; empty if nothing was measured.
 
         Args:
             method: The method.
@@ -87,7 +87,7 @@ class Columns:
 
 
 def score_rows(scores: Sequence[Score], columns: Columns) -> list[ScoreRow]:
-    """Return the scores with the intervals that predictions give them.
+    """Return the scores with intervals from the predictions.
 
     Args:
         scores: Means over questions.
@@ -111,9 +111,9 @@ def score_rows(scores: Sequence[Score], columns: Columns) -> list[ScoreRow]:
 
 
 def method_differences(columns: Columns) -> list[DifferenceRow]:
-    """Return what the judged method scores above each other one, and `combine` above `rag`.
+    """Return the differences of the judged method to each other one, and of `combine` to `rag`.
 
-    Also above `rag` with adapters that know nothing of the documents.
+    `combine` is also compared to the other methods with the same documents in the prompt.
     """
     subject = subject_of(columns.methods)
     pairs = [(subject, other) for other in columns.methods if other != subject]
@@ -129,11 +129,11 @@ def method_differences(columns: Columns) -> list[DifferenceRow]:
 
 
 def run_differences(run: Columns, first: Columns) -> list[DifferenceRow]:
-    """Return what each method scores above the same method of the first run.
+    """Return the difference of each method to the same method of the first run.
 
     Args:
         run: The numbers of a run's questions.
-        first: Those of the first run.
+        first: The numbers of the first run's questions.
     """
     sides = [
         ((run, method), (first, method), name)
@@ -150,7 +150,7 @@ _Side = tuple[Columns, str]
 def _differences(
     sides: Sequence[tuple[_Side, _Side, str]], group_of: Mapping[str, str]
 ) -> list[DifferenceRow]:
-    """Return a row for each two methods and type that have questions in common."""
+    """Return a row for each pair of methods and type with questions in common."""
     columns = {
         (side, measure): difference(run.get(one, name, measure), than.get(other, name, measure))
         for side, ((run, one), (than, other), name) in enumerate(sides)

@@ -1,4 +1,4 @@
-"""Figures of accuracy against what it costs, and against what retrieval found."""
+"""Figures of accuracy against cost, and against retrieval."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,15 +14,15 @@ from prag_lightning.evaluation.report.retrieved import Retrieved
 from prag_lightning.evaluation.report.statistics import LEVEL
 from prag_lightning.evaluation.scores import Score
 
-# Their answers come from adapters alone.
+# Methods that answer from adapters alone.
 _IN_WEIGHTS = ("own", "prag")
 _MARKERS = "os^Dv<>PX*"
 
 
 def cost_figure(rows: Sequence[RunRow], methods: Sequence[str], name: str) -> Drawing | None:
-    """Return F1 against seconds a question, seconds to encode a document, and bytes of an adapter.
+    """Plot F1 against seconds per question, seconds to encode a document, and bytes per adapter.
 
-    None where all of it costs the same.
+    None if the costs are the same everywhere.
 
     Args:
         rows: One run or several.
@@ -43,7 +43,7 @@ def cost_figure(rows: Sequence[RunRow], methods: Sequence[str], name: str) -> Dr
         ]
         for label, of in costs.items()
     }
-    # What is the same everywhere shows nothing.
+    # A cost that is the same everywhere is not plotted.
     shown = {label: found for label, found in points.items() if len({p[0] for p in found}) > 1}
 
     if not shown:
@@ -66,7 +66,7 @@ def cost_figure(rows: Sequence[RunRow], methods: Sequence[str], name: str) -> Dr
 
 
 def _scale(panel: Axes, label: str) -> None:
-    """Give a panel a logarithmic scale with plain numbers, few enough to be read."""
+    """Give a panel a logarithmic scale with few plain numbers."""
     panel.set_xscale("log")
     panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
     panel.xaxis.set_major_formatter(lambda x, _: decimal(int(x)) if "bytes" in label else f"{x:g}")
@@ -77,7 +77,7 @@ def _scale(panel: Axes, label: str) -> None:
 
 
 def _name(figure: Figure, methods: Sequence[str]) -> None:
-    """Say which colour is which method, those of one colour together."""
+    """Add a legend; methods of one colour share an entry."""
     names: dict[str, list[str]] = {}
     for method in methods:
         names.setdefault(method_color(method), []).append(method)
@@ -87,10 +87,10 @@ def _name(figure: Figure, methods: Sequence[str]) -> None:
 
 
 def found_figure(rows: Sequence[Retrieved], name: str) -> Drawing:
-    """Return F1 of each method on questions whose gold documents were found, and on the others.
+    """Plot F1 of each method on questions whose gold documents were found, and on the others.
 
     Args:
-        rows: What answers are worth by what retrieval found.
+        rows: Scores by whether retrieval found the gold documents.
         name: Name of the drawing.
     """
 
@@ -122,7 +122,7 @@ def found_figure(rows: Sequence[Retrieved], name: str) -> Drawing:
 
 
 def recall_figure(rows: Sequence[RunRow]) -> Drawing:
-    """Return F1 over the share of gold documents that was retrieved, a point for each run."""
+    """Plot F1 over the share of gold documents that was retrieved, a point for each run."""
 
     def draw(figure: Figure) -> None:
         panel = figure.subplots()

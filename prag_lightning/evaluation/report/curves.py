@@ -1,4 +1,4 @@
-"""How losses fall: over the steps within a document, over all documents."""
+"""Loss curves over the steps of a document, across all documents."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ class LossCurve:
     """The losses of documents at each step that a document takes.
 
     Args:
-        num_documents: How many documents got as far as each step, shape ``(steps,)``.
-        low: A tenth of the documents have a lower loss, shape ``(steps,)`` like the next two.
-        median: Half of them have a lower loss.
-        high: A tenth of the documents have a higher loss.
-        pass_means: For each pass over a document's prompts the mean loss, over all documents; empty
-            where a pass is not the same for all of them.
-        pass_length: Steps of a pass; None where documents differ.
+        num_documents: Number of documents that reached each step, shape ``(steps,)``.
+        low: The loss's 10 % quantile over documents, shape ``(steps,)`` like the next two.
+        median: Its median.
+        high: Its 90 % quantile.
+        pass_means: Mean loss of each pass over the prompts, over all documents; empty if passes
+            differ in length between documents.
+        pass_length: Steps of a pass; None if documents differ.
     """
 
     num_documents: NDArray[np.int64]
@@ -32,11 +32,11 @@ class LossCurve:
 
 
 def loss_curve(losses: Sequence[Losses], passes: int) -> LossCurve | None:
-    """Return the curve of some documents' losses; None if there is no loss.
+    """Return the loss curve of some documents; None if there are no losses.
 
     Args:
-        losses: The losses of each document, step by step; None is no finite number.
-        passes: How often each document's prompts were gone through.
+        losses: The losses of each document, step by step; None where not finite.
+        passes: Number of passes over each document's prompts.
     """
     longest = max(map(len, losses), default=0)
     table = np.full((len(losses), longest), np.nan)
@@ -45,7 +45,7 @@ def loss_curve(losses: Sequence[Losses], passes: int) -> LossCurve | None:
     if np.isnan(table).all():
         return None
     counts = (~np.isnan(table)).sum(axis=0)
-    # Where all documents failed there is nothing to show.
+    # Steps at which all documents failed are left out.
     table, counts = table[:, counts > 0], counts[counts > 0]
     low, median, high = np.nanquantile(table, [0.1, 0.5, 0.9], axis=0)
     per_pass = {len(values) // passes for values in losses}

@@ -22,10 +22,10 @@ class Disagreement:
     """Two methods, of which only one is right.
 
     Args:
-        right: The method that is.
-        wrong: The method that is not.
-        count: How many questions that holds for.
-        examples: What all methods said to some of them.
+        right: The method that is right.
+        wrong: The method that is wrong.
+        count: Number of such questions.
+        examples: The answers of all methods to some of them.
     """
 
     right: str
@@ -37,10 +37,10 @@ class Disagreement:
 def find_disagreements(predictions: Sequence[Prediction], seed: int = 0) -> list[Disagreement]:
     """Return pairs of methods that disagree, with examples drawn at random.
 
-    Right is what agrees exactly; wrong is what shares no word with any accepted answer.
+    An answer is right on an exact match, and wrong if it shares no word with any accepted answer.
 
     Args:
-        predictions: What every method said.
+        predictions: The predictions of every method.
         seed: Seed of the draw of examples.
     """
     by_question: dict[str, dict[str, Prediction]] = {}

@@ -1,4 +1,4 @@
-"""Drawings: in a page as SVG that takes its font and colours, and as files for a paper."""
+"""Drawings: SVG that takes font and colours from its page, and files for a paper."""
 
 import io
 import re
@@ -22,20 +22,20 @@ _METHOD_COLORS = {
     **dict.fromkeys(("rag", "rag_gold", "rag_other", "rag_task"), ORANGE),
     **dict.fromkeys(("combine", "combine_late"), GREEN),
 }
-# Colours that stand for those of the page, whatever they are there.
+# Placeholders for the page's own colours.
 _INK, _FAINT = "#010203", "#040506"
 _PAPER_INK, _PAPER_FAINT = "#000000", "#d0d0d0"
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure that is drawn for the page and for files alike.
+    """A figure for the page and for files.
 
     Args:
-        name: Its name, one of its kind in a report; also that of its files.
+        name: Its name, unique within a report; also used for its files.
         caption: What it shows, in sentences.
-        width: In inches.
-        height: In inches.
+        width: Width in inches.
+        height: Height in inches.
         draw: Draws into an empty figure.
     """
 
@@ -46,13 +46,13 @@ class Drawing:
     draw: Callable[[Figure], None]
 
     def svg(self) -> str:
-        """Return the drawing as an element of a page, in which all its ids begin with its name."""
+        """Return the drawing as an SVG element, whose ids all begin with its name."""
         svg = self._svg[self._svg.index("<svg") :]
         svg = svg.replace(_INK, "var(--ink)").replace(_FAINT, "var(--faint)")
         svg = re.sub(r'\bid="', f'id="{self.name}-', svg)
         svg = re.sub(r'href="#', f'href="#{self.name}-', svg)
         svg = svg.replace("url(#", f"url(#{self.name}-")
-        # The page says how wide it is.
+        # The page sets the width.
         return re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
 
     def write(self, folder: Path) -> None:
@@ -68,10 +68,10 @@ class Drawing:
         return without_controls(self._save("svg", _INK, _FAINT, unknown).decode())
 
     def _save(self, kind: str, ink: str, faint: str, unknown: Sequence[str]) -> bytes:
-        """Return the drawing as a file, without what differs each time or is of no use."""
+        """Return the content of the drawing's file, reproducible and without needless metadata."""
         content = io.BytesIO()
         with mpl.rc_context(_style(ink, faint)), warnings.catch_warnings():  # type: ignore[arg-type]
-            # The reader's own fonts show what matplotlib's has no sign for.
+            # The reader's own fonts show glyphs that matplotlib's font lacks.
             warnings.filterwarnings("ignore", "Glyph")
             figure = Figure(figsize=(self.width, self.height), layout="constrained")
             self.draw(figure)
@@ -81,7 +81,7 @@ class Drawing:
 
 
 def method_color(method: str) -> str:
-    """Return the colour of a method: of documents in the weights, in the prompt, both, neither."""
+    """Return the colour of a method: documents in the weights, in the prompt, both or neither."""
     return _METHOD_COLORS.get(method, GREY)
 
 
@@ -94,7 +94,7 @@ def _style(ink_color: str, faint_color: str) -> dict[str, object]:
     return {
         "svg.fonttype": "none",
         "svg.hashsalt": "prag",
-        # Text that can be searched and edited, as journals ask.
+        # Searchable, editable text, as journals require.
         "pdf.fonttype": 42,
         "font.size": 11,
         "text.color": ink_color,

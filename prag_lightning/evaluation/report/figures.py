@@ -1,4 +1,4 @@
-"""Figures of one run: its scores, how its losses fall, what its adapters change."""
+"""Figures of one run: scores, loss curve, and size and similarity of its adapters."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ from prag_lightning.evaluation.report.statistics import LEVEL
 
 
 def score_figure(rows: Sequence[ScoreRow], types: Sequence[str], name: str) -> Drawing:
-    """Return bars of F1 with intervals: a panel for each type, a bar for each method.
+    """Plot F1 with intervals: a panel for each type, a bar for each method.
 
     Args:
         rows: The scores.
@@ -53,11 +53,11 @@ def score_figure(rows: Sequence[ScoreRow], types: Sequence[str], name: str) -> D
 
 
 def loss_figure(curve: LossCurve, caption: str, name: str) -> Drawing:
-    """Return the median loss by step within a document, with a band for 80 % of documents.
+    """Plot the median loss by step within a document, with a band for 80 % of documents.
 
     Args:
         curve: The losses.
-        caption: Whose they are.
+        caption: Caption of the figure.
         name: Name of the drawing.
     """
     steps = np.arange(1, len(curve.median) + 1)
@@ -77,7 +77,7 @@ def loss_figure(curve: LossCurve, caption: str, name: str) -> Drawing:
 
 
 def norm_figure(norms: AdapterNorms, name: str) -> Drawing:
-    """Return the median norm of what adapters add, by layer, a line for each kind of module.
+    """Plot the median norm of weight updates by layer, a line for each kind of module.
 
     Args:
         norms: The norms.
@@ -97,7 +97,7 @@ def norm_figure(norms: AdapterNorms, name: str) -> Drawing:
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.set_xlabel("layer")
         panel.set_ylabel("norm of the update")
-        # Beside the lines, for it must never hide them.
+        # Beside the lines, so that it never hides them.
         panel.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
     caption = (
@@ -108,7 +108,7 @@ def norm_figure(norms: AdapterNorms, name: str) -> Drawing:
 
 
 def similarity_figure(similarity: Tensor, name: str) -> Drawing:
-    """Return a map of the cosines between what adapters add, and how often each occurs.
+    """Plot a map and a histogram of the cosines between weight updates.
 
     Args:
         similarity: The cosines, shape ``(documents, documents)``.
@@ -119,7 +119,7 @@ def similarity_figure(similarity: Tensor, name: str) -> Drawing:
 
     def draw(figure: Figure) -> None:
         shades, bars = figure.subplots(1, 2, width_ratios=(1, 1.6))
-        # Cells and few colours, not a picture: the page allows none.
+        # Cells in few colours: the page allows no raster images.
         colors = mpl.colormaps["PuOr"].resampled(21)
         places = range(1, len(table) + 1)
         shown = shades.pcolormesh(places, places, table, vmin=-1, vmax=1, cmap=colors)

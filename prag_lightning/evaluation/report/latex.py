@@ -1,4 +1,4 @@
-"""Tables for a paper: LaTeX, with rules of the package booktabs."""
+"""LaTeX tables for a paper, with booktabs rules."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ def score_tables(labels: Sequence[str], scores: Sequence[Sequence[ScoreRow]]) ->
     """Return a table of each run's scores.
 
     Args:
-        labels: What each run is called.
+        labels: Label of each run.
         scores: The scores of each run.
     """
     return "\n".join(
@@ -59,7 +59,7 @@ def overview_table(overview: Overview) -> str:
 
 
 def escape(text: str) -> str:
-    r"""Return a text as LaTeX prints it.
+    r"""Escape a text for LaTeX.
 
     >>> escape("one_hop 50%")
     'one\\_hop 50\\%'

@@ -1,4 +1,4 @@
-"""Several runs beside each other: scores with intervals, and what each run costs."""
+"""Several runs side by side: scores with intervals, and the cost of each run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from prag_lightning.evaluation.report.sweep_folder import axis_place
 from prag_lightning.evaluation.scores import ALL_TYPES, Score
 from prag_lightning.evaluation.setting_names import short_keys
 
-# They say what is no knowledge of the documents: the more, the worse.
+# Methods whose scores do not come from the documents: lower is better.
 CONTROLS = ("closed_book", "other", "random", "task")
 
 
@@ -19,13 +19,13 @@ class RunRow:
     """One run among others, over all its questions.
 
     Args:
-        label: What tells it from the others.
-        swept: The settings of a sweep that are its own, by short key.
+        label: Label that is unique among the runs.
+        swept: Its values of the swept settings, by short key.
         scores: The score of each method.
         intervals: The intervals of each method, by measure.
-        retrieved: What answers are worth by what retrieval found.
-        encoding_seconds: What encoding a document took; None if it is not known.
-        bytes_per_document: What an adapter takes in the store; None if it is not known.
+        retrieved: Scores by whether retrieval found the gold documents.
+        encoding_seconds: Time to encode a document; None if unknown.
+        bytes_per_document: Size of an adapter in the store; None if unknown.
     """
 
     label: str
@@ -39,12 +39,12 @@ class RunRow:
 
 @dataclass(frozen=True)
 class Overview:
-    """Several runs, and what differs between them.
+    """Several runs, and the settings that differ between them.
 
     Args:
         rows: The runs.
         methods: All methods that were run, in order.
-        axes: The settings of a sweep that take several values, with these, sorted.
+        axes: The settings of a sweep with several values, and those values, sorted.
     """
 
     rows: list[RunRow]
@@ -54,11 +54,11 @@ class Overview:
     def best(self, method: str, measure: str) -> float | None:
         """Return the best score of a method in any run.
 
-        None where no run is better than another, and for methods without a document's help.
+        None if no run is better than another, and for methods without a document's help.
 
         Args:
             method: The method.
-            measure: ``em``, ``f1`` or ``answer_nll``, of which the lowest is the best.
+            measure: ``em``, ``f1`` or ``answer_nll``; of the last, the lowest is best.
         """
         if method in CONTROLS:
             return None
@@ -70,7 +70,7 @@ class Overview:
 
 
 def make_overview(runs: Sequence[RunFolder], columns: Sequence[Columns]) -> Overview:
-    """Return several runs beside each other.
+    """Return several runs side by side.
 
     Args:
         runs: The runs.
@@ -82,7 +82,7 @@ def make_overview(runs: Sequence[RunFolder], columns: Sequence[Columns]) -> Over
     for row in rows:
         for key, value in row.swept.items():
             values.setdefault(key, set()).add(value)
-    # All runs have the same settings if they are of one sweep; else there is nothing to plot over.
+    # Runs of one sweep have the same swept settings; without these there is no axis to plot over.
     shared = [key for key in values if all(key in row.swept for row in rows)]
     axes = {key: sorted(values[key], key=axis_place) for key in shared if len(values[key]) > 1}
     return Overview(rows, methods, axes)

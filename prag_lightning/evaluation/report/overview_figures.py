@@ -1,4 +1,4 @@
-"""Figures of several runs: over the settings of a sweep, side by side, and against their cost."""
+"""Figures of several runs: over the settings of a sweep, side by side, and against cost."""
 
 import re
 from collections.abc import Sequence
@@ -15,9 +15,9 @@ from prag_lightning.evaluation.report.overview import Overview, RunRow
 from prag_lightning.evaluation.report.statistics import LEVEL
 from prag_lightning.evaluation.report.sweep_folder import as_number
 
-# More lines, bars or panels cannot be told apart.
+# More lines, bars or panels would be unreadable.
 _MOST, _MOST_PANELS = len(LINES), 4
-# The most telling methods first.
+# The most informative methods first.
 _ORDER = (
     *("prag", "combine", "combine_late", "own", "rag", "rag_gold", "rag_other", "rag_task"),
     *("other", "random", "task", "closed_book"),
@@ -25,7 +25,7 @@ _ORDER = (
 
 
 def overview_figures(overview: Overview) -> list[Drawing]:
-    """Return the figures that say something of these runs."""
+    """Return the figures that are informative for these runs."""
     if not overview.methods:
         return []
     figures = [axis_figure(overview, axis) for axis in overview.axes]
@@ -41,7 +41,7 @@ def overview_figures(overview: Overview) -> list[Drawing]:
 
 
 def axis_figure(overview: Overview, axis: str) -> Drawing:
-    """Return F1 over the values of one setting, a line for each combination of the others.
+    """Plot F1 over the values of one setting, a line for each combination of the others.
 
     Args:
         overview: The runs of a sweep.
@@ -57,7 +57,7 @@ def axis_figure(overview: Overview, axis: str) -> Drawing:
             for number, values in enumerate(combinations[:_MOST]):
                 fixed = dict(zip(others, values, strict=True))
                 rows = _rows(overview, method, fixed)
-                # Points on one place would hide each other.
+                # Points at the same place would hide each other.
                 shift = 0.1 * (number - (min(len(combinations), _MOST) - 1) / 2)
                 color = LINES[number] if others else method_color(method)
                 points = _Points(rows, method, axis, overview.axes[axis])
@@ -75,7 +75,7 @@ def axis_figure(overview: Overview, axis: str) -> Drawing:
 
 
 class _Points(NamedTuple):
-    """What one method scores in some runs, over the values of one setting."""
+    """The scores of one method in some runs, over the values of one setting."""
 
     rows: Sequence[RunRow]
     method: str
@@ -84,7 +84,7 @@ class _Points(NamedTuple):
 
 
 def _draw_points(panel: Axes, points: _Points, shift: float, color: str, label: str) -> None:
-    """Draw a line with its band; where values are no numbers, points with bars."""
+    """Draw a line with its band, or points with error bars if the values are not numbers."""
     rows, method, axis, values = points
     numbers = [as_number(value) for value in values]
     f1 = [row.scores[method].f1 for row in rows]
@@ -106,7 +106,7 @@ def _draw_points(panel: Axes, points: _Points, shift: float, color: str, label: 
 
 
 def heat_figure(overview: Overview) -> Drawing:
-    """Return the F1 of one method over two settings, a panel for each combination of the others."""
+    """Plot the F1 of one method over two settings, a panel for each combination of the others."""
     down, across, *others = overview.axes
     method = _methods(overview)[0]
     combinations = list(product(*(overview.axes[key] for key in others)))[:_MOST_PANELS]
@@ -136,7 +136,7 @@ def _draw_heat(
             overview.axes[across].index(row.swept[across]),
         )
         table[place] = row.scores[method].f1
-    # Cells, not a picture: the page allows none.
+    # Cells: the page allows no raster images.
     places = range(table.shape[1]), range(table.shape[0])
     panel.pcolormesh(*places, table, vmin=0, vmax=1, cmap="Blues")
     for (y, x), value in np.ndenumerate(table):
@@ -149,7 +149,7 @@ def _draw_heat(
 
 
 def runs_figure(overview: Overview) -> Drawing:
-    """Return the F1 of each method in every run, side by side."""
+    """Plot the F1 of each method in every run, side by side."""
     rows, methods = overview.rows, overview.methods
     width = 0.8 / len(rows)
 
@@ -175,7 +175,7 @@ def runs_figure(overview: Overview) -> Drawing:
 
 
 def _rows(overview: Overview, method: str, fixed: dict[str, str]) -> list[RunRow]:
-    """Return the runs of a method in which some settings have these values."""
+    """Return the runs of a method in which some settings have the values of ``fixed``."""
     return [
         row
         for row in overview.rows
@@ -184,7 +184,7 @@ def _rows(overview: Overview, method: str, fixed: dict[str, str]) -> list[RunRow
 
 
 def _methods(overview: Overview) -> list[str]:
-    """Return the methods whose scores change from run to run, the most telling first."""
+    """Return the methods whose scores change from run to run, the most informative first."""
     known = sorted(overview.methods, key=lambda m: _ORDER.index(m) if m in _ORDER else len(_ORDER))
     changing = [method for method in known if overview.best(method, "f1") is not None]
     return changing or known

@@ -1,4 +1,4 @@
-"""The report: a page that needs nothing besides itself, its tables, and its figures."""
+"""The report: a self-contained page, its tables, and its figures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ from prag_lightning.evaluation.report.statistics import LEVEL, NUM_RESAMPLES, Re
 from prag_lightning.evaluation.report.template import environment
 from prag_lightning.evaluation.scores import NO_NLL
 
-# What each of more runs says by itself is shown when it is asked for.
+# With more runs, the sections of single runs are collapsed.
 _MOST_OPEN = 3
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a run scores above the first one, method by method."""
+    """Differences of a run to the first one, method by method."""
 
     run: RunFolder
     differences: list[DifferenceRow]
@@ -36,13 +36,13 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Report:
-    """A report as it is written.
+    """The parts of a report.
 
     Args:
-        page: HTML.
+        page: The page in HTML.
         markdown: Its tables in Markdown.
         latex: The scores in LaTeX.
-        drawings: The figures that are worth a file.
+        drawings: The figures that get files.
     """
 
     page: str
@@ -55,8 +55,8 @@ def render(runs: Sequence[RunFolder], resample: Resample = "questions") -> Repor
     """Return the report of some runs; several are compared first.
 
     Args:
-        runs: What the runs left.
-        resample: What is drawn anew for intervals.
+        runs: The runs.
+        resample: What to resample for intervals.
     """
     columns = [Columns(run.predictions, resample) for run in runs]
     sections = [
@@ -87,6 +87,6 @@ def render(runs: Sequence[RunFolder], resample: Resample = "questions") -> Repor
     latex = score_tables([run.label for run in runs], [section.scores for section in sections])
     if several:
         latex = overview_table(overview) + "\n" + latex
-    # Of many runs the files show the comparison alone.
+    # With many runs, only the comparison gets files.
     shown = [section.drawings for section in sections if len(runs) <= _MOST_OPEN]
     return Report(page, markdown, latex, [*figures, *chain.from_iterable(shown)])

@@ -1,4 +1,4 @@
-"""Published F1 to hold a run against: table 1 of Su et al. 2025 (arXiv:2501.15915)."""
+"""Published F1 to compare a run with: table 1 of Su et al. 2025 (arXiv:2501.15915)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,7 +75,7 @@ class PublishedRow:
         method: The method.
         type: Type of questions.
         ours: Our F1.
-        interval: Its interval, where there are predictions.
+        interval: Its interval, if there are predictions.
         published: The published F1.
     """
 
@@ -87,10 +87,10 @@ class PublishedRow:
 
 
 def published_rows(run: RunFolder, scores: Sequence[ScoreRow]) -> list[PublishedRow]:
-    """Return the scores that have a published one; none if the run is of no published experiment.
+    """Return the scores that have a published one; none if no such experiment was published.
 
-    A run is of one if its base is, by name, and a folder on the way to its documents is named like
-    the data set.
+    A run matches a published experiment if its base has the same name, and a folder in the path of
+    its documents is named like the data set.
 
     Args:
         run: The run.
@@ -115,7 +115,7 @@ def published_rows(run: RunFolder, scores: Sequence[ScoreRow]) -> list[Published
 
 
 def published_figure(rows: Sequence[PublishedRow], name: str) -> Drawing:
-    """Return our F1 over the published one, a point for each method and type.
+    """Plot our F1 over the published one, a point for each method and type.
 
     Args:
         rows: The scores.

@@ -1,10 +1,10 @@
-"""What made a run's adapters and answers, in words."""
+"""The settings that produced a run's adapters and answers, as text."""
 
 from collections.abc import Sequence
 
 from prag_lightning.evaluation.report.run_folder import RunFolder
 
-# Settings that say where and not how.
+# Settings of locations, which do not affect the results.
 _PLACES = ("trainer.default_root_dir", "model.store")
 _OF_EVALUATION = (
     ("evaluation", "merge"),
@@ -19,7 +19,7 @@ _OF_EVALUATION = (
 
 
 def recipe_rows(run: RunFolder) -> dict[str, str]:
-    """Return the settings that count, by name: of the adapters first, then of the answers."""
+    """Return the relevant settings by name: those of the adapters first, then of the answers."""
     rows: dict[str, object] = {}
     if run.store is not None:
         recipe = run.store.manifest.recipe
@@ -43,7 +43,7 @@ def recipe_rows(run: RunFolder) -> dict[str, str]:
 
 
 def setting_differences(runs: Sequence[RunFolder]) -> dict[str, list[str]]:
-    """Return the settings that are not the same in all runs, with each run's value."""
+    """Return the settings that differ between runs, with each run's value."""
     settings = [_flat(run) for run in runs]
     names = dict.fromkeys(name for flat in settings for name in flat)
     values = {name: [str(flat.get(name, "")) for flat in settings] for name in names}
@@ -55,7 +55,7 @@ def setting_differences(runs: Sequence[RunFolder]) -> dict[str, list[str]]:
 
 
 def _flat(run: RunFolder) -> dict[str, object]:
-    """Return the settings of a run by dotted names behind the command."""
+    """Return the settings of a run by dotted names that begin with the command."""
     flat: dict[str, object] = {}
 
     def walk(prefix: str, value: object) -> None:

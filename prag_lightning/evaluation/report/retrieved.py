@@ -1,4 +1,4 @@
-"""Whether retrieval found the gold documents, and what answers are worth if it did or did not."""
+"""Whether retrieval found the gold documents, and the scores if it did or did not."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,22 +6,22 @@ from dataclasses import dataclass
 from prag_lightning.evaluation.report.statistics import Interval, column_intervals
 from prag_lightning.evaluation.scores import Prediction
 
-# They use what retrieval found; the others use gold documents or none.
+# Methods that use retrieved documents; the others use gold documents or none.
 _METHODS = ("rag", "prag", "combine")
 _GOLD_METHODS = ("own", "rag_gold")
 
 
 @dataclass(frozen=True)
 class Retrieved:
-    """What one method scores by what retrieval found.
+    """The scores of one method by whether retrieval found the gold documents.
 
     Args:
         method: The method.
         recall: Mean share of a question's gold documents among those retrieved.
         num_found: Questions whose gold documents were all retrieved.
-        num_missed: The others whose gold documents are known.
-        found: F1 over the first, None if there are none.
-        missed: F1 over the others, None if there are none.
+        num_missed: The other questions whose gold documents are known.
+        found: F1 over the former; None if there are none.
+        missed: F1 over the latter; None if there are none.
     """
 
     method: str
@@ -35,8 +35,8 @@ class Retrieved:
 def gold_documents(predictions: Sequence[Prediction]) -> dict[str, list[str]]:
     """Return the gold documents of each question that has any, best known first.
 
-    Predictions that were written without them are asked for what the methods used that have gold
-    documents.
+    For predictions that were written without them, they are the documents used by methods that
+    answer from gold documents.
     """
     gold: dict[str, list[str]] = {}
     for prediction in predictions:
@@ -49,11 +49,12 @@ def gold_documents(predictions: Sequence[Prediction]) -> dict[str, list[str]]:
 
 
 def by_retrieval(predictions: Sequence[Prediction], group_of: Mapping[str, str]) -> list[Retrieved]:
-    """Return a row for each method that uses what was retrieved, where gold documents are known.
+    """Return a row for each method that uses retrieved documents, if gold documents are known.
 
     Args:
-        predictions: What every method said; those that count in the score over all types are used.
-        group_of: What each question is drawn together with, for intervals.
+        predictions: The predictions of every method; those that count in the score over all types
+            are used.
+        group_of: The resampling group of each question, for intervals.
     """
     gold = gold_documents(predictions)
     rows = []

@@ -1,4 +1,4 @@
-"""What ``prag fit`` and ``prag test`` left in a folder; what is missing is said, not missed."""
+"""Reads the results of ``prag fit`` and ``prag test`` from a run's folder."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,22 +26,22 @@ _TRACES = ("fit.yaml", "test.yaml", PREDICTIONS_FILE, SCORES_FILE, SUMMARY_FILE,
 
 @dataclass
 class RunFolder:
-    """The content of a run's root folder, as far as it is there.
+    """The content of a run's root folder, as far as it exists.
 
     Args:
         folder: The folder.
         settings: Settings of ``fit`` and ``test``, by these names, without passwords.
-        predictions: What every method said.
+        predictions: The predictions of every method.
         scores: The scores of every method.
-        generation: What the base's own generation settings changed in its answers.
+        generation: How the base's own generation settings changed its answers.
         losses: The losses of every document, by id.
-        fits: What each process of each run of ``fit`` took.
-        store: What the store of adapters holds.
+        fits: The cost of each process of each run of ``fit``.
+        store: Content of the store of adapters.
         norms: How much its adapters change the base model.
-        similarity: Cosines between what they add, shape ``(documents, documents)``.
-        choice: How its merge rule was chosen; None if it was not.
-        result: What a run of a sweep came to; None if it is of none.
-        missing: What is not there, in sentences.
+        similarity: Cosines between their weight updates, shape ``(documents, documents)``.
+        choice: How its merge rule was chosen; None if it was not tuned.
+        result: Result of a run of a sweep; None if it belongs to no sweep.
+        missing: What is missing, in sentences.
     """
 
     folder: Path
@@ -60,13 +60,13 @@ class RunFolder:
 
     @property
     def label(self) -> str:
-        """What tells the run from others: the settings of a sweep that are its own, or its path."""
+        """Label of the run: its values of the swept settings, or its path."""
         swept = self.result.swept if self.result else {}
         short = short_keys(list(swept))
         return ", ".join(f"{short[k]} {value}" for k, value in swept.items()) or str(self.folder)
 
     def setting(self, command: str, *keys: str) -> Any:
-        """Return a setting of ``fit`` or ``test``; None if it is not known."""
+        """Return a setting of ``fit`` or ``test``; None if unknown."""
         value: Any = self.settings.get(command, {})
         for key in keys:
             value = value.get(key) if isinstance(value, dict) else None
@@ -74,12 +74,12 @@ class RunFolder:
 
 
 def is_run(folder: Path) -> bool:
-    """Return whether ``prag fit`` or ``prag test`` left anything in a folder."""
+    """Return whether ``prag fit`` or ``prag test`` wrote to a folder."""
     return any((folder / name).is_file() for name in _TRACES)
 
 
 def read_run_folder(folder: Path) -> RunFolder:
-    """Return what a run left in its root folder.
+    """Return the content of a run's root folder.
 
     Raises:
         FileNotFoundError: If nothing was run there.
@@ -123,7 +123,7 @@ def _read_settings(file: Path) -> dict[str, Any]:
 
 
 def _encoder(folder: Path) -> Path:
-    """Return the run that encoded a run's adapters: of those in a sweep that share a store, one."""
+    """Return the run that encoded a run's adapters: in a sweep, one that shares its store."""
     settings = folder / "test.yaml"
     if (folder / "fit.yaml").is_file() or not settings.is_file():
         return folder
@@ -149,7 +149,7 @@ def _read_evaluation(run: RunFolder) -> None:
     elif run.predictions:
         run.scores = summarize(run.predictions)
     methods = list(dict.fromkeys(score.method for score in run.scores))
-    # Files of earlier versions have types in another order for each method.
+    # Files of earlier versions do not have the same order of types for all methods.
     run.scores = sorted(
         run.scores, key=lambda s: (methods.index(s.method), s.type != ALL_TYPES, s.type)
     )
@@ -160,7 +160,7 @@ def _read_encoding(run: RunFolder, encoder: Path) -> None:
         run.missing.append(f"The adapters were encoded by {encoder}, whose losses are shown there.")
     elif _there(run, encoder, LOSSES_FILE, "there is no curve of losses"):
         records = read_records(encoder / LOSSES_FILE, DocumentLosses)
-        # A document that was encoded again counts as it was last.
+        # For a document that was encoded again, the last record counts.
         run.losses = {record.document_id: record.losses for record in records}
     if _there(run, encoder, SUMMARY_FILE, "what encoding took is not known"):
         run.fits = list(read_records(encoder / SUMMARY_FILE, FitSummary))

@@ -1,4 +1,4 @@
-"""What a report says of one run."""
+"""The section of a report about one run."""
 
 from dataclasses import dataclass
 
@@ -30,13 +30,13 @@ from prag_lightning.evaluation.report.retrieved import Retrieved, by_retrieval
 from prag_lightning.evaluation.report.run_folder import RunFolder
 from prag_lightning.evaluation.report.verdict import Verdict, judge
 
-# More panels side by side cannot be read.
+# More panels side by side would be unreadable.
 _MOST_PANELS = 5
 
 
 @dataclass(frozen=True)
 class Section:
-    """What the report says of one run; drawings are None where there is nothing to show."""
+    """The section about one run; drawings are None if there is nothing to show."""
 
     number: int
     run: RunFolder
@@ -57,17 +57,17 @@ class Section:
 
     @property
     def drawings(self) -> list[Drawing]:
-        """All drawings that there are."""
+        """All drawings that are not None."""
         named = (value for name, value in vars(self).items() if name.endswith("_drawing"))
         return [drawing for drawing in named if drawing is not None]
 
 
 def make_section(number: int, run: RunFolder, columns: Columns) -> Section:
-    """Return what the report says of one run.
+    """Return the section about one run.
 
     Args:
-        number: Its place among the runs, from 0.
-        run: What it left.
+        number: Index of the run.
+        run: The run.
         columns: The numbers of its questions.
     """
     scores = score_rows(run.scores, columns)

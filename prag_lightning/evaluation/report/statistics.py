@@ -1,4 +1,4 @@
-"""How sure a mean over questions is: bootstrap intervals, of scores and of paired differences."""
+"""Bootstrap intervals of means over questions, and of paired differences."""
 
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, TypeVar
@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 LEVEL = 0.95
 NUM_RESAMPLES = 10_000
-# Numbers of resampled questions in memory at once.
+# Most resampled questions in memory at once.
 _CHUNK = 2**22
 
-# What is drawn anew: single questions, or documents with all questions about them.
+# The unit of resampling: single questions, or documents with all questions about them.
 Resample = Literal["questions", "documents"]
 KeyT = TypeVar("KeyT")
 # A number for each question, by its id.
@@ -19,7 +19,7 @@ Column = Mapping[str, float]
 
 
 class Interval(NamedTuple):
-    """The mean over questions, and the interval that it would stay in for other questions."""
+    """The mean over questions, and its bootstrap interval."""
 
     mean: float
     low: float
@@ -27,12 +27,12 @@ class Interval(NamedTuple):
 
     @property
     def is_positive(self) -> bool:
-        """Whether all of it lies above 0."""
+        """Whether the whole interval is above 0."""
         return self.low > 0
 
     @property
     def is_negative(self) -> bool:
-        """Whether all of it lies below 0."""
+        """Whether the whole interval is below 0."""
         return self.high < 0
 
 
@@ -46,15 +46,15 @@ def bootstrap_intervals(
 ) -> list[Interval]:
     """Return the mean and the percentile interval of each column (Efron & Tibshirani 1993, 13.3).
 
-    Every column is resampled alike: each resample draws as many groups of questions as there are,
-    with replacement. Where a column holds the difference of two methods on the same questions, this
-    is the paired bootstrap (Koehn 2004, aclanthology.org/W04-3250).
+    Every column uses the same resamples, each of which draws as many groups of questions as there
+    are, with replacement. For a column of differences between two methods on the same questions,
+    this is the paired bootstrap (Koehn 2004, aclanthology.org/W04-3250).
 
     Args:
         values: Shape ``(questions, columns)``, at least one question.
-        groups: The group of each question, from 0, shape ``(questions,)``; by default each is one.
-            Questions about one document are no independent draws.
-        num_resamples: How often groups are drawn.
+        groups: The group of each question, from 0, shape ``(questions,)``; by default each is its
+            own. Questions about the same document are not independent.
+        num_resamples: Number of resamples.
         level: Share of resampled means within the interval.
         seed: Seed of the draws.
     """
@@ -69,7 +69,7 @@ def bootstrap_intervals(
     rows = max(1, _CHUNK // num_groups)
     for start in range(0, num_resamples, rows):
         stop = min(start + rows, num_resamples)
-        # Means need only how often each group was drawn.
+        # Means only depend on how often each group was drawn.
         drawn = random.integers(num_groups, size=(stop - start, num_groups))
         drawn += np.arange(stop - start)[:, None] * num_groups
         counts = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
@@ -84,11 +84,11 @@ def bootstrap_intervals(
 def column_intervals(
     columns: Mapping[KeyT, Column], group_of: Mapping[str, str] | None = None
 ) -> dict[KeyT, Interval]:
-    """Return the interval of each column that holds a question; equal questions are drawn alike.
+    """Return the interval of each non-empty column; columns of equal questions share resamples.
 
     Args:
         columns: Numbers of questions.
-        group_of: What each question is drawn together with; by default nothing.
+        group_of: The resampling group of each question; by default each is its own.
     """
     alike: dict[tuple[str, ...], list[KeyT]] = {}
     for key, column in columns.items():
@@ -104,10 +104,10 @@ def column_intervals(
 
 
 def difference(one: Column, other: Column) -> dict[str, float]:
-    """Return what one method scores above another on the questions of both.
+    """Return the differences of two methods' scores on the questions of both.
 
     Args:
-        one: Its numbers.
-        other: The other's.
+        one: Scores of the first method.
+        other: Scores of the second, which are subtracted.
     """
     return {question: one[question] - other[question] for question in one if question in other}

@@ -1,4 +1,4 @@
-"""The runs of a report: folders as they are named, and all runs of a sweep."""
+"""Finds the runs of a report: single runs, and all runs of a sweep."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +10,10 @@ _SWEEP = "sweep"
 
 
 def read_runs(folders: Sequence[Path]) -> list[RunFolder]:
-    """Return the runs in some folders, in their order; a sweep's are sorted by its settings.
+    """Return the runs in some folders, in order; those of a sweep are sorted by its settings.
 
     Args:
-        folders: Root folders of runs; of sweeps; or what ``prag sweep`` made in one.
+        folders: Root folders of runs or sweeps, or folders that ``prag sweep`` made in one.
 
     Raises:
         FileNotFoundError: If nothing was run in one of them.
@@ -35,19 +35,19 @@ def _swept(folder: Path) -> list[Path]:
 
 
 def _place(run: RunFolder) -> list[tuple[bool, float, str]]:
-    """Return what sorts runs by the values of their settings, numbers by size."""
+    """Return a sort key for runs: the values of their settings, numbers by size."""
     assert run.result is not None
     return [axis_place(value) for value in run.result.swept.values()]
 
 
 def axis_place(value: str) -> tuple[bool, float, str]:
-    """Return what sorts a value among others: numbers first, by size."""
+    """Return a sort key for a value: numbers first, by size."""
     number = as_number(value)
     return number is None, number or 0.0, value
 
 
 def as_number(value: str) -> float | None:
-    """Return a setting as a number; None if it is none.
+    """Return a setting as a number; None if it is not one.
 
     >>> as_number("3e-4"), as_number("anchored")
     (0.0003, None)

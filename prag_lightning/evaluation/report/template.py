@@ -1,4 +1,4 @@
-"""The templates of a report, and how they write numbers and texts."""
+"""The templates of a report, and their formats of numbers and texts."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ _MINUS = "\N{MINUS SIGN}"
 
 
 def environment(escape: bool) -> Environment:
-    """Return what renders the templates of this folder.
+    """Return the environment that renders the templates of this folder.
 
     Args:
         escape: Whether texts are escaped for HTML.
@@ -28,7 +28,7 @@ def environment(escape: bool) -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        # What a model said may hold control characters, which no page may.
+        # Generated text may contain control characters, which a page must not.
         finalize=lambda value: without_controls(value) if type(value) is str else value,
     )
     made.filters.update(
@@ -47,13 +47,13 @@ def environment(escape: bool) -> Environment:
 
 
 def cell(value: Any) -> str:
-    """Return a text as it stands in a cell of a Markdown table."""
+    """Escape a text for a cell of a Markdown table."""
     text = " ".join(str(value).split())
     return "".join(f"\\{letter}" if letter in r"\`*_{}[]<>()#|!~" else letter for letter in text)
 
 
 def _svg(drawing: Drawing) -> Markup:
-    # matplotlib escapes the texts in a figure.
+    # matplotlib has already escaped the texts in a figure.
     return Markup(drawing.svg())
 
 
@@ -68,6 +68,6 @@ def _interval(interval: Interval) -> str:
 
 
 def _effect(interval: Interval, measure: str = "f1") -> str:
-    """Return whether a difference is for the better, for the worse or not shown."""
+    """Return whether a difference is better, worse or not significant."""
     up, down = ("better", "worse") if measure != "answer_nll" else ("worse", "better")
     return up if interval.is_positive else down if interval.is_negative else "unclear"

@@ -1,4 +1,4 @@
-"""The answer to the first question of a reader: did knowledge get into the weights?"""
+"""Judges whether the adapters put knowledge of the documents into the weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,22 +9,22 @@ from prag_lightning.evaluation.report.statistics import Interval
 from prag_lightning.evaluation.scores import ALL_TYPES
 
 _CONTROLS = ("other", "random", "task")
-# How much of what documents in the prompt gain is enough for a plain yes.
+# Share of the gain from documents in the prompt that is enough for a plain yes.
 _ENOUGH = 0.5
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the questions of one type say.
+    """The verdict for the questions of one type.
 
     Args:
         type: Type of the questions.
-        num_questions: How many there are.
+        num_questions: Number of questions.
         method: The method that is judged.
-        word: Whether it knows what only the documents say.
+        word: Whether the method knows what only the documents say.
         reason: Why, in a sentence.
         f1: Its score.
-        differences: What it scores above other methods in F1, by their names.
+        differences: Its F1 minus that of other methods, by their names.
     """
 
     type: str
@@ -37,14 +37,14 @@ class Verdict:
 
 
 def judge(rows: Sequence[ScoreRow], differences: Sequence[DifferenceRow]) -> list[Verdict]:
-    """Return a verdict for each type of questions where methods can be compared.
+    """Return a verdict for each type of questions for which methods can be compared.
 
-    Yes: the judged method scores above the bare model and above the controls, every interval of
-    the differences being above 0, and gains at least half of what documents in the prompt gain.
+    It is yes if the judged method scores above the bare model and the controls, with every interval
+    of the differences above 0, and gains at least half of what documents in the prompt gain.
 
     Args:
         rows: The scores of every method.
-        differences: What the judged method scores above each other one.
+        differences: The differences of the judged method to each other one.
     """
     subject = subject_of(row.score.method for row in rows)
     verdicts = []
@@ -60,7 +60,7 @@ def judge(rows: Sequence[ScoreRow], differences: Sequence[DifferenceRow]) -> lis
 
 
 def without_repetition(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """Return the verdicts, but for a type that holds all questions."""
+    """Return the verdicts without that of a type that holds all questions."""
     whole = next((v.num_questions for v in verdicts if v.type == ALL_TYPES), None)
     return [v for v in verdicts if v.type == ALL_TYPES or v.num_questions != whole]
 
@@ -69,7 +69,7 @@ def _judge(row: ScoreRow, differences: dict[str, DifferenceRow]) -> Verdict:
     f1 = {name: difference.intervals["f1"] for name, difference in differences.items()}
     equal = [name for name in _CONTROLS if name in f1 and not f1[name].is_positive]
     gained = f1["closed_book"].mean
-    # What documents in the prompt gain over the bare model.
+    # Gain of documents in the prompt over the bare model.
     possible = gained - f1["rag"].mean if "rag" in f1 else 0.0
     word: Literal["yes", "partly", "no"] = "yes"
     reason = "Answers are in the weights."
@@ -93,7 +93,7 @@ def _judge(row: ScoreRow, differences: dict[str, DifferenceRow]) -> Verdict:
 
 
 def _is_likelier(differences: dict[str, DifferenceRow]) -> bool:
-    """Say whether right answers are likelier than in the bare model and with the controls."""
+    """Return whether right answers are likelier than for the bare model and the controls."""
     names = [name for name in ("closed_book", *_CONTROLS) if name in differences]
     nll = [differences[name].intervals.get("answer_nll") for name in names]
     return all(interval is not None and interval.is_negative for interval in nll)
