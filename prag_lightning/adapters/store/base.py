@@ -35,7 +35,7 @@ class AdapterStore(LayoutContract):
         """Store adapters; they are on disk when this returns.
 
         A document that is already stored with the same text is skipped. With another text, its
-        adapter is replaced atomically.
+        adapter is replaced, and one of the two is in the store at any time.
 
         Args:
             document_ids: The documents.
