@@ -57,8 +57,6 @@ def open_store(
 
     Raises:
         FileNotFoundError: In ``read`` mode, if there is no store.
-    Raises:
-        FileNotFoundError: If there is no store to read.
         ValueError: If its recipe differs, it is damaged, or it contains a pickle or a link.
         BlockingIOError: If another run is writing to it.
     """
