@@ -20,7 +20,7 @@ def require_settings(files: OutcomeFiles, settings: Settings) -> None:
         settings: The current settings.
 
     Raises:
-        ValueError: If documents were finished with other settings; the message names them.
+        ValueError: If documents were finished with other settings; the message says which.
     """
     differences = find_differences(files.augmentations, settings)
     if not differences:

@@ -62,7 +62,7 @@ def _speaks_of_positions(name: str) -> bool:
 
 
 def _dynamic_ropes(base: PreTrainedModel) -> Iterator[tuple[str, int]]:
-    """Yield the kinds of RoPE that depend on the longest prompt, and their minimum lengths."""
+    """Yield the kinds of RoPE that depend on the longest prompt, and from which length on."""
     config = base.config.get_text_config()
     settings: Any = getattr(config, "rope_parameters", None) or {}
     # RoPE settings may differ by layer type.
