@@ -24,11 +24,11 @@ class Route:
     """Which slots, with which weights, each row of a batch uses.
 
     Args:
-        slots: Shape ``(rows, k)``, integers.
-        weights: Shape ``(rows, k)``; None stands for 1 everywhere.
-        adapters: What ``slots`` counts in, shape ``(n, num_params)``; None for the bank's own.
-        lengths: Where the rows stand one behind the other in a single packed row, their lengths
-            in tokens. None where each row is a row.
+        slots: Slots that each row uses, shape ``(rows, k)``, integers.
+        weights: Weights of those adapters, shape ``(rows, k)``; None means 1 everywhere.
+        adapters: Adapters that ``slots`` indexes, shape ``(n, num_params)``; None means the bank's.
+        lengths: Token counts of the segments if all rows are packed one after another into a single
+            row; None if they are not packed.
     """
 
     slots: Tensor
@@ -37,13 +37,13 @@ class Route:
     lengths: tuple[int, ...] | None = None
 
     def of_rows(self, rows: list[int]) -> "Route":
-        """Return the route of some of the rows."""
+        """Return the route of a subset of the rows."""
         weights = None if self.weights is None else self.weights[rows]
         return replace(self, slots=self.slots[rows], weights=weights)
 
 
 class _ActiveRoutes(threading.local):
-    """What each bank adds to its base in this thread: threads that share a model never mix."""
+    """The adapters that each bank applies, kept per thread so that threads can share a model."""
 
     def __init__(self) -> None:
         self.of_bank: dict[int, tuple[Pairs, tuple[int, ...] | None]] = {}
@@ -55,24 +55,25 @@ _ACTIVE = _ActiveRoutes()
 class AdapterBank(DeviceOnlyModule, nn.Module):
     """Adapters stacked in slots, added to the target modules of a base model by forward hooks.
 
-    A row ``x`` (tokens, in_features) of a batch with a route gains in every target module
-    ``sum_j weights[j] * alpha / rank * (x @ lora_A[slots[j]].T) @ lora_B[slots[j]].T``. Nothing of
-    the base is replaced, so it may be of any kind of linear layer, quantized ones included.
+    For each target module, a routed row ``x`` of shape (tokens, in_features) adds
+    ``sum_j weights[j] * alpha / rank * (x @ lora_A[slots[j]].T) @ lora_B[slots[j]].T``. No module
+    of the base is replaced, so any kind of linear layer works, quantized ones included.
 
     Args:
         base: The model whose layers are adapted. Its parameters are frozen.
         config: Rank, scaling and target modules.
-        num_slots: How many adapters are resident.
-        dtype: Of the adapters, kept whatever the base is converted to.
+        num_slots: Number of resident adapters.
+        dtype: Dtype of the adapters; converting the base does not change it.
 
     Attributes:
         weight: All adapters, shape ``(num_slots, num_params)``; one row is one adapter, in the
             order of ``layout``.
-        compiled_pairs: For each target module the ``lora_A`` and ``lora_B`` that compiled code adds
-            to its rows; empty where ``routed`` says what is added.
+        compiled_pairs: ``lora_A`` and ``lora_B`` of each target module that compiled code adds to
+            its rows; empty if `routed` sets the adapters.
 
     Raises:
-        ValueError: If the base has no linear layer of one of the target names, or one is its head.
+        ValueError: If the base has no linear layer with one of the target names, or one is its
+            head.
     """
 
     weight: nn.Parameter
@@ -91,7 +92,7 @@ class AdapterBank(DeviceOnlyModule, nn.Module):
         self.layout = AdapterLayout(
             tuple((name, *feature_sizes(module)) for name, module in targets), config.rank
         )
-        # In a tuple, for it is no parameter of ours.
+        # Wrapped in a tuple so that it is not registered as a parameter of the bank.
         self._base_parameter = (next(p for p in base.parameters() if p.is_floating_point()),)
         device = self._base_parameter[0].device
         self.weight = nn.Parameter(
@@ -103,18 +104,18 @@ class AdapterBank(DeviceOnlyModule, nn.Module):
 
     @property
     def num_slots(self) -> int:
-        """How many adapters are resident."""
+        """Number of resident adapters."""
         return len(self.weight)
 
     @property
     def grad(self) -> Tensor:
-        """Gradient of ``weight``, after a backward pass."""
+        """Gradient of ``weight`` after a backward pass."""
         assert self.weight.grad is not None
         return self.weight.grad
 
     @torch.inference_mode(False)
     def resize(self, num_slots: int) -> None:
-        """Make room for ``num_slots`` adapters; all slots are empty afterwards."""
+        """Reallocate the bank with ``num_slots`` empty slots."""
         self.weight = nn.Parameter(self.weight.new_zeros(num_slots, self.layout.num_params))
 
     @torch.no_grad()
@@ -122,19 +123,19 @@ class AdapterBank(DeviceOnlyModule, nn.Module):
         """Put an adapter, shape ``(num_params,)``, into a slot.
 
         Args:
-            slot: Where it goes.
+            slot: The slot to fill.
             row: The adapter, shape ``(num_params,)``.
         """
         self.weight[slot].copy_(row)
 
     @contextmanager
     def routed(self, route: Route) -> Iterator[Pairs]:
-        """Run the base model with adapters: within, a batch must have the route's rows.
+        """Apply a route's adapters within the block; each batch must have the route's rows.
 
-        The route counts in this thread alone.
+        The route applies to the current thread only.
 
         Yields:
-            For each target module the ``lora_A`` and ``lora_B`` that are added.
+            The ``lora_A`` and ``lora_B`` that are added to each target module.
         """
         pairs = self._gather(route)
         _ACTIVE.of_bank[id(self)] = pairs, route.lengths
@@ -145,7 +146,7 @@ class AdapterBank(DeviceOnlyModule, nn.Module):
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Run the base model without adapters, within `routed`, in this thread."""
+        """Disable the adapters within a `routed` block, for the current thread only."""
         active = _ACTIVE.of_bank.pop(id(self), None)
         try:
             yield
@@ -155,21 +156,21 @@ class AdapterBank(DeviceOnlyModule, nn.Module):
 
     @property
     def _compute_dtype(self) -> torch.dtype:
-        """What the target modules give."""
+        """Return the dtype of the target modules' outputs."""
         device = self.weight.device.type
         if torch.is_autocast_enabled(device):
             return torch.get_autocast_dtype(device)
         return self._base_parameter[0].dtype
 
     def _gather(self, route: Route) -> Pairs:
-        """Return each row's adapters side by side, which is their weighted sum.
+        """Concatenate each row's adapters along the rank dimension, which gives their weighted sum.
 
-        All modules are gathered, and cast to what the base computes in, at once; that is a
-        handful of operations a step, and their gradient is gathered likewise.
+        All modules are gathered and cast to the compute dtype at once. This takes only a few
+        operations per step, and as few for their gradient.
 
         Returns:
-            For each target module ``lora_A``, shape ``(rows, k * rank, in_features)``, and
-            ``lora_B``, shape ``(rows, out_features, k * rank)``.
+            ``lora_A``, shape ``(rows, k * rank, in_features)``, and ``lora_B``, shape
+            ``(rows, out_features, k * rank)``, of each target module.
         """
         rows, k = route.slots.shape
         slots = route.slots.reshape(-1)
@@ -198,7 +199,7 @@ class AdapterBank(DeviceOnlyModule, nn.Module):
             return None
         lora_A, lora_B = pairs[index]
         if type(module).__name__ == "Linear8bitLt":
-            # Its output is a view, which autograd forbids to change in place.
+            # The layer's output is a view, which autograd does not allow to be modified in place.
             output = output.clone()
         if lengths is not None:
             return add_to_segments(output, inputs[0], lora_A, lora_B, lengths, self.config.scaling)
@@ -206,7 +207,7 @@ class AdapterBank(DeviceOnlyModule, nn.Module):
 
 
 def feature_sizes(module: nn.Linear | Conv1D) -> tuple[int, int]:
-    """Return how many features a layer takes, and how many it gives."""
+    """Return the number of input and output features of a layer."""
     if isinstance(module, Conv1D):
         return module.nx, module.nf
     return module.in_features, module.out_features
@@ -215,15 +216,15 @@ def feature_sizes(module: nn.Linear | Conv1D) -> tuple[int, int]:
 def find_target_modules(
     base: PreTrainedModel, target_modules: tuple[str, ...]
 ) -> list[tuple[str, nn.Linear | Conv1D]]:
-    """Return the linear layers whose name ends in one of ``target_modules``, with their names.
+    """Return the linear layers whose name ends with one of ``target_modules``, with their names.
 
     Args:
         base: The language model.
-        target_modules: Last parts of names, as many as it takes: ``c_fc``, or ``mlp.c_proj``.
+        target_modules: Trailing parts of the names, such as ``c_fc`` or ``mlp.c_proj``.
 
     Raises:
-        ValueError: If a target name fits no linear layer; names those that there are. If one is the
-            head, whose weight the loss reads without asking the layer.
+        ValueError: If a target name matches no linear layer; the message lists the candidates. Also
+            if one is the head, whose weight the loss reads directly, bypassing the layer.
     """
     # Quantized layers (bitsandbytes) are subclasses of nn.Linear.
     linear = [(name, m) for name, m in base.named_modules() if isinstance(m, nn.Linear | Conv1D)]

@@ -1,4 +1,4 @@
-"""Reading the files of a store, on a disk or behind any fsspec URL."""
+"""Reading the files of a store from a local disk or any fsspec URL."""
 
 import errno
 import os
@@ -12,20 +12,20 @@ import fsspec  # type: ignore[import-untyped]
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
-# Not on every system: links are then told by their type alone, and pipes by theirs.
+# Missing on some systems: there, links and pipes are recognized by their file type alone.
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 
 
 class StoreFiles:
-    """A folder to read from; names in it are relative and use ``/``.
+    """A read-only view of a folder; file names are relative to it and use ``/``.
 
-    On a disk, symbolic links below the folder are not followed: a stranger's store could point
-    them at any file. The folder itself may be reached through one.
+    On a local disk, symbolic links below the folder are not followed, since an untrusted store
+    could point them at any file. The folder itself may be a link.
 
     Args:
         path_or_url: A path, or a URL such as ``s3://bucket/store`` or ``memory://store``.
-        follow_links: Follow them in a folder that is the user's own.
+        follow_links: Whether to follow symbolic links, for folders that the user trusts.
     """
 
     def __init__(self, path_or_url: str | os.PathLike[str], follow_links: bool = False) -> None:
@@ -37,15 +37,15 @@ class StoreFiles:
         else:
             self._fs, self._root = LocalFileSystem(), os.path.abspath(self.url)
         self._root = self._root.rstrip("/")
-        # The folder, if it is on this machine's disks.
+        # The local path, or None if the folder is not on this machine.
         self.local = Path(self._root) if isinstance(self._fs, LocalFileSystem) else None
 
     def path(self, name: str) -> str:
-        """Return how a file is named in messages."""
+        """Return the full path of a file for use in messages."""
         return f"{self.url.rstrip('/')}/{name}"
 
     def names(self, folder: str = "") -> list[str]:
-        """Return the sorted names in a folder, hidden ones left out; none if it is not there."""
+        """Return the sorted names in a folder without hidden ones; empty if it does not exist."""
         path = self._checked(folder)
         try:
             found = os.listdir(path) if self.local else self._remote_names(path)
@@ -54,7 +54,7 @@ class StoreFiles:
         return sorted(name for name in found if not name.startswith("."))
 
     def all_names(self, folder: str = "") -> Iterator[str]:
-        """Yield the names of all files, in folders of any depth, hidden ones left out."""
+        """Yield the names of all files, recursively, without hidden ones."""
         if not self.local:
             names = (path[len(self._root) + 1 :] for path in self._fs.find(self._checked(folder)))
             yield from (name for name in names if "/." not in f"/{name}")
@@ -67,23 +67,23 @@ class StoreFiles:
                 yield from self.all_names(inner)
 
     def make(self) -> tuple[fsspec.AbstractFileSystem, str]:
-        """Make the folder, and return its file system and its path there, to write into it."""
+        """Create the folder, and return its file system and path for writing."""
         self._fs.makedirs(self._root, exist_ok=True)
         return self._fs, self._root
 
     def open(self, name: str) -> BinaryIO:
-        """Open a file to read it.
+        """Open a file for reading.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it is a link or no plain file.
+            ValueError: If it is a link or not a regular file.
         """
         path = self._checked(name)
         if not self.local:
             file: BinaryIO = self._fs.open(path, "rb")
             return file
         try:
-            # Without waiting, for a pipe in a stranger's store would keep us waiting for ever.
+            # Non-blocking, because opening a pipe in an untrusted store would wait forever.
             no_follow = 0 if self._follows else _NO_FOLLOW
             descriptor = os.open(path, os.O_RDONLY | _NO_WAIT | no_follow)
         except OSError as error:
@@ -94,7 +94,7 @@ class StoreFiles:
         return open(descriptor, "rb")
 
     def exists(self, name: str) -> bool:
-        """Say whether there is such a file."""
+        """Return whether a file exists."""
         path = self._checked(name)
         if not self.local:
             return bool(self._fs.isfile(path))
@@ -109,7 +109,7 @@ class StoreFiles:
         return os.stat(path).st_size if self.local else int(self._fs.size(path))
 
     def total_size(self) -> int:
-        """Return the size of all files in bytes; what goes away meanwhile does not count."""
+        """Return the total size of all files in bytes, skipping files deleted in the meantime."""
         total = 0
         for name in self.all_names():
             with suppress(FileNotFoundError):
@@ -117,12 +117,12 @@ class StoreFiles:
         return total
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
-        """Return the bytes of a file, fewer than asked for where it ends before.
+        """Return part of a file; fewer bytes than requested if the file is shorter.
 
         Args:
             name: The file.
             start: The first byte.
-            stop: The byte after the last; None for the rest of the file.
+            stop: One past the last byte; None means the end of the file.
         """
         if not self.local:
             data: bytes = self._fs.cat_file(self._checked(name), start=start, end=stop)
@@ -132,7 +132,7 @@ class StoreFiles:
             return file.read() if stop is None else file.read(stop - start)
 
     def read_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
-        """Return several parts of files, each of name, start and stop; at once where it can."""
+        """Read several ``(name, start, stop)`` ranges, in parallel where the file system can."""
         if self.local:
             return [self.read(*part) for part in ranges]
         names, starts, stops = zip(*ranges, strict=True)
@@ -141,7 +141,7 @@ class StoreFiles:
         return parts
 
     def download(self, name: str, to: Path) -> None:
-        """Copy a file to this machine.
+        """Copy a file to the local disk.
 
         Args:
             name: The file.
@@ -150,10 +150,10 @@ class StoreFiles:
         self._fs.get_file(self._checked(name), str(to))
 
     def refuse_strangers(self, folder: str = "") -> None:
-        """Refuse a folder in which a pickle or a symbolic link lies.
+        """Refuse a folder that contains a pickle or a symbolic link.
 
         Raises:
-            ValueError: If there is one; names it.
+            ValueError: If it contains one; the message names it.
         """
         for name in self.names(folder):
             inner = f"{folder}/{name}" if folder else name
@@ -170,7 +170,7 @@ class StoreFiles:
         return [entry.rstrip("/").rpartition("/")[2] for entry in self._fs.ls(path, detail=False)]
 
     def _checked(self, name: str) -> str:
-        """Return the whole path of a file or folder, none of whose parts here is a link."""
+        """Return the full path of a name, after checking that no local part of it is a link."""
         path: str = self._root
         for part in name.split("/") if name else ():
             path = f"{path}/{part}"

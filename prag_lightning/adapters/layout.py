@@ -1,4 +1,4 @@
-"""How one adapter lies in memory: a flat row of numbers, and the LoRA matrices within it."""
+"""Memory layout of one adapter: a flat row, and the LoRA matrices within it."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class LoraConfig:
     Args:
         rank: Rank of each update.
         alpha: Numerator of the scaling ``alpha / rank``.
-        target_modules: Last parts of the names of the linear layers that are adapted.
+        target_modules: Trailing parts of the names of the linear layers to adapt.
 
     Raises:
         ValueError: If the rank is below 1, or no target module is named.
@@ -26,7 +26,7 @@ class LoraConfig:
     target_modules: tuple[str, ...] = ("down_proj", "gate_proj", "up_proj")
 
     def __post_init__(self) -> None:
-        """Refuse settings that make an empty adapter."""
+        """Refuse settings that would give an empty adapter."""
         if self.rank < 1:
             raise ValueError(f"the rank of an adapter is {self.rank}, but must be at least 1")
         if not self.target_modules:
@@ -34,13 +34,13 @@ class LoraConfig:
 
     @property
     def scaling(self) -> float:
-        """What ``lora_B @ lora_A`` is multiplied with."""
+        """Factor by which ``lora_B @ lora_A`` is multiplied."""
         return self.alpha / self.rank
 
 
 @dataclass(frozen=True)
 class LoraMatrix:
-    """One matrix of an adapter: where it begins in the flat row, and its shape."""
+    """Offset and shape of one matrix within an adapter's flat row."""
 
     key: str
     shape: tuple[int, int]
@@ -48,7 +48,7 @@ class LoraMatrix:
 
     @property
     def stop(self) -> int:
-        """Where it ends in the flat row."""
+        """Offset at which the matrix ends in the flat row."""
         return self.start + self.shape[0] * self.shape[1]
 
 
@@ -57,8 +57,8 @@ class AdapterLayout:
     """The order in which an adapter's matrices stand in a flat row.
 
     Args:
-        modules: For each adapted linear layer its name in the base model, its ``in_features`` and
-            its ``out_features``, in the base model's order.
+        modules: Name, ``in_features`` and ``out_features`` of each adapted linear layer, in the
+            base model's order.
         rank: Rank of each update.
     """
 
@@ -67,7 +67,7 @@ class AdapterLayout:
 
     @cached_property
     def matrices(self) -> tuple[LoraMatrix, ...]:
-        """All matrices in order, ``lora_A`` before ``lora_B``; keys are PEFT's."""
+        """All matrices in order, ``lora_A`` before ``lora_B``, with PEFT's keys."""
         matrices: list[LoraMatrix] = []
         start = 0
         for name, in_features, out_features in self.modules:
@@ -82,22 +82,22 @@ class AdapterLayout:
 
     @property
     def num_params(self) -> int:
-        """Numbers in one adapter."""
+        """Number of parameters in one adapter."""
         return self.matrices[-1].stop
 
     def split(self, row: Tensor) -> dict[str, Tensor]:
-        """Return the matrices of one flat row, shape ``(num_params,)``, as views by PEFT's key."""
+        """Return views of the matrices of a flat row, shape ``(num_params,)``, by PEFT key."""
         return {m.key: row[m.start : m.stop].view(m.shape) for m in self.matrices}
 
     def join(self, tensors: Mapping[str, Tensor], source: str) -> Tensor:
-        """Return the flat row, shape ``(num_params,)``, of an adapter's matrices.
+        """Return the flat row, shape ``(num_params,)``, that contains an adapter's matrices.
 
         Args:
-            tensors: The matrices by PEFT's key.
-            source: What the adapter is called in errors.
+            tensors: The matrices by PEFT key.
+            source: Name of the adapter in error messages.
 
         Raises:
-            ValueError: If a matrix is missing, unknown or of another shape.
+            ValueError: If a matrix is missing, unexpected or has the wrong shape.
         """
         expected = {m.key: m.shape for m in self.matrices}
         problem = _first_difference(expected, {k: tuple(t.shape) for k, t in tensors.items()})
@@ -125,5 +125,5 @@ def _first_difference(
 
 
 def all_finite(numbers: Tensor) -> bool:
-    """Say whether all numbers are finite; on a CPU 25 times as fast as ``isfinite``."""
+    """Return whether all numbers are finite; 25 times as fast as ``isfinite`` on a CPU."""
     return all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(numbers))

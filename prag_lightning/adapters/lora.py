@@ -1,4 +1,4 @@
-"""Low-rank updates of a linear layer's output: another adapter for each row or segment."""
+"""Low-rank updates of a linear layer's output, with a separate adapter per row or segment."""
 
 from itertools import accumulate, pairwise
 from typing import Any
@@ -10,18 +10,18 @@ from torch import Tensor
 def add_to_rows(
     output: Tensor, x: Tensor, lora_A: Tensor, lora_B: Tensor, scaling: float
 ) -> Tensor:
-    """Add every row's own update to a layer's output, in place, and return it.
+    """Add each row's own update to a layer's output, in place, and return it.
 
     Args:
-        output: What the layer gave, shape ``(rows, tokens, out_features)``; some models put other
-            dimensions in place of the first two, which stand for the same tokens in order.
-        x: What it was given, of like shape, with ``in_features``.
+        output: The layer's output, shape ``(rows, tokens, out_features)``; the first two dimensions
+            may be arranged otherwise, as long as they hold the same tokens in order.
+        x: The layer's input, of the same shape but with ``in_features``.
         lora_A: Shape ``(rows, rank, in_features)``.
         lora_B: Shape ``(rows, out_features, rank)``.
         scaling: ``alpha / rank``.
 
     Raises:
-        ValueError: If there are not as many adapters as rows.
+        ValueError: If the number of adapters differs from the number of rows.
     """
     if output.dim() != 3:
         rows, given = (t.reshape(len(lora_A), -1, t.shape[-1]) for t in (output, x))
@@ -40,20 +40,20 @@ def add_to_segments(
     lengths: tuple[int, ...],
     scaling: float,
 ) -> Tensor:
-    """Add every segment's own update to a layer's output, in place, and return it.
+    """Add each segment's own update to a layer's output, in place, and return it.
 
     Args:
-        output: What the layer gave, shape ``(1, tokens, out_features)``, with more or fewer
-            dimensions of 1.
-        x: What it was given, of like shape, with ``in_features``.
+        output: The layer's output, shape ``(1, tokens, out_features)``; the number of leading
+            dimensions of size 1 may differ.
+        x: The layer's input, of the same shape but with ``in_features``.
         lora_A: Shape ``(segments, rank, in_features)``.
         lora_B: Shape ``(segments, out_features, rank)``.
-        lengths: Tokens of each segment, in their order in ``x``.
+        lengths: Token counts of the segments, in their order in ``x``.
         scaling: ``alpha / rank``.
 
     Raises:
-        ValueError: If there are not as many adapters as segments, or if the segments are not all
-            of the row's tokens.
+        ValueError: If the number of adapters differs from the number of segments, or the segments
+            do not cover all tokens of the row.
     """
     if output.dim() != 3:
         row, given = (t.reshape(1, -1, t.shape[-1]) for t in (output, x))
@@ -63,7 +63,7 @@ def add_to_segments(
     _check_rows(len(lengths), len(lora_A))
     dtype = output.dtype
     if len(lengths) == 1:
-        # As PEFT computes it, to the bit.
+        # The same operations as in PEFT, for bit-identical results.
         down = torch.nn.functional.linear(x.to(dtype), lora_A[0].to(dtype))
         return output + torch.nn.functional.linear(down, lora_B[0].to(dtype)) * scaling
     up = lora_B.to(dtype).transpose(1, 2).contiguous()
@@ -79,10 +79,10 @@ def _check_rows(rows: int, adapters: int) -> None:
 
 
 class _SegmentedLora(torch.autograd.Function):
-    """A loop over segments, written out so that autograd sees one operation and not hundreds.
+    """A loop over segments as a single autograd operation instead of hundreds.
 
-    Narrow factors are (rank, n) and stand at the left: on a CPU a product of such a one and a wide
-    matrix takes a fraction of the time of its transpose.
+    Narrow factors have shape (rank, n) and are the left operand: on a CPU, multiplying such a
+    factor by a wide matrix takes a fraction of the time of the transposed product.
     """
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Merge rules: what they are, and how they are named."""
+"""The interface of merge rules, and how they are selected by name."""
 
 import math
 from abc import ABC, abstractmethod
@@ -12,11 +12,11 @@ from prag_lightning.documents.extensions import make_part
 
 
 class MergeWeights(NamedTuple):
-    """What each adapter counts in a merge.
+    """The weights of the adapters in a merge.
 
     Attributes:
         documents: Weights of the documents' adapters.
-        warm_start: Weight of the warm start, from which they all started.
+        warm_start: Weight of the shared warm start.
         mean: Weight of the mean of all adapters in the store.
     """
 
@@ -26,9 +26,9 @@ class MergeWeights(NamedTuple):
 
 
 class MergeRule(ABC):
-    """How much each adapter counts in a merge.
+    """Computes the weight of each adapter in a merge.
 
-    Derive from this class for a rule of your own, and name it by its import path:
+    To add a rule of your own, derive from this class and pass its import path:
     ``--evaluation.merge my_rules.Closest``.
     """
 
@@ -42,33 +42,33 @@ class MergeRule(ABC):
 
 
 class ChangingRule(MergeRule):
-    """A merge rule that puts other adapters in the place of the documents' own.
+    """A merge rule that replaces the documents' adapters by other ones.
 
-    Its ``weigh`` says what the documents count, as shown beside an answer.
+    Its ``weigh`` gives the documents' weights that are shown next to an answer.
     """
 
     @abstractmethod
     def change(
         self, adapters: Tensor, weights: MergeWeights, warm_start: Tensor, layout: AdapterLayout
     ) -> tuple[Tensor, MergeWeights]:
-        """Return the adapters that are added up, and what each of them counts.
+        """Return the adapters to add up, and their weights.
 
         Args:
-            adapters: Those of one question's documents, best first, shape ``(k, num_params)``.
-            weights: What ``weigh`` said of them.
-            warm_start: What they started from, shape ``(num_params,)``.
-            layout: How one adapter lies in memory.
+            adapters: Adapters of one question's documents, best first, shape ``(k, num_params)``.
+            weights: The weights that ``weigh`` returned.
+            warm_start: The shared warm start, shape ``(num_params,)``.
+            layout: Memory layout of one adapter.
 
         Returns:
-            Adapters of shape ``(m, num_params)``, with ``m`` weights of documents.
+            Adapters of shape ``(m, num_params)``, and ``m`` document weights.
         """
 
 
 def anchored(documents: tuple[float, ...]) -> MergeWeights:
-    """Return weights with which the warm start, which all adapters contain, counts once.
+    """Return weights under which the warm start, which every adapter contains, counts once.
 
     Args:
-        documents: What the documents' adapters count.
+        documents: Weights of the documents' adapters.
     """
     return MergeWeights(documents, 1.0 - sum(documents))
 
@@ -77,11 +77,11 @@ def require_positive(name: str, value: float) -> None:
     """Refuse a setting of a merge rule that is not above 0.
 
     Args:
-        name: What the setting is called.
+        name: Name of the setting.
         value: Its value.
 
     Raises:
-        ValueError: If it is not above 0, or not finite.
+        ValueError: If it is not finite or not above 0.
     """
     if not 0 < value < math.inf:
         raise ValueError(f"the merge rule's {name} is {value}, but must be above 0")
@@ -100,7 +100,7 @@ MERGE_RULES = {
 
 
 def make_merge_rule(spec: object) -> MergeRule:
-    """Return the merge rule of a name, an import path, a mapping of either to settings, or itself.
+    """Return the merge rule given by name, import path, mapping of either to settings, or instance.
 
     >>> make_merge_rule({"score": {"temperature": 2}})
     Score(temperature=2.0, scale=1.0)

@@ -17,15 +17,15 @@ from prag_lightning.adapters.merge import (
 
 @dataclass(frozen=True)
 class Sum(MergeRule):
-    """Every adapter counts alike (Su et al. 2025, arXiv:2501.15915, section 3.3).
+    """Gives every adapter the same weight (Su et al. 2025, arXiv:2501.15915, section 3.3).
 
-    The warm start, which all adapters share, counts once for every document.
+    The warm start, which all adapters contain, is therefore added once per document.
 
     >>> Sum().weigh([9.0, 8.0])
     MergeWeights(documents=(1.0, 1.0), warm_start=0.0, mean=0.0)
 
     Args:
-        scale: What each adapter counts.
+        scale: Weight of each adapter.
 
     Raises:
         ValueError: If the scale is not above 0.
@@ -34,7 +34,7 @@ class Sum(MergeRule):
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse a scale that takes adapters away."""
+        """Refuse a scale that would subtract the adapters."""
         require_positive("scale", self.scale)
 
     def weigh(self, scores: Sequence[float]) -> MergeWeights:
@@ -44,13 +44,13 @@ class Sum(MergeRule):
 
 @dataclass(frozen=True)
 class Mean(MergeRule):
-    """All adapters count alike, and once in all.
+    """Averages the adapters.
 
     >>> Mean().weigh([9.0, 8.0])
     MergeWeights(documents=(0.5, 0.5), warm_start=0.0, mean=0.0)
 
     Args:
-        scale: What all adapters count together.
+        scale: Sum of all adapters' weights.
 
     Raises:
         ValueError: If the scale is not above 0.
@@ -59,7 +59,7 @@ class Mean(MergeRule):
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse a scale that takes adapters away."""
+        """Refuse a scale that would subtract the adapters."""
         require_positive("scale", self.scale)
 
     def weigh(self, scores: Sequence[float]) -> MergeWeights:
@@ -69,15 +69,15 @@ class Mean(MergeRule):
 
 @dataclass(frozen=True)
 class Anchored(MergeRule):
-    """Every adapter counts alike, and the warm start once in all.
+    """Gives every adapter the same weight, and counts the warm start once.
 
-    What is added to the warm start is what each document changed.
+    The merge is the warm start plus what each document changed.
 
     >>> Anchored().weigh([9.0, 8.0, 7.0])
     MergeWeights(documents=(1.0, 1.0, 1.0), warm_start=-2.0, mean=0.0)
 
     Args:
-        scale: What each document's change counts.
+        scale: Weight of each document's change.
 
     Raises:
         ValueError: If the scale is not above 0.
@@ -86,24 +86,24 @@ class Anchored(MergeRule):
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse a scale that takes adapters away."""
+        """Refuse a scale that would subtract the adapters."""
         require_positive("scale", self.scale)
 
     def weigh(self, scores: Sequence[float]) -> MergeWeights:
-        """Return ``scale`` for each document, and for the warm start what is too much of it."""
+        """Return ``scale`` for each document, and a warm start weight such that it counts once."""
         return anchored((self.scale,) * len(scores))
 
 
 @dataclass(frozen=True)
 class Score(MergeRule):
-    """The best document counts most, the others by how close their retrieval scores are.
+    """Gives the best document the largest weight, and the others less by retrieval score.
 
     The weight of a document is ``scale * exp((score - best) / temperature)``; the warm start counts
-    once in all.
+    once.
 
     Args:
-        temperature: In units of the retriever's scores: the lower, the more the best counts.
-        scale: What the best document's change counts.
+        temperature: In units of the retriever's scores; the lower, the more the best one dominates.
+        scale: Weight of the best document's change.
 
     Raises:
         ValueError: If the temperature or the scale is not above 0.
@@ -113,12 +113,12 @@ class Score(MergeRule):
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse a temperature that orders nothing."""
+        """Refuse a temperature or a scale that is not positive."""
         require_positive("temperature", self.temperature)
         require_positive("scale", self.scale)
 
     def weigh(self, scores: Sequence[float]) -> MergeWeights:
-        """Return ``scale`` for the best document and less for the others."""
+        """Return ``scale`` for the best document and smaller weights for the others."""
         best = max(scores)
         return anchored(
             tuple(self.scale * math.exp((score - best) / self.temperature) for score in scores)
@@ -127,23 +127,23 @@ class Score(MergeRule):
 
 @dataclass(frozen=True)
 class Falling(MergeRule):
-    """The weights of the documents are given, best first; the warm start counts once in all.
+    """Uses fixed weights by rank, best document first; the warm start counts once.
 
     >>> Falling().weigh([9.0, 8.0, 7.0])
     MergeWeights(documents=(1.0, 0.25, 0.25), warm_start=-0.5, mean=0.0)
 
     Args:
-        weights: What the best document counts, the second and so on; further documents count as the
-            last that is named.
+        weights: Weights of the best document, the second best and so on; any further documents get
+            the last weight.
 
     Raises:
-        ValueError: If none is named, or one is not a number.
+        ValueError: If the list is empty, or an entry is not a number.
     """
 
     weights: tuple[float, ...] = (1.0, 0.25)
 
     def __post_init__(self) -> None:
-        """Refuse weights that say nothing."""
+        """Refuse an empty list, and entries that are not numbers."""
         if not self.weights or not all(math.isfinite(weight) for weight in self.weights):
             raise ValueError(
                 f"the merge rule's weights are {list(self.weights)}; give at least one number, "
@@ -151,13 +151,13 @@ class Falling(MergeRule):
             )
 
     def weigh(self, scores: Sequence[float]) -> MergeWeights:
-        """Return the weights by rank."""
+        """Return the weight of each rank."""
         last = len(self.weights) - 1
         return anchored(tuple(self.weights[min(rank, last)] for rank in range(len(scores))))
 
 
 class Centered(MergeRule):
-    """What all adapters of the store share counts once, as the warm start does by `Anchored`.
+    """Counts the mean of the store's adapters once, as `Anchored` does the warm start.
 
     The merge is ``m + sum_j w_j (d_j - m)``, with the mean ``m`` of the store's adapters (see
     `AdapterStore.mean`) and the weights of another rule.
@@ -166,12 +166,12 @@ class Centered(MergeRule):
     MergeWeights(documents=(1.0, 1.0, 1.0), warm_start=0.0, mean=-2.0)
 
     Args:
-        rule: Gives the documents' weights, in any of the forms that name a merge rule.
-        share: How much of what is too much is taken from the mean, from 0 to 1; the rest is taken
-            from the warm start.
+        rule: Merge rule for the documents' weights, in any form that `make_merge_rule` takes.
+        share: Share of the excess that is subtracted from the mean, from 0 to 1; the rest is
+            subtracted from the warm start.
 
     Raises:
-        ValueError: If there is no such rule, it is none of weights alone, or the share is none.
+        ValueError: If the rule is unknown or changes adapters, or the share is out of range.
     """
 
     def __init__(self, rule: dict[str, Any] | str = "anchored", share: float = 1.0) -> None:
@@ -185,7 +185,7 @@ class Centered(MergeRule):
             raise ValueError(f"the merge rule's share is {share}, but must be from 0 to 1")
 
     def weigh(self, scores: Sequence[float]) -> MergeWeights:
-        """Return the rule's weights, and for the mean what is too much of it."""
+        """Return the rule's weights, with the excess taken from the mean and the warm start."""
         documents = self.rule.weigh(scores).documents
         rest = 1.0 - sum(documents)
         return MergeWeights(documents, rest - self.share * rest, self.share * rest)

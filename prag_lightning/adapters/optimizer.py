@@ -1,4 +1,4 @@
-"""AdamW for a bank: one step counter for each slot, and only the slots that trained are touched."""
+"""AdamW for a bank, with one step counter per slot; only the slots that trained are updated."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,15 +10,15 @@ from torch import Tensor, nn
 class StackedAdamW(torch.optim.Optimizer):
     """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101) over the rows of one matrix.
 
-    Every row is optimized as ``torch.optim.AdamW`` would optimize it alone, with the same order of
-    operations: a row's numbers do not depend on the other rows, nor on when they began.
+    Each row is updated exactly as ``torch.optim.AdamW`` would update it alone, with the same order
+    of operations. Its values do not depend on the other rows or on when those started.
 
     Args:
         weight: Shape ``(num_slots, num_params)``.
         lr: Learning rate.
-        betas: Decay of the two moments.
+        betas: Decay rates of the two moments.
         eps: Added to the denominator.
-        weight_decay: Decoupled weight decay.
+        weight_decay: Decoupled weight decay coefficient.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class StackedAdamW(torch.optim.Optimizer):
         self.resize(weight)
 
     def resize(self, weight: nn.Parameter) -> None:
-        """Optimize the rows of another matrix from now on, and forget all that was.
+        """Switch to another matrix, and discard all optimizer state.
 
         Args:
             weight: Shape ``(num_slots, num_params)``.
@@ -46,7 +46,7 @@ class StackedAdamW(torch.optim.Optimizer):
         self.exp_avg_sq = torch.zeros_like(weight)
 
     def reset(self, slot: int) -> None:
-        """Forget a slot's past."""
+        """Discard a slot's optimizer state."""
         self.num_steps[slot] = 0
         self.exp_avg[slot].zero_()
         self.exp_avg_sq[slot].zero_()
@@ -55,11 +55,11 @@ class StackedAdamW(torch.optim.Optimizer):
     def step(
         self, closure: Callable[[], Any] | None = None, *, slots: tuple[int, ...] | None = None
     ) -> Any:
-        """Take one step in each of ``slots``; in all of them where none are named.
+        """Perform one optimization step on ``slots``.
 
         Args:
-            closure: Computes the loss anew, as torch has it.
-            slots: Where the step is taken; None for everywhere.
+            closure: Recomputes the loss, as in ``torch.optim.Optimizer.step``.
+            slots: Slots to update; None means all of them.
         """
         result = None
         if closure is not None:
@@ -93,11 +93,11 @@ class StackedAdamW(torch.optim.Optimizer):
         for slot in slots:
             self.num_steps[slot] += 1
         steps = [self.num_steps[slot] for slot in slots]
-        # Corrections are made as Python floats, as torch makes them, and rounded once.
+        # Computed as Python floats and rounded once, as in torch.
         step_sizes = [lr / (1 - beta1**step) for step in steps]
         roots = [(1 - beta2**step) ** 0.5 for step in steps]
         corrections = torch.tensor([step_sizes, roots], dtype=weight.dtype)[:, :, None]
-        # Without waiting for the device.
+        # Non-blocking, so that the CPU does not wait for the device.
         step_size, root = corrections.to(weight.device, non_blocking=True)
         weight.mul_(1 - lr * group["weight_decay"])
         exp_avg.lerp_(grad, 1 - beta1)
@@ -108,11 +108,11 @@ class StackedAdamW(torch.optim.Optimizer):
 
 @torch.no_grad()
 def clip_rows_(grad: Tensor, max_norm: float) -> None:
-    """Scale each row of ``grad``, shape ``(num_slots, num_params)``, to at most ``max_norm``.
+    """Clip the norm of each row of ``grad``, shape ``(num_slots, num_params)``, to ``max_norm``.
 
     Args:
-        grad: Shape ``(num_slots, num_params)``, changed in place.
-        max_norm: The largest norm that a row may have.
+        grad: Shape ``(num_slots, num_params)``; modified in place.
+        max_norm: Maximum norm of a row.
     """
     norms = torch.linalg.vector_norm(grad, dim=1, keepdim=True)
     grad.mul_((max_norm / (norms + 1e-6)).clamp(max=1.0))

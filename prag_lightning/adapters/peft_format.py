@@ -1,4 +1,4 @@
-"""Adapters in PEFT's form: ``adapter_model.safetensors`` and ``adapter_config.json``."""
+"""Adapters in PEFT's format: ``adapter_model.safetensors`` and ``adapter_config.json``."""
 
 import json
 import os
@@ -17,14 +17,14 @@ from prag_lightning.adapters.layout import AdapterLayout, LoraConfig, all_finite
 WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
 
-# Bytes; one adapter of 1,000 layers has a header of 250,000.
+# In bytes; the header of an adapter of 1,000 layers takes 250,000.
 _HEADER_LIMIT = 2**22
 _CONFIG_LIMIT = 2**20
 _PREFIX = "base_model.model."
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _CONVERT = "convert the adapter to float32, bfloat16 or float16"
 _FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
-# Settings that say nothing about the numbers of a finished adapter, whatever they hold.
+# Settings that do not affect a finished adapter, whatever their values.
 _WITHOUT_EFFECT = (
     "auto_mapping",
     "inference_mode",
@@ -38,10 +38,10 @@ _WITHOUT_EFFECT = (
 
 
 class PeftConfig(BaseModel):
-    """What we read of an ``adapter_config.json``; it is never given to PEFT.
+    """The fields we read from an ``adapter_config.json``, which is never passed to PEFT.
 
-    PEFT acts on it: ``"init_lora_weights": "pissa"`` changes the base model's weights for good,
-    and a pattern in ``target_modules`` can keep it busy for ever.
+    PEFT would act on it: ``"init_lora_weights": "pissa"`` permanently changes the base model's
+    weights, and a regular expression in ``target_modules`` can take forever to match.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow", allow_inf_nan=False)
@@ -56,19 +56,19 @@ class PeftConfig(BaseModel):
 
     @property
     def lora(self) -> LoraConfig:
-        """The LoRA settings, as ours."""
+        """The LoRA settings as a `LoraConfig`."""
         return LoraConfig(self.r, self.lora_alpha, tuple(sorted(self.target_modules)))
 
 
 def read_config(content: bytes, source: str) -> PeftConfig:
-    """Return what an ``adapter_config.json`` says.
+    """Parse an ``adapter_config.json``.
 
     Args:
-        content: The file's bytes.
-        source: What the file is called in errors.
+        content: Contents of the file.
+        source: Name of the file in error messages.
 
     Raises:
-        ValueError: If it is none, or asks for more than plain LoRA.
+        ValueError: If it is not a valid configuration, or needs more than plain LoRA.
     """
     try:
         config = PeftConfig.model_validate_json(content.removeprefix(_BYTE_ORDER_MARK))
@@ -93,7 +93,7 @@ def config_json(lora: LoraConfig, base_model: str) -> bytes:
     """Return the ``adapter_config.json`` of an adapter, as PEFT, vLLM and SGLang read it.
 
     Args:
-        lora: Its settings.
+        lora: Settings of the adapter.
         base_model: Name or folder of its base model.
     """
     alpha = int(lora.alpha) if lora.alpha == int(lora.alpha) else lora.alpha
@@ -120,11 +120,11 @@ def config_json(lora: LoraConfig, base_model: str) -> bytes:
 
 
 def adapter_bytes(row: Tensor, layout: AdapterLayout) -> bytes:
-    """Return the ``adapter_model.safetensors`` of a row, as PEFT's ``save_pretrained`` writes it.
+    """Serialize an adapter to an ``adapter_model.safetensors``, as ``save_pretrained`` does.
 
     Args:
-        row: The adapter, shape ``(num_params,)``, in the dtype in which it is written.
-        layout: Where its matrices lie.
+        row: The adapter, shape ``(num_params,)``, in the dtype to write.
+        layout: Memory layout of the adapter.
     """
     return safetensors.torch.save(layout.split(row.contiguous()), metadata={"format": "pt"})
 
@@ -133,8 +133,8 @@ def read_settings(path_or_url: str | os.PathLike[str]) -> LoraConfig:
     """Return the LoRA settings of the adapter in a PEFT folder.
 
     Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If it is damaged, or more than plain LoRA.
+        FileNotFoundError: If there is no adapter.
+        ValueError: If it is damaged, or uses more than plain LoRA.
     """
     return _read_settings(StoreFiles(path_or_url, follow_links=True))
 
@@ -149,18 +149,18 @@ def read_adapter(
 ) -> Tensor:
     """Return the adapter in a PEFT folder, shape ``(num_params,)``, float32.
 
-    The doubled prefix that PEFT writes for a model which was wrapped twice is taken away.
+    The doubled prefix that PEFT writes for a model that was wrapped twice is removed.
 
     Args:
-        path_or_url: The folder, or any fsspec URL of one.
-        layout: The adapter's modules and their order.
-        lora: The settings that it must have.
+        path_or_url: The folder, as a path or any fsspec URL.
+        layout: Modules of the adapter and their order.
+        lora: The settings that the adapter must have.
 
     Raises:
-        FileNotFoundError: If one of its two files is not there.
-        ValueError: If they are damaged, too large, or of another model or other settings.
+        FileNotFoundError: If one of its two files is missing.
+        ValueError: If they are damaged, too large, or belong to another model or other settings.
     """
-    # Snapshots of the hub are folders of links.
+    # Snapshots in the Hugging Face cache consist of symbolic links.
     files = StoreFiles(path_or_url, follow_links=True)
     found = _read_settings(files)
     for setting in ("rank", "alpha"):
@@ -189,15 +189,15 @@ def _require(files: StoreFiles, name: str) -> None:
 
 
 def adapter_row(content: bytes, layout: AdapterLayout, source: str) -> Tensor:
-    """Return the adapter in a safetensors file's bytes, shape ``(num_params,)``, float32.
+    """Return the adapter in a safetensors file, shape ``(num_params,)``, float32.
 
     Args:
-        content: The file's bytes.
-        layout: The adapter's modules and their order.
-        source: What the file is called in errors.
+        content: Contents of the file.
+        layout: Modules of the adapter and their order.
+        source: Name of the file in error messages.
 
     Raises:
-        ValueError: If it is damaged, not of this layout, or holds numbers that float32 cannot.
+        ValueError: If it is damaged, does not match the layout, or exceeds the range of float32.
     """
     try:
         tensors = safetensors.torch.load(content)
@@ -215,15 +215,15 @@ def adapter_row(content: bytes, layout: AdapterLayout, source: str) -> Tensor:
 
 
 def check_sizes(files: StoreFiles, name: str, layout: AdapterLayout) -> None:
-    """Refuse an adapter's file that would take much memory, before it takes any.
+    """Check the size of an adapter's file before reading it, to limit memory use.
 
     Args:
-        files: Where the file is.
-        name: The file.
-        layout: The adapter's modules.
+        files: Folder that contains the file.
+        name: Name of the file.
+        layout: Layout of the adapter.
 
     Raises:
-        ValueError: If it, or its header, is larger than this layout can need.
+        ValueError: If the file or its header is larger than this layout can need.
     """
     header = int.from_bytes(files.read(name, stop=8), "little")
     largest = 8 + header + 8 * layout.num_params

@@ -1,4 +1,4 @@
-"""The merge rule that keeps from each document what better-ranked ones do not write to already."""
+"""The merge rule that projects each update off the output directions of better-ranked ones."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,18 +11,18 @@ from prag_lightning.adapters.merge import ChangingRule, MergeWeights, make_merge
 
 
 class Projection(ChangingRule):
-    """Each adapter's update is made orthogonal to those of the documents before it.
+    """Makes each adapter's update orthogonal to those of the better-ranked documents.
 
-    In every module, with an orthonormal basis ``Q`` of the columns of the ``lora_B`` of the
-    documents before, the update ``lora_B @ lora_A`` becomes ``(I - Q Q^T) lora_B @ lora_A``: no
-    output direction is written by two documents (as MergePRAG, ICLR 2026, merges its updates). What
-    all adapters have from a warm start then counts as the best document does.
+    In each module, let ``Q`` be an orthonormal basis of the columns of the better-ranked documents'
+    ``lora_B``. The update ``lora_B @ lora_A`` becomes ``(I - Q Q^T) lora_B @ lora_A``, so that no
+    two documents write to the same output direction (as in MergePRAG, ICLR 2026). The part that all
+    adapters share from a warm start then has the weight of the best document.
 
     Args:
-        rule: Gives the documents' weights, in any of the forms that name a merge rule.
+        rule: Merge rule for the documents' weights, in any form that `make_merge_rule` takes.
 
     Raises:
-        ValueError: If there is no such rule, or it changes adapters itself.
+        ValueError: If the rule is unknown or changes adapters itself.
     """
 
     def __init__(self, rule: dict[str, Any] | str = "anchored") -> None:
@@ -33,21 +33,21 @@ class Projection(ChangingRule):
             )
 
     def weigh(self, scores: Sequence[float]) -> MergeWeights:
-        """Return the rule's weights, and for the warm start what the best document lacks of it."""
+        """Return the rule's weights, and a warm start weight such that it counts once."""
         documents = self.rule.weigh(scores).documents
         return MergeWeights(documents, 1.0 - documents[0])
 
     def change(
         self, adapters: Tensor, weights: MergeWeights, warm_start: Tensor, layout: AdapterLayout
     ) -> tuple[Tensor, MergeWeights]:
-        """Return all, the others with less in their ``lora_B``, shape ``(k, num_params)``."""
+        """Return the adapters with projected ``lora_B``, shape ``(k, num_params)``."""
         changed = adapters.clone()
         for matrix in layout.matrices[1::2]:
             part = slice(matrix.start, matrix.stop)
             lora_B = changed[:, part].view(-1, *matrix.shape)
             basis = _columns(lora_B[0])
             for rank in range(1, len(lora_B)):
-                # Twice is enough for numerical orthogonality.
+                # Projecting twice is enough for numerical orthogonality.
                 for _ in range(2):
                     lora_B[rank] -= basis @ (basis.T @ lora_B[rank])
                 basis = torch.cat([basis, _columns(lora_B[rank])], dim=1)
@@ -55,7 +55,7 @@ class Projection(ChangingRule):
 
 
 def _columns(matrix: Tensor) -> Tensor:
-    """Return an orthonormal basis of a matrix's columns, without directions of no size."""
+    """Return an orthonormal basis of a matrix's columns, ignoring directions of zero norm."""
     left, sizes, _ = torch.linalg.svd(matrix, full_matrices=False)
     tolerance = max(matrix.shape) * torch.finfo(matrix.dtype).eps
     columns: Tensor = left[:, sizes > tolerance * sizes.max()]

@@ -1,4 +1,4 @@
-"""The merge rule TIES: trim what is small, elect signs, and average the numbers that agree."""
+"""The TIES merge rule: trim small values, elect signs, and average the values that agree."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from prag_lightning.adapters.merge import ChangingRule, MergeWeights, require_po
 
 @dataclass(frozen=True)
 class Ties(ChangingRule):
-    """TIES merging of what each document changed (Yadav et al. 2023, arXiv:2306.01708, section 4).
+    """TIES merging of the documents' changes (Yadav et al. 2023, arXiv:2306.01708, section 4).
 
-    It works on LoRA's factors, as PEFT's ``combination_type="ties"`` does: the task vector of a
-    document is its ``lora_A`` and ``lora_B`` less those of the warm start, and each matrix is
-    trimmed for itself. The adapter of a single document is left as it is.
+    It is applied to the LoRA factors, as in PEFT's ``combination_type="ties"``: the task vector of
+    a document is its ``lora_A`` and ``lora_B`` minus those of the warm start, and each matrix is
+    trimmed separately. The adapter of a single document is left unchanged.
 
     Args:
-        density: Share of the numbers of each matrix that is kept, the largest.
-        scale: What the merged change counts.
+        density: Fraction of each matrix's values to keep, the largest in magnitude.
+        scale: Weight of the merged change.
 
     Raises:
         ValueError: If the density is not between 0 and 1, or the scale not above 0.
@@ -30,7 +30,7 @@ class Ties(ChangingRule):
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse a density that keeps nothing, or trims nothing."""
+        """Refuse a density that keeps or trims nothing."""
         if not 0 < self.density < 1:
             raise ValueError(
                 f"the merge rule's density is {self.density}, but must be between 0 and 1"
@@ -38,14 +38,14 @@ class Ties(ChangingRule):
         require_positive("scale", self.scale)
 
     def weigh(self, scores: Sequence[float]) -> MergeWeights:
-        """Return ``scale / k`` for each of ``k`` documents, though some count more in places."""
+        """Return ``scale / k`` for each of ``k`` documents; actual shares differ by parameter."""
         return MergeWeights((self.scale / len(scores),) * len(scores), 1.0 - self.scale)
 
     def change(
         self, adapters: Tensor, weights: MergeWeights, warm_start: Tensor, layout: AdapterLayout
     ) -> tuple[Tensor, MergeWeights]:
-        """Return one adapter, the merge of all, shape ``(1, num_params)``."""
-        # It takes a second to import.
+        """Return the merged adapter, shape ``(1, num_params)``."""
+        # Imported here because it takes a second.
         from peft.utils.merge_utils import ties
 
         merged = adapters[0]

@@ -14,11 +14,11 @@ RANDOM = "random"
 
 @dataclass(frozen=True)
 class WarmStartSource:
-    """Where the warm start comes from.
+    """Source of the warm start.
 
     Args:
-        path: Folder of an adapter in PEFT's format; ``random`` is an untrained one.
-        seed: Of the untrained one.
+        path: Folder of an adapter in PEFT's format, or ``random`` for an untrained one.
+        seed: Seed of the untrained warm start.
     """
 
     path: str = RANDOM
@@ -28,12 +28,12 @@ class WarmStartSource:
         """Return the warm start, shape ``(num_params,)``, float32.
 
         Args:
-            layout: How one adapter lies in memory.
+            layout: Memory layout of one adapter.
             lora: The LoRA settings that it must have.
 
         Raises:
             FileNotFoundError: If the folder holds no adapter.
-            ValueError: If that has another rank, scaling or base model than this run.
+            ValueError: If its rank, scaling or base model differs from this run's.
         """
         if self.path == RANDOM:
             return random_adapter(layout, self.seed)
@@ -41,13 +41,13 @@ class WarmStartSource:
 
 
 def random_adapter(layout: AdapterLayout, seed: int) -> Tensor:
-    """Return an adapter as LoRA initializes it, shape ``(num_params,)``: it changes nothing yet.
+    """Return a freshly initialized adapter, shape ``(num_params,)``, which has no effect yet.
 
-    ``lora_A`` is uniform within ``1 / sqrt(in_features)`` and ``lora_B`` zero, as in PEFT.
+    ``lora_A`` is uniform within ``1 / sqrt(in_features)`` and ``lora_B`` is zero, as in PEFT.
 
     Args:
-        layout: How one adapter lies in memory.
-        seed: Seed of the numbers.
+        layout: Memory layout of one adapter.
+        seed: Random seed.
     """
     generator = torch.Generator().manual_seed(seed)
     row = torch.zeros(layout.num_params)
@@ -59,11 +59,11 @@ def random_adapter(layout: AdapterLayout, seed: int) -> Tensor:
 
 
 def adds_nothing(adapter: Tensor, layout: AdapterLayout) -> bool:
-    """Say whether an adapter, shape ``(num_params,)``, leaves its base as it is.
+    """Return whether an adapter, shape ``(num_params,)``, leaves the base model unchanged.
 
     Args:
-        adapter: The adapter.
-        layout: How it lies in memory.
+        adapter: The adapter, shape ``(num_params,)``.
+        layout: Memory layout of the adapter.
     """
     matrices = layout.split(adapter).items()
     return not any(m.any() for key, m in matrices if key.endswith("lora_B.weight"))

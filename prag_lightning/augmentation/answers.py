@@ -1,4 +1,4 @@
-"""What a language model's answer says, and when it says nothing of use."""
+"""Reading a language model's answer, and rejecting useless ones."""
 
 import re
 
@@ -10,7 +10,7 @@ _REFUSAL = re.compile(
     r"|(unfortunately, )?i (can['\u2019]?t|cannot|can not|won['\u2019]?t|will not)\b|as an ai\b",
     re.IGNORECASE,
 )
-# A line that announces the text: "Sure! Here is a new version:", "**Rewritten passage:**".
+# A line that introduces the text: "Sure! Here is a new version:", "**Rewritten passage:**".
 _PREFACE = re.compile(
     r"[^\n.]{0,100}\b(?:rewr\w+|revised|rephras\w+|paraphras\w+|version|passage|summary|facts"
     r"|here is|here's)\b"
@@ -27,14 +27,14 @@ _NO_ANSWER = re.compile(
 
 
 class AnswerError(ValueError):
-    """A model's answer is of no use; says why."""
+    """A model's answer cannot be used; the message says why."""
 
 
 def read_answer(text: str) -> str:
-    """Return what a model says, without its thoughts.
+    """Return a model's answer without its thoughts.
 
     Raises:
-        AnswerError: If it says nothing, refuses, or is not done with thinking.
+        AnswerError: If it is empty, a refusal, or ends within a thought.
     """
     answer = without_thoughts(text)
     if answer is None:
@@ -47,10 +47,10 @@ def read_answer(text: str) -> str:
 
 
 def read_text(text: str) -> str:
-    """Return a text that a model was asked to write, without a line that announces it.
+    """Return a text that a model wrote, without a line that introduces it.
 
     Raises:
-        AnswerError: If there is none, or the model repeats what it was asked.
+        AnswerError: If there is none, or the model repeats the request.
     """
     answer = read_answer(text)
     preface = _PREFACE.match(answer)
@@ -63,10 +63,10 @@ def read_text(text: str) -> str:
 
 
 def read_few_words(text: str) -> str:
-    """Return a short answer of a model, its first line without a label.
+    """Return a model's short answer: its first line, without a label.
 
     Raises:
-        AnswerError: If there is none, or the model says that there is no answer.
+        AnswerError: If there is none, or the model says that it has no answer.
     """
     answer = _LABEL.sub("", read_answer(text)).partition("\n")[0].strip("*_ \t")
     if not answer:

@@ -1,4 +1,4 @@
-"""What augmenters with a language model have in common: an order, and drafts that ask for it."""
+"""The base class of augmenters that use a language model."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ class ModelAugmenter(Augmenter):
     """Asks a language model for rewrites and question-answer pairs.
 
     Args:
-        order: What is wanted of every document.
+        order: What to make of each document.
     """
 
     def __init__(self, order: Order) -> None:
@@ -23,30 +23,30 @@ class ModelAugmenter(Augmenter):
         self.max_attempts = order.max_attempts
 
     def augment(self, documents: Sequence[Document]) -> list[Augmentation | Failure]:
-        """Return what was made of each document, or why there is nothing.
+        """Return the augmentation of each document, or why it failed.
 
         Args:
-            documents: Each with an id of its own.
+            documents: Documents with distinct ids.
         """
         results = (o.augmentation or o.failure for o in collect_outcomes(documents, self))
         return [result for result in results if result is not None]
 
     def announce(self, documents: Sequence[Document], listener: Listener) -> None:
-        """Tell a listener how many requests documents take at least.
+        """Report the minimum number of requests for documents.
 
         Args:
-            documents: What is to be augmented.
-            listener: Counts them.
+            documents: The documents to augment.
+            listener: Receives the number.
         """
         for document in documents:
             listener.expect(self._draft(document, listener).num_open)
 
     def begin(self, documents: Sequence[Document], listener: Listener) -> list[Draft]:
-        """Return a draft of each document that there is something to ask about.
+        """Return a draft of each document that needs requests.
 
         Args:
-            documents: What to augment.
-            listener: Knows what is good already, and hears of documents that are done unasked.
+            documents: The documents to augment.
+            listener: Provides earlier results, and receives documents that need no request.
         """
         drafts = [self._draft(document, listener) for document in documents]
         for draft in drafts:
@@ -55,13 +55,13 @@ class ModelAugmenter(Augmenter):
         return [draft for draft in drafts if draft.num_open]
 
     def take(self, draft: Draft, request: Request, reply: Reply, listener: Listener) -> None:
-        """Let a draft have an answer, and deliver its outcome once it is done.
+        """Pass an answer to a draft, and deliver the outcome once the draft is complete.
 
         Args:
-            draft: What asked.
-            request: What was asked.
-            reply: The answer.
-            listener: Hears of both.
+            draft: The draft that made the request.
+            request: The request.
+            reply: The answer to it.
+            listener: Receives the answer and the outcome.
         """
         num_before = draft.num_open
         problem = draft.accept(request, reply)

@@ -1,4 +1,4 @@
-"""The base class of augmenters, and what they report while they work."""
+"""The base class of augmenters, and the interface for reporting their progress."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -11,47 +11,46 @@ from prag_lightning.documents.records import Augmentation, Document
 
 
 class Listener(Protocol):
-    """What an augmenter tells of its work, and what is known of earlier work."""
+    """Receives the progress of an augmenter, and provides results of earlier runs."""
 
     def earlier(self, document_id: str) -> Failure | None:
-        """Return the attempt before, if something good of it was kept."""
+        """Return the previous attempt if parts of it were kept."""
         ...
 
     def expect(self, num_requests: int) -> None:
-        """Count requests to a language model that are to come; a negative number takes some off."""
+        """Add to the number of expected requests to a language model; may be negative."""
         ...
 
     def hear(self, document_id: str, request: Request, reply: Reply, problem: str | None) -> None:
-        """Take note of an answer.
+        """Record an answer.
 
         Args:
-            document_id: What it is about.
-            request: What was asked.
+            document_id: The document.
+            request: The request.
             reply: The answer.
-            problem: Why it is of no use, if so.
+            problem: Why the answer cannot be used; None if it can.
         """
         ...
 
     def deliver(self, outcome: Outcome) -> None:
-        """Take what became of a document, once it is known."""
+        """Receive the outcome of a document."""
         ...
 
 
 class Augmenter(ABC):
-    """Makes augmentations of documents. Derive from it for a way of your own.
+    """Makes augmentations of documents. Derive from it to write an augmenter of your own.
 
-    `max_attempts` is how often the same is tried: a document that failed after fewer attempts is
-    tried again in the next run.
+    A document that failed after fewer than `max_attempts` attempts is tried again in the next run.
     """
 
     max_attempts: int = 1
 
     @property
     def settings(self) -> Settings:
-        """Everything that augmentations depend on, by name.
+        """All settings that augmentations depend on, by name.
 
-        A file of augmentations is made with one set of these. Without a definition of its own, a
-        class is described by its name and by its public attributes that are numbers or texts.
+        All augmentations in a file share the same settings. By default, these are the name of the
+        class and its public attributes that are numbers or strings.
         """
         own = {
             name: value
@@ -62,24 +61,24 @@ class Augmenter(ABC):
 
     @abstractmethod
     def augment(self, documents: Sequence[Document]) -> Iterable[Augmentation | Failure]:
-        """Return an augmentation of each document, or why there is none.
+        """Return an augmentation of each document, or why it failed.
 
         Args:
-            documents: Each with an id of its own.
+            documents: Documents with distinct ids.
 
         Returns:
-            One result for each document, in any order; each is written as soon as it comes.
+            One result per document, in any order; each is written as soon as it is yielded.
         """
 
     def run(self, documents: Sequence[Document], listener: Listener) -> Usage:
-        """Augment documents and tell a listener of each.
+        """Augment documents, and report each outcome to a listener.
 
         Args:
-            documents: Each with an id of its own.
-            listener: Hears what became of them.
+            documents: Documents with distinct ids.
+            listener: Receives the outcomes.
 
         Returns:
-            What was asked of a language model.
+            Usage of the language model.
         """
         for result in self.augment(documents):
             if isinstance(result, Failure):

@@ -1,4 +1,4 @@
-"""Augmenters by short name or import path, as settings name them."""
+"""Creating augmenters by short name or import path."""
 
 from prag_lightning.augmentation.base import Augmenter
 from prag_lightning.documents.extensions import make_part
@@ -11,10 +11,10 @@ SHORT_NAMES = {
 
 
 def make_augmenter(spec: object) -> Augmenter:
-    """Return the augmenter of a name or an import path, with or without settings, or itself.
+    """Return the augmenter given by name or import path, with or without settings, or instance.
 
     Raises:
-        ValueError: If there is no such augmenter, or it does not take these settings.
+        ValueError: If there is no such augmenter, or it does not accept these settings.
 
     >>> make_augmenter({"template": {"num_qas": 2}}).settings["num_qas"]
     2

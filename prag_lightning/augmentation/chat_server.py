@@ -1,4 +1,4 @@
-"""Chat completions over plain HTTP."""
+"""Client for chat completions over HTTP."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from prag_lightning.augmentation.outcomes import Usage
 from prag_lightning.augmentation.requests import Reply, Request
 from prag_lightning.augmentation.settings import Sampling, TemplateSetting
 
-# Where nothing is sent, servers such as vLLM apply the model's own generation config.
+# Without these, servers such as vLLM apply the model's own generation config.
 _NEUTRAL = {"repetition_penalty": 1.0, "min_p": 0.0}
 
 
@@ -34,15 +34,15 @@ class _Completion(BaseModel):
 
 
 class ChatServer:
-    """Sends requests to a server; a context that keeps connections open.
+    """Sends requests to a server; a context manager that keeps connections open.
 
     Args:
-        endpoint: Where it is.
-        model: The model's name there.
-        sampling: How its answers are drawn.
-        template_settings: Variables of the model's chat template; none are sent where there are
-            none, for OpenAI's own servers refuse the field.
-        concurrency: Connections at most.
+        endpoint: The server.
+        model: Name of the model on the server.
+        sampling: Sampling settings.
+        template_settings: Variables of the model's chat template. If there are none, the field is
+            not sent, because OpenAI's own servers reject it.
+        concurrency: Maximum number of connections.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class ChatServer:
         self._client = endpoint.open(concurrency, _require_completion)
 
     async def __aenter__(self) -> "ChatServer":
-        """Begin."""
+        """Return the client."""
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -71,8 +71,8 @@ class ChatServer:
         """Return the model's answer.
 
         Raises:
-            ConnectionError: If the server is gone.
-            ValueError: If it refuses the API key.
+            ConnectionError: If the server cannot be reached any more.
+            ValueError: If it rejects the API key.
         """
         try:
             answer = await self._client.post("chat/completions", json=self._body(request))
@@ -83,7 +83,7 @@ class ChatServer:
                 return Reply(text="", problem=problem)
         except BROKEN as error:
             problem = describe(error)
-        # One document may be more than the server can bear, or the server may be gone.
+        # Check whether the server is down or only this request fails.
         await self._endpoint.fetch_models(self._client)
         return Reply(text="", problem=f"{problem}, {self._endpoint.max_tries} times")
 
@@ -99,7 +99,7 @@ class ChatServer:
             "max_tokens": self._sampling.most_tokens(request.is_short),
             "seed": request.seed,
         }
-        # Not in OpenAI's own interface, whose servers refuse what they do not know.
+        # Not part of OpenAI's API, whose servers reject unknown fields.
         if self._sampling.top_k:
             body |= {"top_k": self._sampling.top_k, **_NEUTRAL}
         if self._template_settings:
@@ -115,10 +115,10 @@ class ChatServer:
 
 
 async def _require_completion(answer: httpx.Response) -> None:
-    """Read an answer to its end, so that a broken one is noticed while it can be asked again.
+    """Read a response completely, so that a broken one is detected while it can be retried.
 
     Raises:
-        ValidationError: If it is no chat completion.
+        ValidationError: If it is not a chat completion.
     """
     content = await answer.aread()
     if answer.status_code == httpx.codes.OK:

@@ -1,4 +1,4 @@
-"""Chats that begin with examples, and chat templates with settings."""
+"""Adding examples and settings to a tokenizer's chat template."""
 
 from collections.abc import Mapping, Sequence
 from copy import copy
@@ -14,19 +14,18 @@ def with_chat_start(
     examples: Sequence[Example] = (),
     settings: Mapping[str, TemplateSetting] | None = None,
 ) -> PreTrainedTokenizerBase:
-    """Return a tokenizer whose chats begin with examples, and whose template gets settings.
+    """Return a tokenizer whose chat template begins with settings and example turns.
 
-    Both stand in its chat template, before the turns that it is given. A tokenizer without a
-    template is returned as it is.
+    A tokenizer without a template is returned unchanged.
 
     Args:
-        tokenizer: It stays as it is.
-        examples: Turns before the first.
-        settings: Variables of the template, as ``reasoning_effort``. Whether the model thinks is
-            none of them: it never does (see `chat_frame`).
+        tokenizer: The tokenizer, which is not modified.
+        examples: Turns before the first one.
+        settings: Variables of the template, such as ``reasoning_effort``. They do not include
+            whether the model thinks, which is always turned off (see `chat_frame`).
 
     Raises:
-        ValueError: If a setting's name is no name of a variable.
+        ValueError: If a setting's name is not a valid variable name.
     """
     if tokenizer.chat_template is None:
         return tokenizer

@@ -1,4 +1,4 @@
-"""What augmenters deliver, checked and handed on."""
+"""Checking and passing on the outcomes that augmenters deliver."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -11,13 +11,13 @@ from prag_lightning.documents.records import Document
 
 
 class Deliveries:
-    """The listener of a run: says how far it is, and hands on each document's outcome once.
+    """The listener of a run: reports progress, and passes on each document's outcome once.
 
     Args:
-        documents: What is to be augmented.
-        hand_on: Takes each outcome.
-        progress: Counts.
-        earlier: Attempts before of which something good was kept, by document.
+        documents: The documents to augment.
+        hand_on: Receives each outcome.
+        progress: Reports the progress.
+        earlier: Previous attempts of which parts were kept, by document.
     """
 
     def __init__(
@@ -33,29 +33,29 @@ class Deliveries:
         self._earlier = earlier or {}
 
     def earlier(self, document_id: str) -> Failure | None:
-        """Return the attempt before, if something good of it was kept."""
+        """Return the previous attempt if parts of it were kept."""
         return self._earlier.get(document_id)
 
     def expect(self, num_requests: int) -> None:
-        """Count requests to a language model that are to come; a negative number takes some off."""
+        """Add to the number of expected requests to a language model; may be negative."""
         self._progress.expect(num_requests)
 
     def hear(self, document_id: str, request: Request, reply: Reply, problem: str | None) -> None:
-        """Take note of an answer.
+        """Record an answer.
 
         Args:
-            document_id: What it is about.
-            request: What was asked.
+            document_id: The document.
+            request: The request.
             reply: The answer.
-            problem: Why it is of no use, if so.
+            problem: Why the answer cannot be used; None if it can.
         """
         self._progress.hear(document_id, request, reply, problem)
 
     def deliver(self, outcome: Outcome) -> None:
-        """Hand on what became of a document, with the digest of its text.
+        """Pass on the outcome of a document, with the digest of its text.
 
         Raises:
-            ValueError: If the document was not asked for, or has been delivered before.
+            ValueError: If the document was not requested, or was already delivered.
         """
         digest = self._digests.pop(outcome.document_id, None)
         if digest is None:
@@ -77,14 +77,14 @@ class Deliveries:
 
 
 def collect_outcomes(documents: Sequence[Document], augmenter: Augmenter) -> list[Outcome]:
-    """Return what becomes of documents, in their order.
+    """Return the outcomes of documents, in the same order.
 
     Args:
-        documents: Each with an id of its own.
-        augmenter: What makes the augmentations.
+        documents: Documents with distinct ids.
+        augmenter: The augmenter.
 
     Raises:
-        ValueError: If two documents have one id.
+        ValueError: If two documents share an id.
     """
     if len({document.id for document in documents}) < len(documents):
         raise ValueError("two documents have one id; give each its own")

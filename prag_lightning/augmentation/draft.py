@@ -1,4 +1,4 @@
-"""One document on its way to its augmentation: what to ask next, what came of the answers."""
+"""The draft of one document's augmentation: its open requests and the parts made so far."""
 
 import re
 from collections import Counter
@@ -13,19 +13,19 @@ from prag_lightning.augmentation.wording import LIST, Wording
 from prag_lightning.documents.digests import text_digest
 from prag_lightning.documents.records import Augmentation, Document, QuestionAnswer
 
-# A model that twice writes no list is asked for one pair at a time.
+# After this many answers without a list, a model is asked for one pair at a time.
 _LIST_ATTEMPTS = 2
-# Rewrites that are shorter, in lengths of the document, are summaries.
+# Rewrites shorter than this share of the document's length are summaries.
 _LEAST_LENGTH = 1 / 3
 
 
 class Draft:
-    """Asks for the parts of a document's augmentation, each again while its answer is of no use.
+    """Requests the parts of a document's augmentation, and repeats requests with useless answers.
 
     Args:
-        document: What to augment.
-        order: What is wanted of it.
-        earlier: The attempt before, of which something good was kept.
+        document: The document to augment.
+        order: What to make of it.
+        earlier: The previous attempt, of which parts were kept.
     """
 
     def __init__(self, document: Document, order: Order, earlier: Failure | None = None) -> None:
@@ -43,33 +43,33 @@ class Draft:
             pairs = (name for name in self._pairs if name not in earlier.missing)
             self._texts.update(zip(texts, earlier.kept.rewrites, strict=False))
             self._pairs.update(zip(pairs, earlier.kept.qas, strict=False))
-        # Whose answers were asked for by themselves, or need not be.
+        # Pairs whose answers were requested separately, or need not be.
         self._answered = {name for name, pair in self._pairs.items() if pair}
         self._attempts: Counter[str] = Counter()
         self._unanswerable: set[str] = set()
-        # The last problem of what was asked for, and the answer that had it.
+        # The last problem with each part, and the answer that had it.
         self._problems: dict[str, tuple[str, str]] = {}
         self._usage = Usage()
 
     @property
     def requests(self) -> list[Request]:
-        """What to ask now; nothing once all is there or has been asked for often enough."""
+        """The open requests; empty once all parts are there or the attempts are used up."""
         return [self._request(name) for name in self._open_names()]
 
     @property
     def num_open(self) -> int:
-        """How many requests there are now."""
+        """Number of open requests."""
         return len(self._open_names())
 
     def accept(self, request: Request, reply: Reply) -> str | None:
-        """Take an answer in, or see to it that the request is made again.
+        """Take in an answer, or schedule the request to be repeated.
 
         Args:
             request: One of `requests`.
-            reply: What came of it.
+            reply: The answer.
 
         Returns:
-            Why the answer is of no use, or not enough; None if it is good.
+            Why the answer is useless or incomplete; None if it is good.
         """
         name = request.name
         self._usage += reply.usage
@@ -87,7 +87,7 @@ class Draft:
 
     @property
     def outcome(self) -> Outcome:
-        """What became of the document, once there are no more requests."""
+        """The outcome for the document, once there are no more requests."""
         assert not self.num_open
         digest = text_digest(self._document)
         rewrites = [text for text in self._texts.values() if text]
@@ -145,7 +145,7 @@ class Draft:
         return self._wording.request(name, self._attempts[name], pair.question if pair else "")
 
     def _take(self, name: str, reply: Reply) -> str | None:
-        """Keep what is good of an answer; return what is wrong with it, or None."""
+        """Keep the good parts of an answer; return what is wrong with it, or None."""
         try:
             if name.startswith("answer"):
                 return self._take_answer(name.replace("answer", "pair"), reply)
@@ -176,7 +176,7 @@ class Draft:
         return problem
 
     def _keep_pair(self, name: str, found: FoundPair, sentence: str | None) -> str | None:
-        """Keep a pair about a sentence or about the whole, or return why it is of no use."""
+        """Keep a pair about a sentence or the whole text, or return why it cannot be used."""
         full_answer = found.full_answer or sentence or self._wording.sentence_with(found.answer)
         pair = QuestionAnswer(question=found.question, answer=found.answer, full_answer=full_answer)
         known = [kept for kept in self._pairs.values() if kept]
@@ -192,7 +192,7 @@ class Draft:
         return None
 
     def _take_answer(self, name: str, reply: Reply) -> str | None:
-        """Give a question the answer that was asked for by itself, or drop the question."""
+        """Replace a question's answer by the one requested separately, or drop the question."""
         pair = self._pairs[name]
         assert pair is not None
         self._pairs[name] = None

@@ -1,4 +1,4 @@
-"""A server with OpenAI's interface: where it is, whether it is there, and which models it has."""
+"""A server with an OpenAI-compatible API: its address, availability and models."""
 
 import asyncio
 import logging
@@ -15,15 +15,15 @@ from pydantic import BaseModel, ValidationError
 
 T = TypeVar("T")
 
-# The server says: not now, or: something went wrong here.
+# Statuses that are worth a retry: the server is busy or had an internal error.
 PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
-# The connection broke, or what came is no answer.
+# Errors of a broken connection or an invalid response.
 BROKEN = (httpx.TransportError, httpx.DecodingError, ValidationError)
 _REFUSED_KEY = frozenset({401, 403})
 _LONGEST_WAIT_S = 300.0
 _CHECK_TIMEOUT_S = 5.0
 
-# It warns of every Retry-After that it cannot read, and then waits as without one.
+# It warns about every unreadable Retry-After header, and then ignores the header.
 logging.getLogger("httpx_retries").setLevel(logging.ERROR)
 
 
@@ -37,17 +37,16 @@ class _Models(BaseModel):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a server is, and how patient to be with it.
+    """Address of a server, and how to retry requests to it.
 
     Args:
-        url: Address up to the version, as ``http://localhost:8000/v1``.
-        api_key_env: Name of the environment variable that holds the API key, if the server wants
-            one.
-        timeout_s: Seconds to wait for an answer.
-        max_tries: How often a request is sent before the answer counts as not to be had.
-        backoff_s: Seconds before the second try, doubled before each further one, all shortened at
-            random by up to half. A ``Retry-After`` of the server's comes first. Neither is more
-            than five minutes.
+        url: Address including the version, such as ``http://localhost:8000/v1``.
+        api_key_env: Name of the environment variable with the API key, if one is needed.
+        timeout_s: Seconds to wait for a response.
+        max_tries: Maximum number of attempts per request.
+        backoff_s: Seconds before the second attempt, doubled for each further one, and randomly
+            reduced by up to half. The server's ``Retry-After`` takes precedence. Neither exceeds
+            five minutes.
     """
 
     url: str = "http://localhost:8000/v1"
@@ -73,27 +72,27 @@ class Endpoint:
 
     @property
     def api_key(self) -> str:
-        """The key, or nothing."""
+        """The API key; empty if there is none."""
         return os.environ.get(self.api_key_env, "")
 
     def open(
         self, num_connections: int, check: Callable[[httpx.Response], Awaitable[None]] | None = None
     ) -> httpx.AsyncClient:
-        """Return a client, a context that closes the connections at its end.
+        """Return an HTTP client, to be used as a context manager.
 
-        What it posts is sent again as long as the server is busy or stumbles.
+        POST requests are repeated while the server is busy or fails.
 
         Args:
-            num_connections: Open at a time, at most.
-            check: Reads an answer to something posted, and raises httpx's or pydantic's errors if
-                it is broken, so that the same is sent again.
+            num_connections: Maximum number of open connections.
+            check: Validates a response to a POST request; raises httpx's or pydantic's errors if it
+                is broken and the request should be repeated.
         """
         retry = Retry(
             total=self.max_tries - 1,
             allowed_methods=["POST"],
             status_forcelist=PASSING_STATUSES,
             retry_on_exceptions=BROKEN,
-            # Doubled once before the second try.
+            # It is doubled once before the second attempt.
             backoff_factor=self.backoff_s / 2,
             backoff_jitter=0.5,
             max_backoff_wait=_LONGEST_WAIT_S,
@@ -111,11 +110,11 @@ class Endpoint:
         )
 
     async def fetch_models(self, client: httpx.AsyncClient) -> list[str]:
-        """Return the names of its models; none if it does not list them.
+        """Return the names of the server's models; empty if it does not list them.
 
         Raises:
-            ConnectionError: If no server answers within 5 seconds, or it is not ready.
-            ValueError: If it refuses the API key.
+            ConnectionError: If no server responds within 5 seconds, or it is not ready.
+            ValueError: If it rejects the API key.
         """
         try:
             answer = await asyncio.wait_for(client.get("models"), _CHECK_TIMEOUT_S)
@@ -130,10 +129,10 @@ class Endpoint:
             return []
 
     def check_key(self, answer: httpx.Response) -> None:
-        """Check that an answer is not the refusal of the API key.
+        """Check that a response does not reject the API key.
 
         Raises:
-            ValueError: If it is.
+            ValueError: If it does.
         """
         if answer.status_code in _REFUSED_KEY:
             raise ValueError(
@@ -149,15 +148,15 @@ class Endpoint:
 
 
 def find_model(endpoint: Endpoint, model: str | None) -> str:
-    """Return the name of the model to use, after making sure that the server has it.
+    """Return the name of the model to use, after checking that the server has it.
 
     Args:
-        endpoint: Where the server is.
-        model: Its name; may be left out where there is only one.
+        endpoint: The server.
+        model: Name of the model; may be None if the server has only one.
 
     Raises:
-        ConnectionError: If no server answers within 5 seconds.
-        ValueError: If it refuses the API key, or has no such model.
+        ConnectionError: If no server responds within 5 seconds.
+        ValueError: If it rejects the API key, or has no such model.
     """
 
     async def fetch() -> list[str]:
@@ -176,7 +175,7 @@ def find_model(endpoint: Endpoint, model: str | None) -> str:
 
 
 def run_blocking(work: Coroutine[Any, Any, T]) -> T:
-    """Return what a coroutine returns, also where an event loop runs already, as in a notebook."""
+    """Run a coroutine to completion, even if an event loop is already running, as in a notebook."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -186,7 +185,7 @@ def run_blocking(work: Coroutine[Any, Any, T]) -> T:
 
 
 def describe(error: BaseException) -> str:
-    """Return in a few words what went wrong with a request."""
+    """Return a short description of why a request failed."""
     if isinstance(error, httpx.TimeoutException | asyncio.TimeoutError):
         return "no answer in time"
     if isinstance(error, ValidationError):
@@ -195,9 +194,9 @@ def describe(error: BaseException) -> str:
 
 
 def _proxy(url: httpx.URL) -> str | None:
-    """Return the proxy that the environment names for an address.
+    """Return the proxy that the environment specifies for an address.
 
-    httpx looks for it only where it makes the transport itself.
+    httpx applies proxy settings only to transports that it creates itself.
     """
     if proxy_bypass(url.host):
         return None

@@ -15,19 +15,19 @@ from prag_lightning.documents.records import Document
 
 
 class EndpointAugmenter(ModelAugmenter):
-    """Asks a server about several documents at a time.
+    """Augments documents concurrently with a model on a server.
 
     Args:
-        endpoint: Where the server is.
-        model: The model's name there; may be left out where there is only one.
-        order: What is wanted of every document.
-        sampling: How answers are drawn.
-        concurrency: Requests under way at a time, at most.
-        chat_template_kwargs: Variables of the model's chat template, as ``enable_thinking``, for
-            servers that know this field.
+        endpoint: The server.
+        model: Name of the model on the server; may be None if it has only one.
+        order: What to make of each document.
+        sampling: Sampling settings.
+        concurrency: Maximum number of concurrent requests.
+        chat_template_kwargs: Variables of the model's chat template, such as ``enable_thinking``,
+            for servers that support this field.
 
     Raises:
-        ValueError: If the concurrency makes no sense.
+        ValueError: If the concurrency is invalid.
     """
 
     def __init__(
@@ -50,17 +50,17 @@ class EndpointAugmenter(ModelAugmenter):
 
     @cached_property
     def model(self) -> str:
-        """The model's name, once the server has been asked whether it has it.
+        """Name of the model; the first access checks that the server has it.
 
         Raises:
-            ConnectionError: If no server answers within 5 seconds.
-            ValueError: If it refuses the API key, or has no such model.
+            ConnectionError: If no server responds within 5 seconds.
+            ValueError: If it rejects the API key, or has no such model.
         """
         return find_model(self._endpoint, self._given_model)
 
     @property
     def settings(self) -> Settings:
-        """Everything on which the augmentations depend."""
+        """All settings that the augmentations depend on."""
         return {
             "generator": "endpoint",
             "model": self.model,
@@ -70,18 +70,18 @@ class EndpointAugmenter(ModelAugmenter):
         }
 
     def run(self, documents: Sequence[Document], listener: Listener) -> Usage:
-        """Tell the listener the outcome of each document as soon as it is known.
+        """Augment documents, and report each outcome as soon as it is known.
 
         Args:
-            documents: Each with an id of its own.
-            listener: Hears every answer and every outcome.
+            documents: Documents with distinct ids.
+            listener: Receives all answers and outcomes.
 
         Returns:
-            What it took.
+            Usage of the language model.
 
         Raises:
-            ConnectionError: If the server is gone.
-            ValueError: If it refuses the API key.
+            ConnectionError: If the server cannot be reached any more.
+            ValueError: If it rejects the API key.
         """
         model = self.model
         self.announce(documents, listener)
@@ -109,7 +109,7 @@ class EndpointAugmenter(ModelAugmenter):
     async def _work(
         self, server: ChatServer, remaining: Iterator[Document], listener: Listener
     ) -> Usage:
-        """Augment one document after another, until none is left; return what it took."""
+        """Augment one document after another until none is left; return the usage."""
         usage = Usage()
         for document in remaining:
             for draft in self.begin([document], listener):

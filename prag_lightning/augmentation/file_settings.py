@@ -1,4 +1,4 @@
-"""The settings that a file of augmentations was made with, kept beside it, and the run's claim."""
+"""The settings file and the lock of a file of augmentations."""
 
 import fcntl
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 from prag_lightning.augmentation.settings import Settings
 from prag_lightning.documents.writing import write_whole
 
-# Files that do not name them were made when there was no choice.
+# Settings that older files lack, because they were not configurable then.
 _ADDED_LATER = frozenset(
     {
         "top_p",
@@ -23,21 +23,21 @@ _ADDED_LATER = frozenset(
 
 
 def settings_file(output: Path) -> Path:
-    """Return the file of the settings that belongs to a file of augmentations."""
+    """Return the path of the settings file for a file of augmentations."""
     return output.with_name(f"{output.stem}.settings.json")
 
 
 def claim(output: Path, settings: Settings) -> AbstractContextManager[object]:
-    """Return what keeps other runs from writing to a file of augmentations until it is closed.
+    """Return a lock on a file of augmentations against other runs, held until it is closed.
 
-    The file of its settings is made if there is none.
+    The settings file is created if there is none.
 
     Args:
-        output: The augmentations.
-        settings: What they are to be made with, if they are begun now.
+        output: The file of augmentations.
+        settings: Settings for a new file.
 
     Raises:
-        ValueError: If another run is writing to it, or something else than `prag augment` made it.
+        ValueError: If another run is writing to it, or `prag augment` did not create it.
     """
     file = settings_file(output)
     if not file.exists():
@@ -57,32 +57,32 @@ def claim(output: Path, settings: Settings) -> AbstractContextManager[object]:
                 f"{output}: another run is writing to it; wait for its end, or give another "
                 "--output"
             ) from None
-        # It may have been replaced in between.
+        # The file may have been replaced before it was locked.
         if os.path.samestat(os.fstat(claimed.fileno()), file.stat()):
             return claimed
         claimed.close()
 
 
 def write_settings(output: Path, settings: Settings) -> None:
-    """Write what a file of augmentations is made with beside it.
+    """Write the settings file of a file of augmentations.
 
     Args:
-        output: The augmentations.
-        settings: What they are made with.
+        output: The file of augmentations.
+        settings: Its settings.
     """
     content = json.dumps(dict(settings), indent=2, ensure_ascii=False)
     write_whole(settings_file(output), content + "\n")
 
 
 def find_differences(output: Path, settings: Settings) -> str:
-    """Return in a few words which settings differ from those of a file, or nothing.
+    """Return a summary of the settings that differ from those of a file; empty if none do.
 
     Args:
-        output: The augmentations.
-        settings: What they would be made with now.
+        output: The file of augmentations.
+        settings: The current settings.
 
     Raises:
-        ValueError: If the file of its settings is damaged.
+        ValueError: If the settings file is damaged.
     """
     file = settings_file(output)
     try:

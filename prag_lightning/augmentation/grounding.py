@@ -1,4 +1,4 @@
-"""Whether what a language model wrote about a document is said in the document."""
+"""Checking that what a language model wrote about a document is supported by its text."""
 
 import re
 import unicodedata
@@ -7,21 +7,21 @@ from functools import cached_property
 
 from prag_lightning.documents.records import Document, QuestionAnswer
 
-# 1,850 and 2:15, and the digits of B12.
+# Such as 1,850 and 2:15, and the digits of B12.
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 _NUMBER_WORDS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
     "fifteen sixteen seventeen eighteen nineteen twenty"
 )
-# A capital where no sentence, quotation or list item begins.
+# A capitalized word that does not begin a sentence, quotation or list item.
 _NAME = re.compile(r"(?<=[\w,;)] )[A-Z]\w+")
 _WORD = re.compile(r"\w+")
 _LIST_NUMBER = re.compile(r"^[*#_ ]*(?:\w+ )?\d{1,2}[.):*]+", re.MULTILINE)
-# Scripts without spaces between words, and Korean, whose particles stick to them.
+# Scripts without spaces between words, and Korean, whose particles are attached to words.
 _WIDE = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff]+"
 )
-# All nouns are written with a capital.
+# Shows that a text is German, in which all nouns are capitalized.
 _GERMAN_WORDS = "der die das und ist ein eine mit von den"
 _COMMON_WORDS = (
     "a about an and answer are at called can could did do does each for from had has have he her "
@@ -30,26 +30,26 @@ _COMMON_WORDS = (
     "whom whose why will with would yes you your"
 )
 _COMMON = frozenset(_COMMON_WORDS.split())
-# Words that begin alike are forms of one: build, builds, building.
+# Words with the same beginning count as forms of one word: build, builds, building.
 _STEM_LENGTH = 4
 
 
 class Grounding:
-    """Tells what of a text is not in a document: numbers, names, and the words of an answer.
+    """Finds content of a text that is not in a document: numbers, names and words of an answer.
 
-    A number in digits may stand in the document in words, up to twenty; a name in another form that
-    begins with the same four letters, or by its initials. German, which writes all nouns as names,
-    is read without them.
+    A number up to twenty may be spelled out in the document. A name may appear in another form with
+    the same first four letters, or as initials. Names are not checked in German, which capitalizes
+    all nouns.
 
     Args:
-        document: Its title and text are searched.
+        document: The document; its title and text are searched.
     """
 
     def __init__(self, document: Document) -> None:
         self._source = _plain_text(f"{document.title}\n{document.text}")
 
     def problem_of_pair(self, pair: QuestionAnswer) -> str:
-        """Return what makes a question-answer pair unfit, or nothing."""
+        """Return why a question-answer pair is unsuitable; empty if it is suitable."""
         for part, text in (("question", pair.question), ("answer", pair.answer)):
             if strange := self.strange(text):
                 return f"the {part} names {strange[0]}, which is not in the document"
@@ -60,11 +60,11 @@ class Grounding:
         return ""
 
     def problem_of_answer(self, pair: QuestionAnswer, sentence: str) -> str:
-        """Return what makes an answer unfit that was to be a few words of a sentence, or nothing.
+        """Return why a short answer from a sentence is unsuitable; empty if it is suitable.
 
         Args:
             pair: The question and the answer.
-            sentence: What was asked about.
+            sentence: The sentence that the question is about.
         """
         if pair.answer.casefold().strip(" .!") in pair.question.casefold():
             return "the question gives its answer away"
@@ -72,11 +72,11 @@ class Grounding:
         return "" if inner._share(pair.answer) >= 0.75 else "the answer is not in the sentence"
 
     def problem_of_text(self, text: str, least_length: float = 0.0) -> str:
-        """Return what makes a text unfit, or nothing: of names it may have a few more.
+        """Return why a text is unsuitable; empty if it is. A few unsupported names are allowed.
 
         Args:
-            text: Made of the document.
-            least_length: In document lengths.
+            text: A text made from the document.
+            least_length: Minimum length relative to the document's.
         """
         plain = _LIST_NUMBER.sub("", _plain_text(text))
         numbers, names = self._strange_numbers(plain), self._strange_names(plain)
@@ -89,7 +89,7 @@ class Grounding:
         return ""
 
     def strange(self, text: str) -> list[str]:
-        """Return the numbers and names in a text that are not in the document, each once."""
+        """Return the distinct numbers and names in a text that are not in the document."""
         plain = _plain_text(text)
         return [*self._strange_numbers(plain), *self._strange_names(plain)]
 
@@ -104,7 +104,7 @@ class Grounding:
         return [] if self._is_german else _NAME.findall(plain)
 
     def _share(self, text: str) -> float:
-        """Return the share of a text's telling words that the document has; 1 if it has none."""
+        """Return the share of a text's content words that are in the document; 1 if it has none."""
         words = list(_telling_words(_plain_text(text)))
         return sum(map(self._has_word, words)) / len(words) if words else 1.0
 
@@ -122,7 +122,7 @@ class Grounding:
 
     @cached_property
     def _initials(self) -> str:
-        """First letters of all words of some length, in order: UMC of United Methodist Church."""
+        """Initials of all longer words, in order, such as UMC for United Methodist Church."""
         return "".join(word[0].upper() for word in self._words if word.casefold() not in _COMMON)
 
     @cached_property
@@ -139,7 +139,7 @@ class Grounding:
 
 
 def _plain_text(text: str) -> str:
-    """Return a text without accents, and with the usual forms of full-width letters and digits."""
+    """Return a text without accents, and with full-width letters and digits converted to ASCII."""
     parts = unicodedata.normalize("NFKD", text)
     return unicodedata.normalize("NFC", re.sub(r"[\u0300-\u036f]", "", parts))
 
@@ -149,7 +149,7 @@ def _digits(number: str) -> str:
 
 
 def _telling_words(plain: str) -> Iterator[str]:
-    """Yield the words that say what a text is about: pairs of signs where words have no spaces."""
+    """Yield the content words of a text; character pairs in scripts without spaces."""
     for word in _WORD.findall(_WIDE.sub(" ", plain)):
         is_long = len(word) >= _STEM_LENGTH or word[0].isupper()
         if is_long and not word.isdecimal() and word.casefold() not in _COMMON:

@@ -1,4 +1,4 @@
-"""Augmentations in memory, without files."""
+"""Augmenting documents in memory, without files."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,19 +13,19 @@ from prag_lightning.documents.records import Augmentation, Document
 def augment_all(
     documents: Sequence[Document], augmenter: Augmenter | str | Mapping[str, Any] = "template"
 ) -> list[Augmentation]:
-    """Return what an augmenter makes of documents.
+    """Augment documents, and return the augmentations.
 
-    A document of which nothing could be made is left out, and said on standard error.
+    Documents that could not be augmented are left out, and reported on standard error.
 
     Args:
-        documents: Each with an id of its own.
-        augmenter: An augmenter, or what `make_augmenter` makes one of.
+        documents: Documents with distinct ids.
+        augmenter: An augmenter, or an argument for `make_augmenter`.
 
     Returns:
         The augmentations, in the order of the documents.
 
     Raises:
-        ValueError: If there is no such augmenter, or two documents have one id.
+        ValueError: If there is no such augmenter, or two documents share an id.
 
     >>> heron = Document(id="heron", title="Heron", text="Heron was built in Turku.")
     >>> augment_all([heron])[0].qas[0].question

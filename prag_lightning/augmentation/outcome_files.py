@@ -1,4 +1,4 @@
-"""The files of an augmentation run: appended to by whole lines, and what it resumes from."""
+"""The files of an augmentation run, which are appended to and from which a run resumes."""
 
 import json
 from collections.abc import Iterator
@@ -15,40 +15,40 @@ from prag_lightning.documents.records import Augmentation, Record, read_records,
 
 @dataclass(frozen=True)
 class State:
-    """What the files hold.
+    """Contents of the files.
 
     Args:
         with_pairs: Documents that have an augmentation, and whether it has question-answer pairs.
-        failures: Why others have none, or not all of it, by document.
+        failures: Why other documents have none, or an incomplete one, by document.
     """
 
     with_pairs: dict[str, bool]
     failures: dict[str, Failure]
 
     def is_done(self, document_id: str) -> bool:
-        """Return whether there is nothing more to do for a document."""
+        """Return whether a document needs no more work."""
         failure = self.failures.get(document_id)
         return document_id in self.with_pairs or (failure is not None and failure.kept is None)
 
     def is_usable(self, document_id: str) -> bool:
-        """Return whether a document can be trained on: it has pairs, or all that was wanted."""
+        """Return whether a document can be trained on: it has pairs, or everything requested."""
         has_pairs = self.with_pairs.get(document_id)
         return bool(has_pairs) or (has_pairs is not None and document_id not in self.failures)
 
 
 class OutcomeFiles:
-    """``NAME.jsonl`` with the augmentations, and beside it the failures and the settings.
+    """``NAME.jsonl`` with the augmentations, and the files of failures and settings next to it.
 
-    A context in which no other run can write to them. A line that a kill tore is cut off. The ranks
-    of one run may write at once.
+    A context manager that locks the files against other runs. A partial line that a killed process
+    left is removed. Several ranks of one run may write at once.
 
     Args:
-        output: Where the augmentations are, or are to be.
-        settings: What they are made with.
-        rank: This process's number within its run; 0 prepares the files.
+        output: The file of augmentations.
+        settings: Settings of the augmentations.
+        rank: Rank of this process within its run; rank 0 prepares the files.
 
     Raises:
-        ValueError: If the file was begun by other means, or another run is writing to it.
+        ValueError: If other means created the file, or another run is writing to it.
     """
 
     def __init__(self, output: Path, settings: Settings, rank: int = 0) -> None:
@@ -58,7 +58,7 @@ class OutcomeFiles:
         self._rank = rank
 
     def __enter__(self) -> "OutcomeFiles":
-        """Begin, or go on."""
+        """Open the files for a new or a resumed run."""
         self._lifetime = ExitStack()
         if self._rank == 0:
             self.augmentations.parent.mkdir(parents=True, exist_ok=True)
@@ -68,39 +68,39 @@ class OutcomeFiles:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Let another run write."""
+        """Release the lock."""
         self._lifetime.close()
 
     def begin_anew(self) -> None:
-        """Forget what is there, and take the settings of this run for the file's."""
+        """Discard the contents of the files, and use the settings of this run."""
         for file in (self.augmentations, self.failures):
             write_records(file, [])
         write_settings(self.augmentations, self._settings)
-        # Of the new file of settings: the claim on the one before counts no more.
+        # Lock the new settings file; the lock on the replaced one is no longer effective.
         self._lifetime.enter_context(claim(self.augmentations, self._settings))
 
     def read(self) -> State:
-        """Return what the files hold now."""
+        """Return the current contents of the files."""
         with locked(self.augmentations):
             made = read_records(self.augmentations, Augmentation)
             with_pairs = {record.document_id: bool(record.qas) for record in made}
-        # A later line about a document counts instead of an earlier one.
+        # The last line about a document counts.
         failures = {failure.document_id: failure for failure in self._read_failures()}
         for document_id in with_pairs.keys() & failures.keys():
             if failures[document_id].kept is not None:
-                # It was completed since.
+                # The document was completed later.
                 del failures[document_id]
         return State(with_pairs, failures)
 
     def append(self, outcome: Outcome) -> None:
-        """Write what became of a document, and hand it to the operating system."""
+        """Append the outcome of a document, and pass it to the operating system."""
         if outcome.augmentation is not None:
             append_lines(self.augmentations, _line(outcome.augmentation))
         if outcome.failure is not None:
             append_lines(self.failures, _line(outcome.failure))
 
     def tidy_failures(self) -> None:
-        """Leave one line for each document that has failed."""
+        """Reduce the failures to one line per failed document."""
         write_records(self.failures, self.read().failures.values())
 
     def _read_failures(self) -> Iterator[Failure]:
@@ -109,7 +109,7 @@ class OutcomeFiles:
 
 
 def failures_file(output: Path) -> Path:
-    """Return the file of the failures that belongs to a file of augmentations."""
+    """Return the path of the failures file for a file of augmentations."""
     return output.with_name(f"{output.stem}.failed.jsonl")
 
 

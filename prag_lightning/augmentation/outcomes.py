@@ -1,4 +1,4 @@
-"""What became of a document: its augmentation, what is missing in it, and what it took."""
+"""The outcome of augmenting a document: its augmentation, failure and usage."""
 
 from dataclasses import astuple, dataclass
 
@@ -9,14 +9,14 @@ from prag_lightning.documents.records import Augmentation, Record
 
 @dataclass(frozen=True)
 class Usage:
-    """What was asked of a language model.
+    """Usage of a language model.
 
     Args:
-        num_requests: How many requests.
-        num_prompt_tokens: Tokens read.
-        num_new_tokens: Tokens written.
-        num_refused: How many answers were of no use, or not enough.
-        num_ungrounded: How many pairs and rewrites named what their document does not say.
+        num_requests: Number of requests.
+        num_prompt_tokens: Number of prompt tokens.
+        num_new_tokens: Number of generated tokens.
+        num_refused: Number of useless or incomplete answers.
+        num_ungrounded: Number of pairs and rewrites with content that is not in the document.
     """
 
     num_requests: int = 0
@@ -26,16 +26,16 @@ class Usage:
     num_ungrounded: int = 0
 
     def __add__(self, other: "Usage") -> "Usage":
-        """Return both together."""
+        """Return the sum of both."""
         pairs = zip(astuple(self), astuple(other), strict=True)
         return Usage(*(one + another for one, another in pairs))
 
 
 class Failure(Record):
-    """Why a document has no augmentation, or not all of it, and the last answer that was refused.
+    """Why a document has no augmentation or an incomplete one, with the last rejected answer.
 
-    ``missing`` are the names of the parts that it lacks. ``kept`` is what was good, while the next
-    attempt is made.
+    ``missing`` names the parts that it lacks. ``kept`` contains the good parts until the next
+    attempt.
     """
 
     document_id: str = Field(min_length=1)
@@ -49,7 +49,7 @@ class Failure(Record):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one document: an augmentation, a failure, or both where it is incomplete."""
+    """Outcome for one document: an augmentation, a failure, or both if it is incomplete."""
 
     document_id: str
     augmentation: Augmentation | None = None

@@ -1,25 +1,25 @@
-"""Question-answer pairs in lines of a language model's answer, labelled as models label them."""
+"""Parsing question-answer pairs from labelled lines of a language model's answer."""
 
 import re
 from itertools import zip_longest
 
-# **Q1:**, 2. Question:, - Q., Question 3 -
+# Examples of labels: **Q1:**, 2. Question:, - Q., Question 3 -
 _BEFORE = r"^[ \t>*_#-]*(?:\(?\d{1,3}[.):][ \t*_]*)?"
-# A full stop only behind a number: "A. Paris" is the first of several choices.
+# A full stop is allowed only after a number, since "A. Paris" is one of several choices.
 _AFTER = r"(?:[ \t]*#?\d{1,3}[ \t*_]*[:.)\u2013\u2014-]|[ \t*_]*:)[ \t*_]*"
 _LABEL = re.compile(
     rf"{_BEFORE}(?:(?P<question>Question|Q)|(?P<full_answer>Full[ _]answer)|(?P<answer>Answer|A))"
     rf"{_AFTER}",
     re.IGNORECASE | re.MULTILINE,
 )
-# "Q: Who? A: Ada" in one line.
+# "Q: Who? A: Ada" on one line.
 _ANSWER_WITHIN = re.compile(r"(?<=\?)[ \t*_]+(?=(?:Answer|A)[ \t]*:)")
-# A question without a label stands in a line of its own.
+# An unlabelled question on a line of its own.
 _QUESTION_LINE = re.compile(rf"{_BEFORE}(?P<text>[^\n]*\?)[ \t*_]*\Z", re.MULTILINE)
 
 
 def find_lines(answer: str) -> list[dict[str, object]]:
-    r"""Return the fields of each pair, as far as there are any.
+    r"""Return the fields that were found for each pair.
 
     >>> find_lines("Q: Who?\nA: Ada\n\n**Question 2:** When?\n**Answer:** 1815")
     [{'question': 'Who?', 'answer': 'Ada'}, {'question': 'When?', 'answer': '1815'}]

@@ -1,4 +1,4 @@
-"""Question-answer pairs in a model's answer, from JSON or from lines, well-formed or not."""
+"""Parsing question-answer pairs from JSON or lines in a model's answer, even if malformed."""
 
 import re
 from typing import Annotated
@@ -13,7 +13,7 @@ _NUMBERING = re.compile(r"\A\(?\d{1,3}[.):]\s*")
 
 
 def _as_text(value: object) -> object:
-    """Return a list as its items joined by commas, a number in digits, else the value as it is."""
+    """Convert a list to its items joined by commas, and a number to digits; keep other values."""
     if isinstance(value, list) and value:
         return ", ".join(str(_as_text(item)) for item in value)
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -27,7 +27,7 @@ _Text = Annotated[
 
 
 class FoundPair(BaseModel):
-    """A question and its answer as a model gave them, perhaps without the answer in a sentence."""
+    """A question and answer as a model gave them; the answer as a sentence is optional."""
 
     question: _Text
     answer: _Text
@@ -35,22 +35,21 @@ class FoundPair(BaseModel):
 
 
 def read_pairs(text: str, is_cut: bool = False) -> tuple[list[FoundPair], str]:
-    """Return the question-answer pairs of a model's answer, and what is wrong with the others.
+    """Return the question-answer pairs in a model's answer, and the first problem with others.
 
-    They stand in JSON objects with ``question``, ``answer`` and perhaps ``full_answer``, or in
-    lines that begin with ``Q:`` and ``A:``. Words and code fences around JSON, single quotes and
-    missing commas are forgiven. Pairs that lack a part, or that the end of the answer cut off, do
-    not count.
+    They are JSON objects with ``question``, ``answer`` and optionally ``full_answer``, or lines
+    that begin with ``Q:`` and ``A:``. Text and code fences around the JSON, single quotes and
+    missing commas are accepted. Pairs that are incomplete, or cut off at the end, are dropped.
 
     Args:
-        text: What the model said.
-        is_cut: Whether it was stopped before its end.
+        text: The model's answer.
+        is_cut: Whether the answer was cut off.
 
     Returns:
-        The pairs, at least one, and the first problem of a pair that does not count, or nothing.
+        The pairs, at least one, and the first problem of a dropped pair; empty if there is none.
 
     Raises:
-        AnswerError: If there is no pair.
+        AnswerError: If there is no valid pair.
     """
     answer = read_answer(text)
     lines = find_lines(answer)
@@ -75,7 +74,7 @@ def _read_pair(fields: dict[str, object]) -> FoundPair:
 
 
 def _objects(answer: str) -> list[dict[str, object]]:
-    """Return the objects of the list in an answer."""
+    """Return the objects in the list in an answer."""
     start = re.search(r"\[\s*\{", answer) or re.search(r"\{", answer)
     if start is None:
         return []
@@ -87,10 +86,10 @@ def _objects(answer: str) -> list[dict[str, object]]:
     except (ValueError, RecursionError) as error:
         raise AnswerError("JSON that is nested too deeply") from error
     if isinstance(items, list) and items and isinstance(items[0], list):
-        # Words with brackets after the list make a second one.
+        # Text with brackets after the list is parsed as a second list.
         items = items[0]
     objects = [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
-    # What the repair closed at the end of the answer may be half a word.
+    # If the parser closed an object at the end of the answer, it may be cut off.
     return objects[: found.count("}")]
 
 

@@ -1,4 +1,4 @@
-"""How far a run is, on a terminal as in a log file, and the first answers that were of no use."""
+"""Progress reports for terminals and log files, including the first useless answers."""
 
 import sys
 import threading
@@ -20,14 +20,14 @@ _TICK_S = 0.2
 
 
 class Progress:
-    """Counts requests and documents, and says on standard error how many are done.
+    """Counts requests and documents, and reports progress on standard error.
 
-    On a terminal that is a bar. Elsewhere it is a line for each tenth, not within two seconds of
-    the last, and in any case one every half minute. A context.
+    This is a context manager. On a terminal it shows a bar. Elsewhere it prints a line for each
+    tenth, at least two seconds apart, and at least every half minute.
 
     Args:
-        num_documents: How many are to be augmented.
-        is_silent: Whether another process speaks for this one.
+        num_documents: Number of documents to augment.
+        is_silent: Whether another process reports for this one.
     """
 
     def __init__(self, num_documents: int, is_silent: bool = False) -> None:
@@ -41,7 +41,7 @@ class Progress:
         self._thread = threading.Thread(target=self._keep_saying, daemon=True)
 
     def __enter__(self) -> "Progress":
-        """Begin to count."""
+        """Start counting."""
         self._start = time.monotonic()
         if self._is_silent or not self._num_documents:
             return self
@@ -59,7 +59,7 @@ class Progress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Say no more."""
+        """Stop reporting."""
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -67,21 +67,21 @@ class Progress:
             self._bar.stop()
 
     def expect(self, num_requests: int) -> None:
-        """Count requests that are to come.
+        """Add to the number of expected requests.
 
         Args:
-            num_requests: How many; a negative number takes some off.
+            num_requests: Number of requests; may be negative.
         """
         self._num_requests += num_requests
 
     def hear(self, document_id: str, request: Request, reply: Reply, problem: str | None) -> None:
-        """Count an answer, and show it if it is one of the first that are of no use.
+        """Count an answer, and show it if it is one of the first useless ones.
 
         Args:
-            document_id: What it is about.
-            request: What was asked.
+            document_id: The document.
+            request: The request.
             reply: The answer.
-            problem: Why it is of no use, if so.
+            problem: Why the answer cannot be used; None if it can.
         """
         self._num_requests_done += 1
         if problem is None or self._is_silent or self._num_shown == _NUM_SHOWN:
@@ -96,7 +96,7 @@ class Progress:
             self._say("  further answers of no use are only counted")
 
     def finish_document(self) -> None:
-        """Count a document whose outcome is known."""
+        """Count a document with a known outcome."""
         self._num_documents_done += 1
 
     def _say(self, line: str) -> None:

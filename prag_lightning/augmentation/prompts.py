@@ -1,9 +1,9 @@
-"""The wording in which a language model is asked for texts and question-answer pairs.
+"""Prompts that ask a language model for texts and question-answer pairs.
 
-`rewrite_prompt` and `question_prompt` are the published ones (Su et al. 2025, arXiv:2501.15915).
-The example of the second lacks a comma there, and so teaches invalid JSON; here it is whole, and
-the number of pairs is a parameter. The others are ours; `single_pair_prompt` is for models that
-cannot write JSON.
+`rewrite_prompt` and `question_prompt` are the published ones (Su et al. 2025, arXiv:2501.15915),
+except that a missing comma in the example of the second, which would teach invalid JSON, is added
+and the number of pairs is a parameter. The others are ours; `single_pair_prompt` is for models
+that cannot write JSON.
 """
 
 from prag_lightning.augmentation.requests import Example
@@ -45,7 +45,7 @@ _FACTS = (
 )
 _TEXTS = {"rewrite": _REWRITE, "summary": _SUMMARY, "facts": _FACTS}
 
-# Words that no text has, unless the model repeats the request or speaks of its own work.
+# Phrases that show that the model repeats the request or describes its own work.
 WORDS_OF_REQUESTS = (
     "entities, proper nouns",
     "new version of the text",
@@ -63,7 +63,7 @@ _ANSWER = (
 )
 
 _SINGLE = "Write one question about this sentence, and its answer in a few words of the sentence.\n"
-# Small models follow examples rather than words; each kind of question is there once.
+# Small models follow examples rather than instructions; there is one for each kind of question.
 _SINGLE_EXAMPLES = (
     ("Bakery: Anna Berg opened it in Lund in 1987.", "When did Anna Berg open the bakery?", "1987"),
     ("The town clock was made by Jan Willems.", "Who made the town clock?", "Jan Willems"),
@@ -81,12 +81,12 @@ _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eigh
 
 
 def rewrite_prompt(passage: str) -> str:
-    """Return the prompt that asks for a passage in other words."""
+    """Return the prompt for a rewrite of a passage."""
     return text_prompt("rewrite", passage)
 
 
 def text_prompt(kind: str, passage: str) -> str:
-    """Return the prompt that asks for a text about a passage.
+    """Return the prompt for a text about a passage.
 
     Args:
         kind: ``rewrite``, ``summary`` or ``facts``.
@@ -96,33 +96,33 @@ def text_prompt(kind: str, passage: str) -> str:
 
 
 def answer_prompt(question: str, passage: str) -> str:
-    """Return the prompt that asks for the answer to a question about a passage.
+    """Return the prompt for the answer to a question about a passage.
 
     Args:
-        question: What to answer.
+        question: The question.
         passage: The document's text.
     """
     return _ANSWER.format(passage=passage, question=question)
 
 
 def question_prompt(passage: str, num_qas: int) -> str:
-    """Return the prompt that asks for question-answer pairs about a passage, as JSON.
+    """Return the prompt for question-answer pairs about a passage, as JSON.
 
     Args:
         passage: The document's text.
-        num_qas: How many pairs; it stands there in words up to ten, in digits beyond.
+        num_qas: Number of pairs, spelled out up to ten.
     """
     number = _NUMBERS[num_qas] if num_qas < len(_NUMBERS) else str(num_qas)
     return _QUESTIONS.format(number=number, passage=passage)
 
 
 def single_pair_prompt(sentence: str, title: str, turn: int) -> tuple[str, tuple[Example, ...]]:
-    """Return the prompt that asks for one question-answer pair about a sentence, and its examples.
+    """Return the prompt for one question-answer pair about a sentence, and its examples.
 
     Args:
-        sentence: What to ask about.
-        title: Of the document. It stands before a sentence that does not name it.
-        turn: How often the document was asked about before: other turns show other examples.
+        sentence: The sentence.
+        title: Title of the document, put before a sentence that does not contain it.
+        turn: Number of the request about the document, which selects the examples.
     """
     shown = [
         _SINGLE_EXAMPLES[(turn + number) % len(_SINGLE_EXAMPLES)] for number in range(_NUM_EXAMPLES)

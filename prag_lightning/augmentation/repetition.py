@@ -1,4 +1,4 @@
-"""Stopping a model that says the same again and again."""
+"""Stopping generation when a model repeats itself endlessly."""
 
 from typing import Any
 
@@ -6,17 +6,17 @@ import torch
 from torch import Tensor
 from transformers import StoppingCriteria
 
-# So many tokens that only repeat what stands up to so many before them.
+# Number of repeated tokens that stops a row, and maximum period of the repetition.
 _NUM_REPEATED, _LONGEST_PERIOD = 64, 24
-# Looked for once in so many tokens.
+# Number of tokens between two checks.
 _INTERVAL = 16
 
 
 class EndlessRepetition(StoppingCriteria):
-    """Ends the rows of a batch that go round in a circle, and knows where.
+    """Stops the rows of a batch that repeat themselves, and records where.
 
     Args:
-        num_prompt_tokens: Tokens of the prompts, padding included.
+        num_prompt_tokens: Length of the padded prompts in tokens.
     """
 
     def __init__(self, num_prompt_tokens: int) -> None:
@@ -24,12 +24,12 @@ class EndlessRepetition(StoppingCriteria):
         self.lengths: dict[int, int] = {}
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
-        """Return which rows are to end, shape ``(rows,)``.
+        """Return which rows to stop, shape ``(rows,)``.
 
         Args:
             input_ids: Prompts and new tokens, shape ``(rows, tokens)``.
-            scores: Not looked at.
-            **kwargs: Not looked at.
+            scores: Ignored.
+            **kwargs: Ignored.
         """
         ends = torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
         num_new = input_ids.shape[1] - self._num_prompt_tokens

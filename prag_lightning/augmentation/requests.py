@@ -1,4 +1,4 @@
-"""What a language model is asked, and what it answers."""
+"""Requests to a language model, and the replies."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,7 +9,7 @@ _ONE_REQUEST = Usage(num_requests=1)
 
 
 class Example(NamedTuple):
-    """A turn of the user and the assistant's, before the turn that is to be answered."""
+    """A user's turn and the assistant's answer that precede the prompt."""
 
     user: str
     assistant: str
@@ -20,11 +20,11 @@ class Request:
     """One prompt for a language model.
 
     Args:
-        name: What is asked for.
+        name: Name of the requested part.
         prompt: The user's turn.
-        seed: Of the sampling of its answer, below 2 ** 31.
-        examples: Turns before it.
-        is_short: Whether a few words answer it.
+        seed: Random seed for sampling the answer, below 2 ** 31.
+        examples: Turns before the prompt.
+        is_short: Whether a few words suffice as an answer.
     """
 
     name: str
@@ -36,13 +36,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came of a request.
+    """The reply to a request.
 
     Args:
         text: The answer.
-        usage: What it took.
-        is_cut: Whether the answer was stopped at its greatest length, or in an endless repetition.
-        problem: Why there is no answer, where the same request would have none again.
+        usage: Usage of the language model.
+        is_cut: Whether the answer was cut off at its maximum length or for endless repetition.
+        problem: Why there is no answer, if repeating the request would not help.
     """
 
     text: str

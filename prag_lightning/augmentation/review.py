@@ -1,4 +1,4 @@
-"""What of earlier work still counts: texts change, settings do, and more attempts are allowed."""
+"""Checking which earlier results are still valid after texts or settings have changed."""
 
 import sys
 from collections.abc import Iterator, Mapping, Set
@@ -11,16 +11,16 @@ from prag_lightning.documents.records import Augmentation, read_records, write_r
 
 
 def require_settings(files: OutcomeFiles, settings: Settings) -> None:
-    """Make sure that a run may go on in files, or begin anew in them.
+    """Check that a run may continue in existing files, or reset them.
 
-    What was begun with other settings is begun anew if no document was finished, and that is said.
+    If the settings differ and no document was finished, the files are reset, with a message.
 
     Args:
-        files: Those of the run, open.
-        settings: What augmentations are made with now.
+        files: Files of the run, open.
+        settings: The current settings.
 
     Raises:
-        ValueError: If some documents were finished with other settings; names what differs.
+        ValueError: If documents were finished with other settings; the message says which.
     """
     differences = find_differences(files.augmentations, settings)
     if not differences:
@@ -42,18 +42,18 @@ def require_settings(files: OutcomeFiles, settings: Settings) -> None:
 def take_out_outdated(
     files: OutcomeFiles, digests: Mapping[str, str], max_attempts: int
 ) -> set[str]:
-    """Take out of the files what is to be made anew, or completed.
+    """Remove results that must be made again or completed.
 
-    These are augmentations and failures of texts that have changed since, and failures after fewer
-    attempts than are allowed now: what is good of those is kept for the next attempt.
+    These are augmentations and failures of texts that have changed, and failures after fewer than
+    the allowed attempts. The good parts of the latter are kept for the next attempt.
 
     Args:
-        files: Those of the run, open.
-        digests: Of the texts as they are now, by document.
-        max_attempts: How many attempts are allowed.
+        files: Files of the run, open.
+        digests: Digests of the current texts, by document.
+        max_attempts: Maximum number of attempts.
 
     Returns:
-        The documents whose augmentation belonged to a text that has changed.
+        The documents with an augmentation of a text that has changed.
     """
     state = files.read()
     failures = {
@@ -86,10 +86,7 @@ def take_out_outdated(
 def _inspect(
     file: Path, digests: Mapping[str, str], retried: Set[str]
 ) -> tuple[set[str], dict[str, Augmentation], int]:
-    """Return whose text has changed, what is good of those to try again, and how many say neither.
-
-    The last are augmentations without a digest.
-    """
+    """Return changed documents, partial augmentations to retry, and how many have no digest."""
     changed: set[str] = set()
     kept: dict[str, Augmentation] = {}
     num_undated = 0
@@ -104,7 +101,7 @@ def _inspect(
 
 
 def _rewrite(file: Path, taken_out: Set[str], digests: Mapping[str, str]) -> None:
-    """Write a file of augmentations without some documents', each with its text's digest."""
+    """Rewrite a file of augmentations without some documents, and with digests for the others."""
 
     def remaining() -> Iterator[Augmentation]:
         for record in read_records(file, Augmentation):

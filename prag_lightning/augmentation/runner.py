@@ -1,4 +1,4 @@
-"""Augments documents with any augmenter, going on where an earlier run stopped."""
+"""Running any augmenter on documents, resuming where an earlier run stopped."""
 
 import time
 from collections.abc import Sequence, Set
@@ -17,18 +17,18 @@ from prag_lightning.documents.records import Document
 
 @dataclass(frozen=True)
 class Summary:
-    """What there is after a run, and what the run took.
+    """Results of a run, including those of earlier runs.
 
     Args:
-        num_documents: How many there are.
-        num_augmented: How many of them have an augmentation that can be trained on.
-        num_todo: How many were to be augmented in the run.
-        num_before: How many of the augmented ones were so before.
-        num_anew: How many were made anew, for their text has changed.
-        num_in_part: How many lack some of the pairs and rewrites that were wanted.
-        num_failed: How many have failed, in this run or before it.
-        usage: What was asked of a language model in the run.
-        seconds: How long it took.
+        num_documents: Number of documents.
+        num_augmented: Number of documents with an augmentation that can be trained on.
+        num_todo: Number of documents that this run had to augment.
+        num_before: Number of augmented documents before this run.
+        num_anew: Number of documents that were augmented again because their text has changed.
+        num_in_part: Number of documents that lack some of the requested pairs and rewrites.
+        num_failed: Number of failed documents, in this run or before.
+        usage: Usage of the language model in this run.
+        seconds: Duration of the run.
     """
 
     num_documents: int
@@ -43,11 +43,11 @@ class Summary:
 
     @property
     def num_missing(self) -> int:
-        """Documents that are neither augmented nor failed: a process of the run has died."""
+        """Number of documents neither augmented nor failed, because a process of the run died."""
         return self.num_documents - self.num_augmented - self.num_failed
 
     def __str__(self) -> str:
-        """Return it in two lines, in one if no language model was asked."""
+        """Return a summary in two lines, or one if no language model was used."""
         states = {
             "augmented": self.num_augmented,
             "of them before": self.num_before,
@@ -79,19 +79,19 @@ class Summary:
 def run_augmentation(
     documents: Sequence[Document], augmenter: Augmenter, output: Path, rank: int = 0
 ) -> Summary:
-    """Augment those documents that have neither an augmentation in ``output`` nor failed there.
+    """Augment the documents that are neither augmented in ``output`` nor failed.
 
-    What was made of a text that has changed since is made anew.
+    Documents whose text has changed since are augmented again.
 
     Args:
-        documents: Each with an id of its own.
-        augmenter: What makes the augmentations.
-        output: File to which they are appended one by one; the failures go beside it.
-        rank: This process's number, where several run at once.
+        documents: Documents with distinct ids.
+        augmenter: The augmenter.
+        output: File to append augmentations to; the failures are written next to it.
+        rank: Rank of this process, if several run at once.
 
     Raises:
-        ValueError: If ``output`` holds augmentations that were made with other settings.
-        ConnectionError: If the augmenter's server is gone; what is done is kept.
+        ValueError: If ``output`` contains augmentations made with other settings.
+        ConnectionError: If the augmenter's server is lost; finished documents are kept.
     """
     start = time.monotonic()
     with OutcomeFiles(output, augmenter.settings, rank) as files:

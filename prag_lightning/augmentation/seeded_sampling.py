@@ -1,4 +1,4 @@
-"""Sampling in which every row of a batch has a seed of its own, whatever its neighbours."""
+"""Sampling with a separate seed per row, so that results do not depend on the batch."""
 
 from collections.abc import Sequence
 
@@ -16,16 +16,16 @@ from prag_lightning.augmentation.settings import Sampling
 
 
 class _SeededDraw(LogitsProcessor):
-    """Leaves one token for each row: the one that the row's own random number falls on.
+    """Keeps one token per row, selected by the row's own random number.
 
     Args:
-        seeds: One for each row.
-        num_prompt_tokens: Tokens of the prompts, padding included.
-        max_new_tokens: Tokens drawn at most.
+        seeds: One seed per row.
+        num_prompt_tokens: Length of the padded prompts in tokens.
+        max_new_tokens: Maximum number of tokens to draw.
     """
 
     def __init__(self, seeds: Sequence[int], num_prompt_tokens: int, max_new_tokens: int) -> None:
-        # Drawn on the CPU: other devices have other generators.
+        # Drawn on the CPU, because generators differ between devices.
         draws = [
             torch.rand(max_new_tokens, generator=torch.Generator().manual_seed(seed))
             for seed in seeds
@@ -34,10 +34,10 @@ class _SeededDraw(LogitsProcessor):
         self._num_prompt_tokens = num_prompt_tokens
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Return scores of shape ``(rows, vocabulary)`` that are finite for one token a row."""
+        """Return scores, shape ``(rows, vocabulary)``, of which one per row is finite."""
         cumulative = scores.float().softmax(dim=-1).cumsum(dim=-1)
         draw = self._draws[input_ids.shape[1] - self._num_prompt_tokens].to(scores.device)
-        # The probabilities add up to 1 but for rounding.
+        # The probabilities add up to 1 only up to rounding.
         place = draw[:, None] * cumulative[:, -1:]
         token = torch.searchsorted(cumulative, place, right=True).clamp_max(scores.shape[1] - 1)
         return torch.full_like(scores, -torch.inf).scatter_(1, token, 0.0)
@@ -46,13 +46,13 @@ class _SeededDraw(LogitsProcessor):
 def seeded_sampling(
     sampling: Sampling, max_new_tokens: int, seeds: Sequence[int], num_prompt_tokens: int
 ) -> LogitsProcessorList:
-    """Return what turns greedy generation into sampling with one seed for each row.
+    """Return processors that turn greedy generation into sampling with one seed per row.
 
     Args:
         sampling: Temperature, top-k and top-p.
-        max_new_tokens: Tokens drawn at most.
-        seeds: One for each row of the batch.
-        num_prompt_tokens: Tokens of the prompts, padding included.
+        max_new_tokens: Maximum number of tokens to draw.
+        seeds: One seed per row of the batch.
+        num_prompt_tokens: Length of the padded prompts in tokens.
     """
     steps: list[LogitsProcessor] = [TemperatureLogitsWarper(float(sampling.temperature))]
     if sampling.top_k:

@@ -1,33 +1,33 @@
-"""What is asked of a language model, and how it draws its answers."""
+"""Settings of what a language model is asked for, and of how it samples."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-# How question-answer pairs are asked for.
+# How question-answer pairs are requested.
 Pairs = Literal["list", "one_by_one"]
-# Whether a question's answer comes with it, or from a request of its own.
+# Whether answers come with their questions or are requested separately.
 Answers = Literal["with_questions", "by_themselves"]
-# What augmentations depend on, by name: a file of them is made with one set of these.
+# Settings that augmentations depend on, by name; all augmentations in a file share them.
 Settings = Mapping[str, str | int | float]
-# The kinds of texts that are made of a document, and the setting that says how many.
+# Kinds of texts made from a document, and the setting for the number of each.
 NUMBERS_OF_TEXTS = {"rewrite": "num_rewrites", "summary": "num_summaries", "facts": "num_facts"}
-# The value of a variable of a chat template.
+# Value of a chat template variable.
 TemplateSetting = str | int | float | bool
-# Enough for a question and its answer; four times as much as that, and a model may think before.
+# Enough for a question and its answer; with four times as many, a model may think first.
 _SHORT_TOKENS = 128
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a language model draws its tokens; temperature and top-k are the published ones.
+    """Sampling settings of a language model; temperature and top-k default to the published ones.
 
     Args:
         temperature: Divides the logits; above 0. Small models do better at 0.3.
-        top_k: How many of the likeliest tokens take part; 0 for all.
-        top_p: Share of the probability that takes part; 1 for all.
-        max_new_tokens: Tokens after which an answer is cut.
+        top_k: Number of most likely tokens to sample from; 0 for all.
+        top_p: Cumulative probability of the tokens to sample from; 1 for all.
+        max_new_tokens: Maximum number of tokens of an answer.
     """
 
     temperature: float = 0.7
@@ -44,27 +44,27 @@ class Sampling:
             raise ValueError(f"top_p {self.top_p}: give more than 0 and at most 1")
 
     def most_tokens(self, is_short: bool) -> int:
-        """Return how many tokens an answer may have, or one of a few words."""
+        """Return the maximum number of tokens of an answer, or of a short one."""
         short = max(_SHORT_TOKENS, self.max_new_tokens // 4)
         return min(short, self.max_new_tokens) if is_short else self.max_new_tokens
 
 
 @dataclass(frozen=True)
 class Order:
-    """What is wanted of every document.
+    """What to make of each document.
 
     Args:
-        num_rewrites: Rewrites of it.
-        num_qas: Question-answer pairs about it.
-        max_attempts: How often the same is asked, each time with another seed.
-        seed: Other seeds give other augmentations.
-        pairs: ``list`` asks for all pairs at once, as published, and for one at a time where that
-            fails twice; ``one_by_one`` asks for one at a time, which small models can do.
-        grounded: Whether pairs and texts that name what is not in the document are refused.
-        num_summaries: Summaries of it, each kept as a further rewrite.
-        num_facts: Lists of the facts that it states, each kept as a further rewrite.
-        answers: ``with_questions`` takes the answers that come with the questions, as published;
-            ``by_themselves`` asks for each once more, with the document in the prompt.
+        num_rewrites: Number of rewrites.
+        num_qas: Number of question-answer pairs.
+        max_attempts: Maximum number of times the same part is requested, each with another seed.
+        seed: Random seed.
+        pairs: ``list`` requests all pairs at once, as published, and one at a time if that fails
+            twice; ``one_by_one`` requests one at a time, which suits small models.
+        grounded: Whether to reject pairs and texts with names or numbers not in the document.
+        num_summaries: Number of summaries, each kept as a further rewrite.
+        num_facts: Number of lists of stated facts, each kept as a further rewrite.
+        answers: ``with_questions`` uses the answers that come with the questions, as published;
+            ``by_themselves`` requests each answer separately, with the document in the prompt.
     """
 
     num_rewrites: int = 1
@@ -86,7 +86,7 @@ class Order:
 
     @property
     def settings(self) -> dict[str, str | int]:
-        """What of it shapes the augmentations: more attempts only leave fewer documents failed."""
+        """Settings that affect augmentations; ``max_attempts`` only affects how many fail."""
         return {
             "num_rewrites": self.num_rewrites,
             "num_qas": self.num_qas,

@@ -1,4 +1,4 @@
-"""The sentences of a document that say something: no headings, no code, no marks of lists."""
+"""Extracting a document's informative sentences, without headings, code and list markers."""
 
 import re
 from collections.abc import Iterator
@@ -8,11 +8,11 @@ from prag_lightning.documents.records import Document
 from prag_lightning.documents.sentences import split_sentences
 
 _HEADING = re.compile(r"\s{0,3}#{1,6}(?:\s|$)")
-# Under a heading, between parts, and between the head of a table and its rows.
+# Lines below a heading, between sections, and between a table's header and rows.
 _RULER = re.compile(r"\s*(?:={2,}|-{2,}|\*{3,}|_{3,}|\|?[\s:|-]*-{3}[\s:|-]*)\s*\Z")
 _FENCE = re.compile(r"\s*(?:```|~~~)")
 _BULLET = re.compile(r"\A\s*(?:(?:[-*+\u2022>|]|\d{1,3}[.)])\s+)+")
-# Quotation marks and the numbers of notes may follow.
+# Quotation marks and footnote numbers may follow.
 _END = re.compile(
     r"[.!?\u2026\u3002\uff01\uff1f\u061f\u06d4\u0964](?:[\"'\u201d\u2019)*_]|\s*\[\d+\])*\s*\Z"
 )
@@ -21,10 +21,10 @@ _LONGEST_FIRST_LINE = 4
 
 
 def find_statements(document: Document) -> list[str]:
-    r"""Return the sentences of a document's text without what only orders it.
+    r"""Return the sentences of a document's text without its formatting.
 
-    Headings, code, rulers and the marks of list items are left out. A few words in a paragraph of
-    their own that do not end as a sentence count as a heading, unless nothing else follows.
+    Headings, code, rulers and list markers are left out. A short paragraph that does not end like a
+    sentence counts as a heading, unless nothing else follows.
 
     >>> find_statements(Document(id="a", text="# Heron\n\n- It is green.\n\nHistory\n\nIt is old."))
     ['It is green.', 'It is old.']
@@ -39,7 +39,7 @@ def find_statements(document: Document) -> list[str]:
 
 
 def _without_marks(document: Document) -> Iterator[str]:
-    """Yield the lines of a text, blank where they only order it."""
+    """Yield the lines of a text, with blank lines in place of formatting."""
     lines = document.text.split("\n")
     in_code, is_first = False, True
     for line, following in zip(lines, [*lines[1:], ""], strict=True):

@@ -1,4 +1,4 @@
-"""Augmentation without a language model: a baseline, and something to test with."""
+"""Augmentation without a language model, as a baseline and for tests."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -13,16 +13,17 @@ from prag_lightning.documents.records import Augmentation, Document
 
 
 class TemplateAugmenter(Augmenter):
-    """Makes augmentations from a document's own sentences; the same document gives the same.
+    """Makes augmentations from a document's own sentences; the result is deterministic.
 
-    A rewrite is the document's sentences in another order, without its headings.
+    A rewrite consists of the document's sentences in another order, without headings.
 
     Args:
-        num_rewrites: Rewrites of each document.
-        num_qas: Question-answer pairs about it. The first ask about one sentence each.
+        num_rewrites: Number of rewrites per document.
+        num_qas: Number of question-answer pairs per document. The first ones ask about one sentence
+            each.
 
     Raises:
-        ValueError: If a number makes no sense.
+        ValueError: If a number is invalid.
     """
 
     def __init__(self, num_rewrites: int = 1, num_qas: int = 3) -> None:
@@ -35,7 +36,7 @@ class TemplateAugmenter(Augmenter):
 
     @property
     def settings(self) -> Settings:
-        """Everything on which the augmentations depend."""
+        """All settings that the augmentations depend on."""
         return {
             "generator": "template",
             "num_rewrites": self._num_rewrites,
@@ -43,21 +44,21 @@ class TemplateAugmenter(Augmenter):
         }
 
     def augment(self, documents: Sequence[Document]) -> Iterator[Augmentation | Failure]:
-        """Yield what each document gives, or why that is nothing.
+        """Yield the augmentation of each document, or why it failed.
 
         Args:
-            documents: Each with an id of its own.
+            documents: Documents with distinct ids.
         """
         for outcome in map(self._augment, documents):
             if result := outcome.augmentation or outcome.failure:
                 yield result
 
     def run(self, documents: Sequence[Document], listener: Listener) -> Usage:
-        """Tell a listener the outcome of each document, in their order; no model is used.
+        """Report the outcome of each document in order; no model is used.
 
         Args:
-            documents: Each with an id of its own.
-            listener: Hears of them.
+            documents: Documents with distinct ids.
+            listener: Receives the outcomes.
         """
         for document in documents:
             listener.deliver(self._augment(document))

@@ -1,7 +1,7 @@
-"""Questions about a document that are made of its own sentences, without a language model.
+"""Making questions from a document's own sentences, without a language model.
 
-With a sentence's own words where it begins with the document's title and goes on plainly, else by
-leaving some out.
+A simple sentence that begins with the document's title is rephrased as a question; in others, some
+words are left out.
 """
 
 import re
@@ -16,7 +16,7 @@ _NUMBER = r"\d+(?:[.,]\d+)*"
 _PREPOSITION = r"in|at|from|to|by|for|on|of|with|as"
 _PARTICIPLE = r"\w{3,}ed"
 _VERB = r"(?P<verb>[a-z]+s|are|were|had)"
-# What follows the title in "Ada Byron was born in London", "Ada Byron has a seat at Ockham Park".
+# Text after the title, as in "Ada Byron was born in London", "Ada Byron has a seat at Ockham Park".
 _WITH_PREPOSITION = re.compile(
     rf"{_VERB}(?P<middle>(?: [\w'\u2019-]+)*?) (?P<preposition>{_PREPOSITION}) "
     rf"(?P<value>(?:the year )?{_NUMBER}|{_NAME}|(?:an?|the) [\w-]+)"
@@ -37,14 +37,14 @@ _WITH_OBJECT = re.compile(
 )
 _AUXILIARIES = ("is", "was", "are", "were")
 _LEADING_WORDS = re.compile(r"(?:an?|the year|the) ")
-# With what joins names: "Museum of the Moving Image", "55.1 %".
+# Includes words that join names: "Museum of the Moving Image", "55.1 %".
 _GAP = re.compile(rf"\b(?:{_WORD}(?: (?:of (?:the )?)?{_WORD})*|{_NUMBER}(?: ?%)?)")
-# Words that no other language of Latin script has.
+# Words that no other language in Latin script has.
 _ENGLISH = re.compile(r"\b(?:the|and|with|from|which|by|were|has|have)\b", re.IGNORECASE)
 _YEAR = re.compile(r"1\d{3}|20\d{2}")
 _LAST_WORD = re.compile(r"(?<=[\s'\u2019-])\w+(?=\W*$)")
-# What Chinese and Japanese write without spaces: katakana, or ideographs between the words that
-# only join others.
+# Words in Chinese and Japanese, which have no spaces: katakana, or ideographs between function
+# words.
 _WIDE_GAP = re.compile(
     r"\d[\d.,]*(?=[\u3000-\u9fff])|[\u30a1-\u30fa\u30fc]{2,}"
     r"|(?:(?![\u662f\u5728\u7684\u4e86\u548c\u6709\u4e3a\u70ba\u4e8e\u65bc\u4e0e\u8207\u53ca\u4ee5\u4ece\u5f9e\u5230\u88ab\u628a\u5c06\u5c07])"
@@ -54,11 +54,11 @@ _SENTENCE_END = ".!?\u2026\u3002\uff01\uff1f\u061f\u0964 "
 
 
 def draw_pairs(sentences: Sequence[str], title: str) -> Iterator[QuestionAnswer]:
-    """Yield one pair for every sentence, then a second one, as long as there are any.
+    """Yield one pair for every sentence, then second ones, as long as there are any.
 
     Args:
-        sentences: Those of the document.
-        title: The document's.
+        sentences: Sentences of the document.
+        title: Title of the document.
     """
     rounds = zip_longest(*(_sentence_pairs(sentence, title) for sentence in sentences))
     asked: set[str] = set()
@@ -81,7 +81,7 @@ def _sentence_pairs(sentence: str, title: str) -> Iterator[QuestionAnswer]:
 
 
 def _ask_for_gap(plain: str, gap: re.Match[str]) -> str:
-    """Return a question in the sentence's own words; in other languages one about the gap."""
+    """Return a question in the sentence's own words, or, if it is not English, about the gap."""
     before, after = plain[: gap.start()], plain[gap.end() :]
     if not _ENGLISH.search(plain):
         return f'What is missing in "{before}____{after}"?'
@@ -94,7 +94,7 @@ def _ask_for_gap(plain: str, gap: re.Match[str]) -> str:
 
 
 def _find_gaps(plain: str) -> list[re.Match[str]]:
-    """Return the words of a sentence that can be left out, so that something remains."""
+    """Return the parts of a sentence that can be left out without leaving it empty."""
     for pattern in (_GAP, _WIDE_GAP, _LAST_WORD):
         if gaps := [gap for gap in pattern.finditer(plain) if gap.start()]:
             return gaps
@@ -102,7 +102,7 @@ def _find_gaps(plain: str) -> list[re.Match[str]]:
 
 
 def _ask(sentence: str, title: str) -> tuple[str, str] | None:
-    """Return a question and its answer, if the sentence says something plain about the title."""
+    """Return a question and its answer if the sentence is a simple statement about the title."""
     if not title or not sentence.startswith(f"{title} "):
         return None
     predicate = sentence[len(title) + 1 :]
@@ -116,7 +116,7 @@ def _ask(sentence: str, title: str) -> tuple[str, str] | None:
 
 
 def _question_words(preposition: str, value: str) -> tuple[str, str]:
-    """Return the beginning and the end of the question that ``value`` answers."""
+    """Return the start and the end of a question whose answer is ``value``."""
     if preposition == "in" and re.fullmatch(r"(?:the year )?\d{4}", value):
         return "In which year", ""
     if not value[0].isupper():

@@ -1,4 +1,4 @@
-"""A local language model that answers a batch of requests."""
+"""A local language model that answers batches of requests."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,17 +27,17 @@ from prag_lightning.language_model.prompts import PADDING, PromptEncoder
 
 
 class TextGenerator:
-    """Answers requests together; each answer is what the request would get alone.
+    """Answers requests in batches; each answer is what the request would get alone.
 
-    That is exact up to the rounding of the model's arithmetic, which depends on the batch: next to
-    never another token in float32, now and then one in bfloat16. The model's own generation config
-    has no say, but for the tokens that end an answer.
+    This holds up to the rounding of the model's arithmetic, which depends on the batch: tokens
+    almost never differ in float32, and occasionally in bfloat16. The model's own generation config
+    is ignored, except for the tokens that end an answer.
 
     Args:
         model: A causal language model.
         tokenizer: Its tokenizer.
-        sampling: How answers are drawn.
-        template_settings: Variables of the chat template, as ``reasoning_effort``.
+        sampling: Sampling settings.
+        template_settings: Variables of the chat template, such as ``reasoning_effort``.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class TextGenerator:
         marks = "".join(START_MARKS + END_MARKS)
         added = cast(Any, tokenizer).added_tokens_decoder.values()
         special = (str(token) for token in added if token.special)
-        # What marks a thought is needed in the answer, and taken out of it later.
+        # Thought markers are kept in the answer, and removed later.
         self._silent_tokens = [token for token in special if token not in marks]
 
         @lru_cache(maxsize=64)
@@ -106,7 +106,7 @@ class TextGenerator:
     def _generate(
         self, prompts: Sequence[list[int]], seeds: Sequence[int], limit: int
     ) -> list[tuple[list[int], bool]]:
-        """Return the new tokens of each prompt up to its end, and whether it was cut there."""
+        """Return the new tokens of each prompt up to their end, and whether they were cut off."""
         if not prompts:
             return []
         input_ids, attention_mask = self._pad_left(prompts)
@@ -135,7 +135,7 @@ class TextGenerator:
         return (tokens, True) if end is None else (tokens[: end + 1], False)
 
     def _pad_left(self, prompts: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
-        """Return token ids and attention mask, each of shape ``(rows, tokens)``."""
+        """Return token ids and attention mask, both of shape ``(rows, tokens)``."""
         width = max(map(len, prompts))
         ids = [[PADDING] * (width - len(prompt)) + prompt for prompt in prompts]
         mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
@@ -152,10 +152,10 @@ class TextGenerator:
 
 @contextmanager
 def _neutral_generation(model: PreTrainedModel) -> Iterator[None]:
-    """Take the model's own generation config away for a while.
+    """Temporarily remove the model's own generation config.
 
-    transformers fills in what a config of ours leaves open from the model's: a penalty on what was
-    said before, say, or a least length.
+    Otherwise transformers uses it for options that our config leaves open, such as a repetition
+    penalty or a minimum length.
     """
     own = model.generation_config
     model.generation_config = GenerationConfig()

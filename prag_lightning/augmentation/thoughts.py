@@ -1,9 +1,9 @@
-"""What a model says after it has thought aloud."""
+"""Separating a model's answer from its thoughts."""
 
 import re
 
-# How models mark the end of their thoughts: DeepSeek, Qwen and most others; Magistral; Seed; Kimi;
-# gpt-oss, whose answer comes in a channel of its own.
+# End of thoughts by model: DeepSeek, Qwen and most others; Magistral; Seed; Kimi; gpt-oss, whose
+# answer is in a separate channel.
 END_MARKS = (
     "</think>",
     "</thinking>",
@@ -28,7 +28,7 @@ _START = re.compile(r"\s*(?:" + "|".join(map(re.escape, START_MARKS)) + ")")
 
 
 def without_thoughts(text: str) -> str | None:
-    """Return what follows a model's thoughts, or None if they have no end.
+    """Return the text after a model's thoughts, or None if they do not end.
 
     >>> without_thoughts("<think>Paris or Lyon?</think> Paris")
     'Paris'

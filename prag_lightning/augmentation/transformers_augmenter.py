@@ -1,4 +1,4 @@
-"""Augmentation by a local model, in batches, in Lightning's predict loop."""
+"""Augmentation with a local model, in batches, using Lightning's predict loop."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -22,20 +22,20 @@ from prag_lightning.language_model.base_model import Dtype, load_base, load_toke
 
 
 class TransformersAugmenter(ModelAugmenter):
-    """Asks a local language model about a batch of documents at a time.
+    """Augments batches of documents with a local language model.
 
     Args:
         model: Hub name or folder of a causal language model; ``demo`` is the embedded one.
-        order: What is wanted of every document.
-        sampling: How answers are drawn.
-        batch_size: Documents at a time on each device.
-        devices: How many devices, each with a copy of the model and its own documents.
-        dtype: Of the weights; ``auto`` keeps that of the files.
-        chat_template_kwargs: Variables of the model's chat template, as ``reasoning_effort``.
-            Models that can think aloud do not.
+        order: What to make of each document.
+        sampling: Sampling settings.
+        batch_size: Number of documents per batch and device.
+        devices: Number of devices, each with a copy of the model and its own documents.
+        dtype: Dtype of the weights; ``auto`` keeps the one in the files.
+        chat_template_kwargs: Variables of the model's chat template, such as ``reasoning_effort``.
+            Thinking is always turned off.
 
     Raises:
-        ValueError: If a number makes no sense.
+        ValueError: If a number is invalid.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class TransformersAugmenter(ModelAugmenter):
 
     @property
     def settings(self) -> Settings:
-        """Everything on which the augmentations depend."""
+        """All settings that the augmentations depend on."""
         return {
             "generator": "transformers",
             "model": self.model,
@@ -72,14 +72,14 @@ class TransformersAugmenter(ModelAugmenter):
         }
 
     def run(self, documents: Sequence[Document], listener: Listener) -> Usage:
-        """Tell the listener the outcome of each of this rank's documents, batch by batch.
+        """Augment this rank's documents in batches, and report the outcomes.
 
         Args:
-            documents: Those of all ranks.
-            listener: Hears every answer and every outcome.
+            documents: Documents of all ranks.
+            listener: Receives all answers and outcomes.
 
         Returns:
-            What it took, on all ranks together.
+            Usage of the language model, summed over all ranks.
 
         Raises:
             FileNotFoundError: If there is no such model.
@@ -87,7 +87,7 @@ class TransformersAugmenter(ModelAugmenter):
         totals = _Totals()
         trainer = Trainer(
             devices=self.devices,
-            # No gradient is exchanged here: the ranks meet at the end, however late the last is.
+            # Ranks only synchronize at the end, and may have to wait long for the last one.
             strategy=DDPStrategy(timeout=timedelta(days=30)) if self.devices > 1 else "auto",
             callbacks=[totals],
             use_distributed_sampler=False,
@@ -100,7 +100,7 @@ class TransformersAugmenter(ModelAugmenter):
             module = _AugmentingModule(self, documents, listener)
             trainer.predict(module, return_predictions=False)
         except SystemExit as stop:
-            # What Lightning makes of Ctrl-C.
+            # Lightning converts Ctrl-C to its own exception.
             if isinstance(stop.__context__, KeyboardInterrupt):
                 raise KeyboardInterrupt from stop
             raise
@@ -108,12 +108,12 @@ class TransformersAugmenter(ModelAugmenter):
 
 
 class _AugmentingModule(LightningModule):
-    """Predicts the outcomes of documents, those of one rank in each process.
+    """Augments documents in the predict loop, with those of one rank in each process.
 
     Args:
-        augmenter: Model and settings.
-        documents: Those of all ranks.
-        listener: Hears every answer and every outcome.
+        augmenter: The augmenter, with model and settings.
+        documents: Documents of all ranks.
+        listener: Receives all answers and outcomes.
     """
 
     # A rank may have no documents.
@@ -139,7 +139,7 @@ class _AugmentingModule(LightningModule):
         )
 
     def predict_dataloader(self) -> DataLoader[Document]:
-        """Return this rank's documents, those of like length together."""
+        """Return this rank's documents, sorted by length."""
         rank, num_ranks = self.trainer.global_rank, self.trainer.world_size
         own = [d for d in self._documents if _rank_of(d.id, num_ranks) == rank]
         own.sort(key=lambda document: len(document.text))
@@ -147,15 +147,15 @@ class _AugmentingModule(LightningModule):
         return DataLoader(cast(Any, own), batch_size=self._augmenter.batch_size, collate_fn=list)
 
     def predict_step(self, batch: list[Document], batch_idx: int) -> Usage:
-        """Ask about documents, and again what was answered badly; return what it took.
+        """Augment documents, repeating requests with useless answers; return the usage.
 
         Args:
             batch: The documents.
-            batch_idx: Not looked at.
+            batch_idx: Ignored.
         """
         drafts = self._augmenter.begin(batch, self._listener)
         while asked := [(draft, request) for draft in drafts for request in draft.requests]:
-            # Lightning's predict loop takes no notice of it.
+            # Lightning's predict loop does not check for SIGTERM.
             if self.trainer.received_sigterm:
                 raise SIGTERMException
             replies = self._generator.answer([request for _, request in asked])
@@ -165,7 +165,7 @@ class _AugmentingModule(LightningModule):
 
 
 class _Totals(Callback):
-    """Adds up what was asked for, on all ranks."""
+    """Adds up the usage on all ranks."""
 
     def __init__(self) -> None:
         self.usage = Usage()

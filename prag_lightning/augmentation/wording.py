@@ -1,4 +1,4 @@
-"""The requests for the parts of one document's augmentation, each with a seed of its own."""
+"""The requests for one document's augmentation, each with a seed of its own."""
 
 import hashlib
 import re
@@ -20,11 +20,11 @@ LIST = "question-answer pairs"
 
 
 class Wording:
-    """Puts what is wanted of a document into words.
+    """Formulates the requests for a document's augmentation.
 
     Args:
-        document: What is augmented.
-        order: What is wanted of it.
+        document: The document to augment.
+        order: What to make of it.
     """
 
     def __init__(self, document: Document, order: Order) -> None:
@@ -35,9 +35,9 @@ class Wording:
         """Return the request for a part.
 
         Args:
-            name: `LIST`, or a kind and a number, as ``pair 1``, ``answer 1`` or ``rewrite 2``.
-            attempt: How often it was asked for before; each time has another seed.
-            question: What ``answer`` answers.
+            name: `LIST`, or a kind and a number, such as ``pair 1``, ``answer 1`` or ``rewrite 2``.
+            attempt: Number of earlier requests for the part; each attempt has another seed.
+            question: The question, for an ``answer``.
         """
         text, seed = self._document.text, self._seed(name, attempt)
         kind = name.partition(" ")[0]
@@ -53,17 +53,17 @@ class Wording:
         return Request(name, text_prompt(kind, text), seed)
 
     def sentence(self, name: str, attempt: int) -> str:
-        """Return what a single pair is about: each has another sentence, each attempt, too.
+        """Return the sentence for a single pair, which differs by pair and by attempt.
 
         Args:
-            name: As ``pair 1``.
-            attempt: How often it was asked for before.
+            name: Name of the part, such as ``pair 1``.
+            attempt: Number of earlier requests for the part.
         """
         return self._statements[_turn(name, attempt) % len(self._statements)]
 
     def sentence_with(self, answer: str) -> str:
-        """Return the first sentence that holds an answer, or the answer itself."""
-        # No word begins or ends within another; ideographs may.
+        """Return the first sentence that contains an answer, or the answer itself."""
+        # ASCII answers must match whole words, unlike those in scripts without spaces.
         words = rf"(?<![0-9A-Za-z]){re.escape(answer)}(?![0-9A-Za-z])"
         found = (s for s in self._statements if re.search(words, s, re.IGNORECASE))
         return next(found, answer)
@@ -73,7 +73,7 @@ class Wording:
         return find_statements(self._document) or [self._document.text]
 
     def _seed(self, name: str, attempt: int) -> int:
-        """Return a seed that is always the same for one origin, and another for every other."""
+        """Return a reproducible seed that differs for each part and attempt."""
         origin = (self._order.seed, self._document.id, name, attempt)
         digest = hashlib.sha256("\0".join(map(str, origin)).encode()).digest()
         return int.from_bytes(digest[:4], "big") >> 1

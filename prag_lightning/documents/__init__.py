@@ -1,1 +1,1 @@
-"""Documents and questions: their records and files, and what reads other people's data."""
+"""Documents and questions: their records and files, and readers of external data sets."""

@@ -1,4 +1,4 @@
-"""Appending to a file of lines, by whole lines, whoever else does so and whenever one is killed."""
+"""Appending whole lines to a file, safe against concurrent writers and killed processes."""
 
 import fcntl
 import os
@@ -8,14 +8,14 @@ from pathlib import Path
 
 
 def append_lines(file: Path, lines: bytes) -> None:
-    """Append whole lines to a file, after cutting off what a killed process left of one.
+    """Append whole lines to a file, after removing a partial line that a killed process left.
 
     Args:
-        file: The file, made where it is missing.
-        lines: What is appended; ends in a newline.
+        file: The file; created if missing.
+        lines: The lines to append, ending in a newline.
 
     Raises:
-        OSError: If they cannot be written, as on a full disk; names the file.
+        OSError: If they cannot be written, as on a full disk; the message names the file.
     """
     with locked(file) as descriptor:
         size = os.fstat(descriptor).st_size
@@ -33,7 +33,7 @@ def append_lines(file: Path, lines: bytes) -> None:
 
 @contextmanager
 def locked(file: Path) -> Iterator[int]:
-    """Open a file for this process alone; the lock ends when it is closed."""
+    """Open a file and lock it for this process; closing the file releases the lock."""
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -43,7 +43,7 @@ def locked(file: Path) -> Iterator[int]:
 
 
 def _end_of_last_line(descriptor: int, size: int) -> int:
-    """Return the place after the last line break in a file."""
+    """Return the offset after the last line break in a file."""
     end = size
     while end:
         start = max(0, end - 4096)

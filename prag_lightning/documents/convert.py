@@ -1,4 +1,4 @@
-"""A data set of any format as JSON Lines of the toolkit's own records."""
+"""Conversion of a data set of any format to JSON Lines of the toolkit's own records."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,11 +23,11 @@ _RUN_FILE = "retrieved.trec"
 
 @dataclass(frozen=True)
 class Conversion:
-    """What became of a data set.
+    """Summary of a conversion.
 
     Args:
-        counts: How many there were of each kind of record, and how many were left out.
-        notes: What happened to the files of an earlier conversion, each in a sentence.
+        counts: Number of records of each kind, and of those left out.
+        notes: What happened to the files of an earlier conversion, one sentence each.
     """
 
     counts: Counter[str]
@@ -39,24 +39,25 @@ def write_entries(
     output_dir: Path,
     origin: Mapping[str, object] = MappingProxyType({}),
 ) -> Conversion:
-    """Write documents, questions and augmentations into files by these names.
+    """Write documents, questions and augmentations to JSON Lines files of these names.
 
-    What was retrieved for the questions becomes a run file, ``retrieved.trec``. A document that
-    several questions bring is written once; those of a corpus are not remembered, for it may be of
-    any size. Empty documents are left out, and so are gold documents that are empty or not there.
-    The files replace those of an earlier conversion, together and only if there was no error.
+    The documents retrieved for the questions are written to a run file, ``retrieved.trec``. A
+    document that comes with several questions is written once; documents of a corpus, which may be
+    of any size, are not deduplicated. Empty documents are left out, and so are gold documents that
+    are empty or missing. The files replace those of an earlier conversion together, and only if
+    there was no error.
 
     Args:
         entries: The data set, as a reader yields it.
-        output_dir: Folder to write into.
-        origin: Where the data set is from, kept in ``origin.json``.
+        output_dir: Folder for the files.
+        origin: Origin of the data set, recorded in ``origin.json``.
 
     Returns:
-        What was written.
+        A summary of what was written.
 
     Raises:
-        ValueError: If there is no entry, if one id stands for two questions or two documents, or if
-            the folder has such files that no conversion wrote.
+        ValueError: If there is no entry, if two questions or two documents share an id, or if the
+            folder contains files of the same names that no conversion wrote.
         OSError: If the files cannot be written, as on a full disk.
     """
     with OutputFolder(output_dir, origin) as folder:
@@ -67,7 +68,7 @@ def write_entries(
 
 
 class _Output:
-    """The files of one conversion; each is opened when there is something to write into it."""
+    """The files of one conversion, each opened when its first record is written."""
 
     def __init__(self, folder: OutputFolder) -> None:
         self.counts: Counter[str] = Counter()
@@ -76,15 +77,15 @@ class _Output:
         self._write: dict[str, Callable[[Document | Augmentation], None]] = {}
         self._questions: dict[str, Question] = {}
         self._retrieved: dict[str, tuple[str, ...]] = {}
-        # Hashes of what came along with questions, and is not written again.
+        # Hashes of records that came with questions, to skip repetitions.
         self._known: dict[tuple[str, str], int] = {}
-        # Ids that questions name, and ids of documents with a text, as far as these are remembered.
+        # Ids that questions refer to, and the remembered ids of documents with a text.
         self._named: set[str] = set()
         self._present: set[str] = set()
         self._forgot = False
 
     def add_all(self, entries: Iterable[Entry]) -> None:
-        """Write documents and augmentations as they come; questions wait for all documents."""
+        """Write documents and augmentations immediately, and hold back questions until the end."""
         with self._files:
             for entry in entries:
                 if entry.question:
@@ -131,7 +132,7 @@ class _Output:
         self.counts[kind] += 1
 
     def write_questions(self) -> None:
-        """Write the questions, without gold documents that are not there, and the run file."""
+        """Write the questions, without missing gold documents, and the run file."""
         if not self.counts and not self._questions:
             raise ValueError("there is nothing to convert: no document and no question")
         absent = self._find_absent()
@@ -144,10 +145,10 @@ class _Output:
             write_run(self._folder.path_of(_RUN_FILE), self._rankings(absent), tag="published")
 
     def _find_absent(self) -> set[str]:
-        """Return the ids that questions name, and no document with a text has."""
+        """Return the ids that questions refer to but that no document with a text has."""
         absent = self._named - self._present
         if not self.counts["documents"]:
-            # The documents are elsewhere.
+            # The documents come from another data set, so their ids cannot be checked.
             return set()
         if absent and self._forgot:
             documents = read_records(self._folder.path_of("documents.jsonl"), Document)

@@ -1,4 +1,4 @@
-"""Which text an augmentation was made from, so that an edited document gets a new one."""
+"""Digests of documents, to detect augmentations of a text that has since been edited."""
 
 import hashlib
 import json
@@ -15,22 +15,22 @@ def text_digest(document: Document) -> str:
 
 
 def augmentation_is_current(document: Document, augmentation: Augmentation) -> bool:
-    """Return whether an augmentation belongs to a document as it is now.
+    """Return whether an augmentation was made from the current text of a document.
 
     Args:
         document: The document.
-        augmentation: What was made of it. Without a digest, as older files have it, it is taken for
-            current: nothing proves that the text has changed.
+        augmentation: Its augmentation. One without a digest, as in older files, is assumed to be
+            current.
     """
     return augmentation.text_digest in (None, text_digest(document))
 
 
 def joined(sources: Iterable[Iterable[Augmentation]]) -> dict[str, Augmentation]:
-    """Return what several augmenters made of each document, put together, by document id.
+    """Join the augmentations by several augmenters, and return them by document id.
 
     Args:
-        sources: The augmentations of each augmenter, in the order in which they are put together.
-            One that belongs to another text than the others makes the whole outdated.
+        sources: The augmentations by each augmenter, in the order in which they are joined. If
+            they were made from different texts of a document, the result counts as outdated.
     """
     found: dict[str, Augmentation] = {}
     for augmentation in chain.from_iterable(sources):
@@ -45,6 +45,6 @@ def _join(first: Augmentation, second: Augmentation) -> Augmentation:
         document_id=first.document_id,
         rewrites=[*first.rewrites, *second.rewrites],
         qas=[*first.qas, *second.qas],
-        # That of no text, if they differ.
+        # If the digests differ, their concatenation matches no text.
         text_digest=" ".join(sorted(digests)) or None,
     )

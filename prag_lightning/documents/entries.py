@@ -1,4 +1,4 @@
-"""What every reader of a format yields, and records as others write them."""
+"""The entries that readers yield, and base classes for records in external formats."""
 
 import hashlib
 import math
@@ -22,13 +22,13 @@ from prag_lightning.documents.records import Augmentation, Document, Question, c
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of a data set: a document, or a question with what comes along with it.
+    """One entry of a data set: a document, or a question with its documents.
 
     Args:
-        question: None for an entry of a corpus.
-        documents: With a question, its documents; another question may bring them again.
-        augmentations: Of these documents.
-        retrieved: Ids of the documents that were retrieved for the question, best first.
+        question: The question; None for an entry of a corpus.
+        documents: The documents that come with the question; other questions may repeat them.
+        augmentations: Augmentations of these documents.
+        retrieved: Ids of the documents retrieved for the question, best first.
     """
 
     question: Question | None = None
@@ -37,15 +37,14 @@ class Entry:
     retrieved: tuple[str, ...] = ()
 
 
-# A format: given a file or folder, it yields the entries of the data set there.
+# Reads a file or folder of a format, and yields the entries of the data set.
 Reader = Callable[[Path], Iterator[Entry]]
 
 
 class ForeignRecord(BaseModel):
-    """A record as others write it.
+    """A record in an external format.
 
-    Numbers stand for text, null for an optional field that is not there, and unknown fields are
-    passed over.
+    Numbers are accepted as text, null as a missing optional field, and unknown fields are ignored.
     """
 
     model_config = ConfigDict(
@@ -65,7 +64,7 @@ class ForeignRecord(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _refuse_what_is_no_number(cls, value: object) -> object:
-        """As text, NaN would be an id or an accepted answer like any other."""
+        """Reject NaN, which would otherwise become the text of an id or an answer."""
         items = [value]
         while items:
             item = items.pop()
@@ -80,12 +79,13 @@ NonEmpty = Annotated[str, Field(min_length=1)]
 
 
 def rows_of(*columns: str) -> BeforeValidator:
-    """Return a validator that turns columns into rows.
+    """Return a validator that converts columns to rows.
 
     Hugging Face's `datasets` writes ``[{"title": "A", "text": "b"}]`` as ``{"title": ["A"],
     "text": ["b"]}``.
 
     Args:
+        columns: Names of a row's fields, in order.
         columns: The names of a row's fields, in order.
     """
 
@@ -101,19 +101,19 @@ def rows_of(*columns: str) -> BeforeValidator:
 
 
 class ForeignDocument(ForeignRecord):
-    """A document as others write it: its id may be a number, its title or its text null."""
+    """A document in an external format: its id may be a number, and its title or text null."""
 
     id: NonEmpty = Field(validation_alias=AliasChoices("id", "_id"))
     title: str = ""
     text: str | None
 
     def as_document(self) -> Document:
-        """Return it as one of ours."""
+        """Convert it to a `Document`."""
         return Document(id=self.id, title=self.title, text=self.text or "")
 
 
 def document_of(title: str, text: str) -> Document:
-    """Return a document whose id is made from its title and text: the same passage has the same.
+    """Return a document with an id derived from its title and text.
 
     Args:
         title: The title.
@@ -124,14 +124,14 @@ def document_of(title: str, text: str) -> Document:
 
 
 def existing(path: Path, expected: str) -> Path:
-    """Return the path of a file or folder that is there.
+    """Return the path of a file or folder, after checking that it exists.
 
     Args:
         path: The path.
-        expected: What should be there, for the message.
+        expected: Description of the file or folder for the error message.
 
     Raises:
-        FileNotFoundError: If it is not; says what was expected.
+        FileNotFoundError: If it does not exist; the message says what was expected.
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder; expected {expected}")

@@ -1,4 +1,4 @@
-"""Parts that are chosen by name: those of the package, and a user's own."""
+"""Creating parts by name: those of the package, and users' own."""
 
 import os
 import sys
@@ -17,20 +17,20 @@ def make_part(
     known: Mapping[str, str],
     defaults: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> PartT:
-    """Return a part of the pipeline from what names it.
+    """Create a part of the pipeline from its name and settings.
 
     Args:
-        kind: What the part is, for messages: ``merge rule``, say.
-        spec: An object of the ``base`` class; a short name in ``known``, or the import path of a
-            class, such as ``my_rules.Closest``, which is looked for in the working directory, too;
-            or a mapping of one such name to the settings of the class, ``{"score": {"temperature":
-            2}}``. The keys ``class_path`` and ``init_args`` are understood as well.
-        base: The class that every part of this kind derives from.
+        kind: Kind of part for error messages, such as ``merge rule``.
+        spec: An instance of ``base``; a short name in ``known``; the import path of a class, such
+            as ``my_rules.Closest``, which is also searched for in the working directory; or a
+            mapping of such a name to the settings of the class, such as ``{"score":
+            {"temperature": 2}}``. The keys ``class_path`` and ``init_args`` work as well.
+        base: Base class of all parts of this kind.
         known: Import paths of the package's own classes by short name.
-        defaults: Settings of parts by short name, where they differ from those of the class.
+        defaults: Default settings by short name that differ from those of the class.
 
     Raises:
-        ValueError: If there is no such part, or it cannot be made with these settings.
+        ValueError: If there is no such part, or the settings are invalid.
     """
     if isinstance(spec, base):
         return spec
@@ -69,16 +69,16 @@ def _find(kind: str, name: str, base: type[PartT], known: Mapping[str, str]) -> 
 
 
 def import_part(kind: str, name: str, known: Mapping[str, object]) -> object:
-    """Return what a short name or an import path stands for.
+    """Return the object that a short name or an import path refers to.
 
     Args:
-        kind: What the part is, for messages.
-        name: A short name, or an import path, which is looked for in the working directory, too.
-        known: Import paths of the package's own parts by short name. Of parts that the caller has
-            found already, only the names count, for hints.
+        kind: Kind of part for error messages.
+        name: A short name or an import path, which is also searched for in the working directory.
+        known: Import paths of the package's own parts by short name. If the caller has already
+            checked these, only the names are used, for suggestions.
 
     Raises:
-        ValueError: If it cannot be imported, or is no import path.
+        ValueError: If it is not an import path, or cannot be imported.
     """
     path = str(known.get(name, name))
     module_name, _, attribute = path.rpartition(".")
@@ -86,7 +86,7 @@ def import_part(kind: str, name: str, known: Mapping[str, object]) -> object:
         close = get_close_matches(name, known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(sorted(known))}"
         raise ValueError(f"there is no {kind} '{name}'; {hint}")
-    # Last, so that a file there does not come before a library of its name.
+    # Appended at the end, so that a local file does not shadow a library of the same name.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
@@ -111,7 +111,7 @@ def _make(what: str, part_class: type[PartT], settings: dict[str, Any]) -> PartT
         raise ValueError(f"{what}: {' '.join(str(error).split())}") from error
     defaults = parser.get_defaults()
     for key, value in parsed.items():
-        # jsonargparse takes None for a value of any type.
+        # jsonargparse accepts None as a value of any type.
         if value is None and defaults.get(key) is not None:
             raise ValueError(f"{what}: {key.partition('.')[2]} needs a value, not null")
     made = parser.instantiate(parsed).part

@@ -1,4 +1,4 @@
-"""A folder of documents: which files it has, and what is searched in it."""
+"""A folder of documents: the names of its files, and the corpus to search."""
 
 from collections import ChainMap
 from collections.abc import Mapping, MutableMapping
@@ -13,38 +13,38 @@ CORPUS = "corpus.jsonl"
 
 
 def documents_file(source: Path) -> Path:
-    """Return the file of documents that ``source`` is, or has in it if it is a folder."""
+    """Return ``source`` itself, or its file of documents if it is a folder."""
     return source / DOCUMENTS if source.is_dir() else source
 
 
 def read_documents(folder: Path) -> list[Document]:
-    """Return the documents to encode, without exact repetitions.
+    """Return the documents to encode, without exact duplicates.
 
     Raises:
-        ValueError: If there is none, or one id stands for two different documents.
+        ValueError: If there are none, or two different documents share an id.
     """
     return read_unique(folder / DOCUMENTS, Document)
 
 
 def corpus_file(folder: Path) -> Path:
-    """Return what is searched: the corpus where there is one, else the documents."""
+    """Return the file to search: the corpus if there is one, otherwise the documents."""
     corpus = folder / CORPUS
     return corpus if corpus.exists() else folder / DOCUMENTS
 
 
 def read_corpus(folder: Path) -> Mapping[str, Document]:
-    """Return all documents that may be found or encoded, by id; their texts stay on the disk.
+    """Return all documents that can be retrieved or encoded, by id; their texts stay on disk.
 
-    Where an id stands in both files, ``documents.jsonl`` counts, of which adapters are made.
+    If an id is in both files, the document in ``documents.jsonl`` is used, since it is encoded.
 
     Raises:
-        ValueError: If a file has no documents, or one id stands for two different ones.
+        ValueError: If a file has no documents, or two different documents in it share an id.
     """
     documents = StoredDocuments(folder / DOCUMENTS)
     corpus = corpus_file(folder)
     if corpus == folder / DOCUMENTS:
         return documents
-    # Nothing writes into it.
+    # The cast is safe because nothing writes to the mappings.
     parts = [
         cast("MutableMapping[str, Document]", part) for part in (documents, StoredDocuments(corpus))
     ]

@@ -1,4 +1,4 @@
-"""Documents that are objects and not files yet."""
+"""Writing documents that exist only as objects to a folder."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,14 +8,14 @@ from prag_lightning.documents.records import Document, write_records
 
 
 def write_documents(folder: Path, documents: Iterable[Document]) -> None:
-    """Write documents as a folder that all else can be read from and built in.
+    """Write documents to a folder, from which they can be augmented, indexed and encoded.
 
     Args:
-        folder: Where ``documents.jsonl`` is written.
-        documents: What to write; read once.
+        folder: Folder in which ``documents.jsonl`` is written.
+        documents: The documents; iterated once.
 
     Raises:
-        ValueError: If something else than a document is among them, or nothing at all.
+        ValueError: If one is not a document, or there are none.
     """
 
     def checked() -> Iterable[Document]:

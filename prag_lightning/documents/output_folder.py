@@ -1,4 +1,4 @@
-"""A folder that a command fills with files: all of them or none, in place of its former ones."""
+"""A folder of output files that replace those of an earlier run all at once."""
 
 import fcntl
 import json
@@ -14,25 +14,25 @@ from pydantic import BaseModel, Field, ValidationError
 
 from prag_lightning.documents.writing import sync_folder, write_whole
 
-# What the files of a folder were made from, and which those are.
+# Records what the files of a folder were made from, and their names.
 _ORIGIN = "origin.json"
-# What other commands make from the documents of a folder.
+# Files that other commands derive from the documents of a folder.
 _DERIVED = ("augmentations.jsonl", "index")
 
 
 class OutputFolder:
-    """Files that appear together, in place of those of an earlier run.
+    """Output files that appear together and replace those of an earlier run.
 
-    A context manager: when the block ends without an error, the files that were written at
-    `path_of` move into the folder, and what the earlier run wrote besides is removed. Files that no
-    such run wrote are never replaced, and never removed.
+    This is a context manager. When the block ends without an error, the files written at `path_of`
+    are moved into the folder, and other files of the earlier run are removed. Files that no such
+    run wrote are never replaced or removed.
 
     Args:
-        folder: Where to; made where missing.
-        origin: What the files are made from, written into ``origin.json`` beside them.
+        folder: The output folder; created if missing.
+        origin: What the files are made from, recorded in ``origin.json`` next to them.
 
     Raises:
-        ValueError: If another run is writing into the folder, or its ``origin.json`` is not ours.
+        ValueError: If another run is writing to the folder, or its ``origin.json`` is not ours.
     """
 
     def __init__(self, folder: Path, origin: Mapping[str, object]) -> None:
@@ -44,7 +44,7 @@ class OutputFolder:
         self._lifetime = ExitStack()
 
     def __enter__(self) -> "OutputFolder":
-        """Begin, with nothing that a killed run left."""
+        """Create an empty staging folder, removing what a killed run left."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self._staging.mkdir(exist_ok=True)
         claim = os.open(self._staging, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -58,14 +58,14 @@ class OutputFolder:
                 "another folder"
             ) from None
         except OSError:
-            # A disk without locks.
+            # The file system has no locks.
             pass
         for left in self._staging.iterdir():
             left.unlink()
         return self
 
     def path_of(self, name: str) -> Path:
-        """Return where a file is written until all are.
+        """Return the temporary path of an output file.
 
         Raises:
             ValueError: If the folder has a file of this name that no such command wrote.
@@ -83,20 +83,20 @@ class OutputFolder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Move the files into the folder, or forget them."""
+        """Move the files into the folder, or discard them after an error."""
         with self._lifetime:
             try:
                 if kind is None:
                     self._publish()
             finally:
                 shutil.rmtree(self._staging, ignore_errors=True)
-                # A failed run leaves no empty folder.
+                # Do not leave an empty folder after a failed run.
                 with suppress(OSError):
                     self._folder.rmdir()
 
     def _publish(self) -> None:
         new = sorted(path.name for path in self._staging.iterdir())
-        # First all of them: whenever this ends, the next run knows which files are its own.
+        # List both old and new files first, so that after a crash the next run knows its own files.
         self._write_origin(sorted({*self._former, *new}))
         for name in new:
             (self._staging / name).replace(self._folder / name)
@@ -122,12 +122,12 @@ class OutputFolder:
 
 
 class _Origin(BaseModel):
-    # Whoever wrote them, they are names within the folder.
+    # The file may be untrusted, so only plain file names are accepted.
     files: list[Annotated[str, Field(pattern=r"^[^/]*[^/.][^/]*$")]]
 
 
 def _former_files(origin: Path) -> list[str]:
-    """Return the files that an earlier run of a command wrote."""
+    """Return the files that an earlier run wrote."""
     if not origin.exists():
         return []
     try:

@@ -1,4 +1,4 @@
-"""Long documents in passages of about as many words."""
+"""Splitting long documents into passages of similar length."""
 
 import re
 from bisect import bisect_left
@@ -8,36 +8,36 @@ from itertools import pairwise
 from prag_lightning.documents.records import Document
 from prag_lightning.documents.sentences import sentence_spans
 
-# The length of DPR's passages, which retrievers and adapters are used to.
+# The length of DPR's passages, on which retrievers are commonly trained.
 PASSAGE_WORDS = 100
 
-# Scripts without spaces between words: South-East Asian ones, Tibetan, kana and ideographs.
+# Scripts without spaces between words: Southeast Asian ones, Tibetan, kana and ideographs.
 _UNSPACED = (
     r"\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u1950-\u19ff\u1a20-\u1aaf\u3000-\u30ff\u3400-\u9fff"
     r"\ua9e0-\ua9ff\uaa60-\uaa7f\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
 )
-# A letter of those, with its marks and punctuation, counts as a word; of other signs at most 24,
-# more than which only addresses, codes and the like have without a space.
+# A letter of these scripts, with its marks and punctuation, counts as a word. In other scripts a
+# word has at most 24 characters; longer runs are mostly URLs and codes.
 _WORD = re.compile(rf"(?=\w)[{_UNSPACED}](?:(?!\w)[{_UNSPACED}])*|[^\s{_UNSPACED}]{{1,24}}|\S")
 
 
 def split_document(
     document: Document, passage_words: int = PASSAGE_WORDS, overlap_words: int = 0
 ) -> list[Document]:
-    """Return the document in passages of about as many words, each with the document's title.
+    """Split a document into passages, each with the document's title.
 
-    Passages are of nearly one length and end with sentences, where these are no longer than a
-    passage. In scripts without spaces between words, a letter counts as a word. One passage keeps
-    the document's id, several have ``id#0``, ``id#1``, ...
+    Passages have similar lengths and end at sentence ends, unless a sentence is longer than a
+    passage. In scripts without spaces between words, a letter counts as a word. A single passage
+    keeps the document's id; several have ``id#0``, ``id#1``, ...
 
     Args:
         document: The document to split.
-        passage_words: About how many words a passage has.
-        overlap_words: How many words of a passage the next one begins with, at most: from a
-            sentence's beginning where there is one among them.
+        passage_words: Approximate number of words per passage.
+        overlap_words: Maximum number of words by which consecutive passages overlap; the overlap
+            starts at a sentence start if possible.
 
     Returns:
-        The passages, in order; the document itself if it is no longer than one.
+        The passages in order, or the document itself if it is short enough.
 
     Raises:
         ValueError: If the overlap is not shorter than a passage.
@@ -67,28 +67,28 @@ def split_document(
 
 
 def _cuts(text: str, words: Sequence[int], passage_words: int) -> Iterator[int]:
-    """Yield the word that each sentence begins with, and of too long ones that each part does.
+    """Yield the first word of each sentence, and of each part of a sentence that is too long.
 
     Args:
-        text: What is to be cut.
-        words: Where its words begin.
-        passage_words: The longest part of a sentence.
+        text: The text to cut.
+        words: Offsets of its words.
+        passage_words: Maximum length of a part in words.
     """
     for start, end in sentence_spans(text):
         yield from range(bisect_left(words, start), bisect_left(words, end), passage_words)
 
 
 def _even_starts(cuts: Sequence[int], num_words: int, num_passages: int) -> list[int]:
-    """Return the first word of each passage, for passages of nearly one length."""
+    """Return the first word of each passage, for passages of similar length."""
     starts: dict[int, int] = {}
     for start, end in pairwise((*cuts, num_words)):
-        # What stands between two cuts belongs to the passage in which its middle lies.
+        # A piece between two cuts belongs to the passage that contains its midpoint.
         starts.setdefault((start + end) * num_passages // (2 * num_words), start)
     return list(starts.values())
 
 
 def _overlapping(start: int, overlap_words: int, cuts: Sequence[int]) -> int:
-    """Return the word that a passage begins with if it takes along the end of the one before."""
+    """Return the first word of a passage that overlaps with the previous one."""
     earliest = start - overlap_words
     cut = cuts[bisect_left(cuts, earliest)]
     return cut if cut < start else earliest

@@ -1,4 +1,4 @@
-"""Documents found for questions, and the TREC run files that hold them."""
+"""Rankings of documents for questions, and TREC run files."""
 
 import math
 import os
@@ -10,15 +10,15 @@ from urllib.parse import quote, unquote
 
 from prag_lightning.documents.writing import atomic_file
 
-# The second field of a line means nothing to `trec_eval`. Ours says whether ids are escaped, for
-# the ids of others, web addresses among them, hold percent signs of their own.
+# `trec_eval` ignores the second field of a line. We use it to mark percent-escaped ids, since ids
+# in other people's run files, such as URLs, may contain percent signs.
 _PLAIN, _ESCAPED = "Q0", "Q0%"
-# What would end an id; a byte order mark would be taken off at the start of the file.
+# White space would end an id; a byte order mark would be removed at the start of the file.
 _UNSAFE = re.compile("[\\s%\ufeff]")
 
 
 class RetrievedDocument(NamedTuple):
-    """A document that was found, and how well it fits."""
+    """A retrieved document and its score."""
 
     document_id: str
     score: float
@@ -29,8 +29,8 @@ class Run(NamedTuple):
 
     Attributes:
         rankings: Documents by question id, best first.
-        top_k: How many documents the run's tag says were asked for, ``found@5`` for 5, so that a
-            shorter ranking ends because nothing more was found. 0 if the tag does not say.
+        top_k: Number of documents requested, according to the run's tag (``found@5`` for 5). A
+            shorter ranking then means that nothing more was found. 0 if the tag does not say.
     """
 
     rankings: dict[str, list[RetrievedDocument]]
@@ -43,15 +43,15 @@ def write_run(
     tag: str,
     top_k: int | None = None,
 ) -> None:
-    """Write rankings as a TREC run file, whole or not at all.
+    """Write rankings to a TREC run file atomically.
 
-    White space in ids is percent-escaped, and the second field of such a line is ``Q0%``.
+    White space in ids is percent-escaped, and the second field of such lines is ``Q0%``.
 
     Args:
         run_file: The file.
-        rankings: Ids of questions, and the documents of each, best first.
-        tag: Name of the run, one word.
-        top_k: How many documents were asked for; by default as many as the longest ranking has.
+        rankings: Question ids, each with its documents, best first.
+        tag: Name of the run, without spaces.
+        top_k: Number of documents requested; by default the length of the longest ranking.
 
     Raises:
         OSError: If the file cannot be written.
@@ -78,11 +78,12 @@ def _escape(identifier: str) -> str:
 
 
 def read_run(run_file: Path) -> Run:
-    """Return what a TREC run file holds, ordered by score and, where scores are equal, by rank.
+    """Read a TREC run file, and sort its rankings by score and, for equal scores, by rank.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If a line is not UTF-8, is no ranking, or repeats a document; names the line.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If a line is not UTF-8, not a ranking, or repeats a document; the message names
+            the line.
     """
     if not run_file.is_file():
         raise FileNotFoundError(f"{run_file}: no such run file")

@@ -1,4 +1,4 @@
-"""Documents, their augmentations and questions, and JSON Lines of them."""
+"""Records of documents, augmentations and questions, and reading and writing JSON Lines."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from prag_lightning.documents.writing import atomic_file
 
 
 def compose(text: str) -> str:
-    """Return a text in Unicode's composed form (NFC), so that one word has one spelling.
+    """Return a text in Unicode normalization form C, so that equal words compare equal.
 
     >>> compose("Cafe\u0301") == "Caf\u00e9"
     True
@@ -34,7 +34,7 @@ NonEmptyText = Annotated[str, Field(min_length=1), AfterValidator(compose)]
 
 
 def distinct(texts: Iterable[str | None]) -> list[str]:
-    """Return the texts that are not empty, each once, in order.
+    """Return the nonempty texts without duplicates, in order.
 
     >>> distinct(["Paris", None, "paris", "Paris", ""])
     ['Paris', 'paris']
@@ -43,15 +43,15 @@ def distinct(texts: Iterable[str | None]) -> list[str]:
 
 
 class Record(BaseModel):
-    """One line of a JSON Lines file: unknown fields are ignored, known ones never coerced."""
+    """One line of a JSON Lines file; unknown fields are ignored, and types are not coerced."""
 
     model_config = ConfigDict(frozen=True, strict=True, populate_by_name=True)
 
 
 class Document(Record):
-    """The unit of retrieval and of encoding. BEIR's ``_id`` is read as ``id``.
+    """The unit of retrieval and encoding. BEIR's ``_id`` is read as ``id``.
 
-    Texts, here and in the other records, are held in Unicode's composed form; ids stay as they are.
+    The texts of all records are normalized to Unicode's composed form (NFC); ids are not.
     """
 
     id: str = Field(min_length=1, validation_alias=AliasChoices("id", "_id"))
@@ -60,7 +60,7 @@ class Document(Record):
 
 
 class QuestionAnswer(Record):
-    """A question that its document answers, in a few words and in a sentence."""
+    """A question about a document, with a short answer and one in a full sentence."""
 
     question: NonEmptyText
     answer: NonEmptyText
@@ -68,7 +68,7 @@ class QuestionAnswer(Record):
 
 
 class Augmentation(Record):
-    """What a language model made of one document; ``text_digest`` says of which text."""
+    """What a language model made of a document; ``text_digest`` identifies the document's text."""
 
     document_id: str = Field(min_length=1)
     rewrites: list[Text]
@@ -77,12 +77,12 @@ class Augmentation(Record):
 
 
 class Question(Record):
-    """A question to evaluate: ``document_ids`` are the gold documents, where they are known."""
+    """A question to evaluate; ``document_ids`` are its gold documents, if known."""
 
     id: str = Field(min_length=1)
     question: NonEmptyText
     answers: list[Text] = []
-    # A document that is named twice is gold once.
+    # Duplicates are removed.
     document_ids: Annotated[list[str], AfterValidator(distinct)] = []
     type: str | None = None
 
@@ -97,25 +97,25 @@ _MAKERS = {
 
 
 def read_records(file: str | os.PathLike[str], record_type: type[RecordT]) -> Iterator[RecordT]:
-    """Yield the records of a JSON Lines file, one at a time; blank lines are passed over.
+    """Yield the records of a JSON Lines file one at a time, skipping blank lines.
 
     Args:
-        file: The JSON Lines file, in UTF-8; a byte order mark may stand before any line.
-        record_type: What each line is to be.
+        file: The JSON Lines file, in UTF-8; any line may start with a byte order mark.
+        record_type: Type of the records.
 
     Yields:
-        One record for each line.
+        One record per line.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If a line is not valid; names the file, the line and the field.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If a line is not valid; the message names the file, the line and the field.
     """
     for _, record in _numbered_records(Path(file), record_type):
         yield record
 
 
 def _numbered_records(path: Path, record_type: type[RecordT]) -> Iterator[tuple[int, RecordT]]:
-    """Yield each record with the number of its line, from 1."""
+    """Yield each record with its line number, starting at 1."""
     with open_lines(path, record_type) as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
@@ -127,10 +127,10 @@ def open_lines(path: Path, record_type: type[BaseModel]) -> BinaryIO:
 
     Args:
         path: The file.
-        record_type: What its lines are, for the message.
+        record_type: Type of its records, for the error message.
 
     Raises:
-        FileNotFoundError: If there is no such file; says what was expected, and what makes one.
+        FileNotFoundError: If it does not exist; the message says which command creates it.
     """
     if not path.is_file():
         kind = record_type.__name__.lower()
@@ -141,21 +141,21 @@ def open_lines(path: Path, record_type: type[BaseModel]) -> BinaryIO:
 
 
 def parse_line(line: bytes, record_type: type[RecordT], where: str) -> RecordT:
-    """Return the record that a line of a file holds.
+    """Parse a line of a file as a record.
 
     Args:
         line: JSON in UTF-8.
-        record_type: What the line is to be.
-        where: The place for messages.
+        record_type: Type of the record.
+        where: Place of the line for error messages.
 
     Returns:
         The record.
 
     Raises:
-        ValueError: If the line is not valid; names the place and the field.
+        ValueError: If the line is not valid; the message names the place and the field.
     """
     try:
-        # The text is decoded strictly here: pydantic names no byte of a bad sequence.
+        # Decoded here, since pydantic does not report the position of an invalid byte.
         return record_type.model_validate_json(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ValueError(
@@ -166,24 +166,24 @@ def parse_line(line: bytes, record_type: type[RecordT], where: str) -> RecordT:
 
 
 def first_problem(error: ValidationError) -> str:
-    """Return the first field that is not valid and why, in one line."""
+    """Return the first invalid field and the reason, in one line."""
     problem = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in problem["loc"])
     return f"field '{field}': {problem['msg']}" if field else problem["msg"]
 
 
 def write_records(file: str | os.PathLike[str], records: Iterable[Record]) -> int:
-    """Write records as JSON Lines, whole or not at all.
+    """Write records as JSON Lines atomically.
 
     Args:
-        file: Where to; missing folders are made.
-        records: What to write; fields that are None are left out.
+        file: The file; missing folders are created.
+        records: The records; fields that are None are left out.
 
     Returns:
-        How many there were.
+        The number of records.
 
     Raises:
-        OSError: If the file cannot be written, as on a full disk; names the file.
+        OSError: If the file cannot be written, as on a full disk; the message names the file.
     """
     count = 0
     with records_file(file) as write:
@@ -195,7 +195,7 @@ def write_records(file: str | os.PathLike[str], records: Iterable[Record]) -> in
 
 @contextmanager
 def records_file(file: str | os.PathLike[str]) -> Iterator[Callable[[Record], None]]:
-    """Yield a function that writes a record as a line; without an error the file then appears."""
+    """Yield a function that writes a record; the file appears once the block ends successfully."""
     with atomic_file(file) as out:
 
         def write(record: Record) -> None:
@@ -209,19 +209,19 @@ IdentifiedT = TypeVar("IdentifiedT", Document, Augmentation, Question)
 
 
 def read_unique(file: str | os.PathLike[str], record_type: type[IdentifiedT]) -> list[IdentifiedT]:
-    """Return the records of a JSON Lines file without exact repetitions, and say if there are any.
+    """Read a JSON Lines file without exact duplicates, and report how many there were.
 
     Args:
         file: The JSON Lines file.
-        record_type: What each line is to be.
+        record_type: Type of the records.
 
     Returns:
-        The records, in order; at least one.
+        The records in order; at least one.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If a line is not valid, if there is none, or if one id stands for two different
-            records; names both lines.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If a line is not valid, if there are no records, or if two different records
+            share an id; the message names both lines.
     """
     kind = record_type.__name__.lower()
     by_id: dict[str, tuple[int, IdentifiedT]] = {}

@@ -1,35 +1,35 @@
-"""The sentences of a text, in whatever script it is written."""
+"""Splitting a text into sentences, in any script."""
 
 import re
 from collections.abc import Iterator
 
 from sentencex import segment
 
-# Kana, ideographs and full-width signs: where a line of them is wrapped, there was no space.
+# Kana, ideographs and full-width signs, between which a line break stands for no space.
 _WIDE = r"[\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]"
 _WRAP_WITHIN_WIDE = re.compile(rf"(?<={_WIDE})[ \t\r]*\n[ \t\r]*(?={_WIDE})")
 _HEADING = re.compile(r"[ \t]*#{1,6}[ \t]")
 _LIST_ITEM = re.compile(r"[ \t]*([-*+\u2022>|]|\d{1,3}[.)])[ \t]")
-# Spaces of ASCII only, for sentencex panics at others (1.0.32, U+0085 after a full stop).
+# Maps to ASCII spaces, because sentencex 1.0.32 fails on others (U+0085 after a full stop).
 _PLAIN_SPACES = {sign: " " for sign in range(0x3001) if chr(sign).isspace()}
-# A name or a number follows, or what the number of a list item stands before.
+# An abbreviation before a name or a number, or the number of a list item.
 _UNFINISHED = re.compile(
     r"(.*[\s(\"'\u201c])?(approx|ch|dr|est|fl|fr|ft|messrs|nr|pt|vol)\.|\(?\d{1,3}[.)]",
     re.IGNORECASE,
 )
-# "Version 2.0. is out", "т. е. да": a small letter goes on after a short word or a number.
+# "Version 2.0. is out", "т. е. да": a lowercase letter continues after a short word or number.
 _SHORT_END = re.compile(r"(.*\s)?(\w{1,2}|\S*\d)\.")
-# Wikipedia's marks behind a full stop: "[2]", "[citation needed]", ":121,154".
+# Wikipedia's notes after a full stop: "[2]", "[citation needed]", ":121,154".
 _NOTES = re.compile(r"((\[(\d{1,3}|[a-z][a-z ]*\??)\]|:\d[\d,\u2013-]*)\s*)+")
-# 「行くの？」と彼は言った。
+# A particle that continues after a quotation: 「行くの？」と彼は言った。
 _AFTER_QUOTATION = re.compile(r"[\u3068\u3063]")
 
 
 def split_sentences(text: str) -> list[str]:
-    """Return the sentences of a text, with single spaces as their only white space.
+    """Return the sentences of a text, with white space collapsed to single spaces.
 
-    A blank line, a heading and a list item end the sentence before them; any other line break is
-    taken for a wrapped line.
+    A blank line, a heading or a list item ends the sentence before it; any other line break is
+    treated as a wrapped line.
 
     >>> split_sentences("J. K. Rowling met Dr. No in Washington, D.C. in 1962. Who won?")
     ['J. K. Rowling met Dr. No in Washington, D.C. in 1962.', 'Who won?']
@@ -41,7 +41,7 @@ def split_sentences(text: str) -> list[str]:
 
 
 def sentence_spans(text: str) -> Iterator[tuple[int, int]]:
-    """Yield where each sentence begins and ends in the text, white space at its ends included."""
+    """Yield the start and end of each sentence in the text, including surrounding white space."""
     plain = text.translate(_PLAIN_SPACES)
     for start, end in _block_spans(text):
         for length in _sentence_lengths(plain[start:end]):
@@ -51,7 +51,7 @@ def sentence_spans(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _block_spans(text: str) -> Iterator[tuple[int, int]]:
-    """Yield paragraphs, headings and list items: no sentence goes beyond one of them."""
+    """Yield paragraphs, headings and list items, which sentences cannot cross."""
     start = position = 0
     follows_heading = False
     for line in text.split("\n"):
@@ -67,10 +67,10 @@ def _block_spans(text: str) -> Iterator[tuple[int, int]]:
 def _sentence_lengths(block: str) -> list[int]:
     lengths = [0]
     before = ""
-    # The rules for English know the full stops of every script.
+    # sentencex's rules for English handle the full stops of all scripts.
     for part in segment("en", block):
         notes = _NOTES.match(part)
-        # How much of the part belongs to the sentence before it.
+        # The number of characters that belong to the previous sentence.
         length = notes.end() if notes else 0
         if _goes_on(before.strip()[-40:], part):
             length = len(part)
@@ -82,7 +82,7 @@ def _sentence_lengths(block: str) -> list[int]:
 
 
 def _goes_on(end: str, following: str) -> bool:
-    """Return whether what sentencex took for the end of a sentence is none."""
+    """Return whether the sentence continues despite a boundary that sentencex reported."""
     return bool(
         _UNFINISHED.fullmatch(end)
         or (following[:1].islower() and _SHORT_END.fullmatch(end))

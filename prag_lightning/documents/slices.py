@@ -1,4 +1,4 @@
-"""A part of a data set, so that an experiment takes minutes."""
+"""Taking a subset of a data set, so that an experiment takes minutes."""
 
 import random
 from collections import Counter, defaultdict
@@ -10,19 +10,19 @@ from prag_lightning.documents.entries import Entry
 def take_slice(
     entries: Iterable[Entry], limit: int, seed: int | None = None, of_documents: bool = False
 ) -> Iterator[Entry]:
-    """Yield the entries of some questions of each type, and all that have no question.
+    """Yield some questions of each type, and all entries without a question.
 
-    The published experiments take the first 300 of each type and the first 300 of all. The latter
-    are among the former, and since the order stays they are the first 300 that are yielded.
+    The published experiments use the first 300 of each type and the first 300 overall. The latter
+    are included in the former and come first, since the order is kept.
 
     Args:
         entries: The data set.
-        limit: How many questions of each type are taken.
-        seed: The questions are drawn at random; without a seed they are the first.
-        of_documents: The data set has no questions: so many of its documents are taken.
+        limit: Number of questions to take of each type.
+        seed: Random seed for drawing the questions; None takes the first ones.
+        of_documents: Whether the data set has no questions; then ``limit`` documents are taken.
 
     Yields:
-        The entries that are taken; questions in the order of the data set.
+        The selected entries, in the order of the data set.
     """
     if seed is None:
         yield from _take_first(entries, limit, of_documents)
@@ -46,7 +46,7 @@ def _take_first(entries: Iterable[Entry], limit: int, of_documents: bool) -> Ite
 def _draw(
     entries: Iterable[Entry], limit: int, rng: random.Random, of_documents: bool
 ) -> Iterator[Entry]:
-    """Draw by reservoir sampling (Vitter 1985, algorithm R): every entry is as likely."""
+    """Draw by reservoir sampling (Vitter 1985, algorithm R), with equal probabilities."""
     num_seen: Counter[str | None] = Counter()
     drawn: defaultdict[str | None, list[tuple[int, Entry]]] = defaultdict(list)
     for number, entry in enumerate(entries):

@@ -1,4 +1,4 @@
-"""Saying what takes so long, in a terminal as in a log file."""
+"""Progress messages for operations that take long, in terminals and log files."""
 
 import sys
 import threading
@@ -11,12 +11,12 @@ _LONGEST_PAUSE_S = 30.0
 
 @contextmanager
 def still_running(message: Callable[[], str]) -> Iterator[None]:
-    """Print a message if the block takes more than two seconds, and again until it ends.
+    """Print a message if the block takes more than two seconds, and repeat it until it ends.
 
-    It comes after 2 seconds, then after 4 more, 8 more, and so on, later every half minute.
+    Messages come after 2 seconds, 4 more, 8 more and so on, and later every half minute.
 
     Args:
-        message: Gives what to print, on standard error; it is called on another thread.
+        message: Returns the text for standard error; called on another thread.
     """
     ended = threading.Event()
 

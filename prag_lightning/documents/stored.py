@@ -1,4 +1,4 @@
-"""The documents of a file by id, each read from the disk when it is asked for."""
+"""The documents of a file by id, each read from disk on access."""
 
 import os
 import weakref
@@ -11,24 +11,24 @@ from prag_lightning.documents.records import Document, open_lines, parse_line
 
 
 class StoredDocuments(Mapping[str, Document]):
-    """The documents of a JSON Lines file by id, of which memory holds ids and places only.
+    """The documents of a JSON Lines file by id; only ids and offsets are kept in memory.
 
-    Every line is checked once, when the file is opened; of exact repetitions the first counts.
-    Threads and worker processes may read at once. When the file is replaced, as `prag data convert`
-    does, these stay the documents of the old one.
+    All lines are validated when the file is opened; the first of exact duplicates counts. Threads
+    and worker processes can read concurrently. If the file is replaced, as by `prag data convert`,
+    this object keeps reading the old one.
 
     Args:
         file: The JSON Lines file.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If a line is not valid, if there is none, or if one id stands for two different
-            documents; names the lines.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If a line is not valid, if there are no documents, or if two different documents
+            share an id; the message names the lines.
     """
 
     def __init__(self, file: str | os.PathLike[str]) -> None:
         self._path = Path(file)
-        # Where each line begins, and at last where the file ends.
+        # Start of each line, followed by the end of the file.
         self._starts = array("Q", [0])
         self._numbers: dict[str, int] = {}
         with open_lines(self._path, Document) as lines:
@@ -53,10 +53,10 @@ class StoredDocuments(Mapping[str, Document]):
             )
 
     def __getitem__(self, document_id: str) -> Document:
-        """Read one document."""
+        """Read a document."""
         number = self._numbers[document_id]
         start, end = self._starts[number], self._starts[number + 1]
-        # Without a position that threads would share.
+        # `pread` uses no file position, which threads would share.
         line = os.pread(self._descriptor, end - start, start)
         return parse_line(line, Document, f"{self._path}:{number + 1}")
 
@@ -69,7 +69,7 @@ class StoredDocuments(Mapping[str, Document]):
         return len(self._numbers)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the open file, for a worker process that is not forked."""
+        """Leave out the open file, which cannot be pickled for a worker process."""
         return {name: value for name, value in vars(self).items() if name != "_descriptor"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Texts of documents, questions and models, made safe for a terminal: they are data, no orders."""
+"""Making untrusted texts safe to print on a terminal."""
 
 import os
 import re
@@ -7,18 +7,18 @@ from rich.console import Console
 from rich.text import Text
 
 _SEQUENCE = re.compile(
-    # Strings up to their end: window titles, links, the clipboard (OSC 52).
+    # Control strings, such as window titles, links and clipboard access (OSC 52).
     r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)"
-    # Colours, movements, and what has one letter.
+    # Colors, cursor movements and single-letter sequences.
     r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
     r"|\x1b[ -/]*[0-~]?"
 )
-# All but tab and line feed; what turns the direction of what follows; halves of a character.
+# Control characters except tab and line feed, bidirectional overrides, and lone surrogates.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def without_controls(text: str) -> str:
-    r"""Return a text without what a terminal would obey: escape sequences, control characters.
+    r"""Remove escape sequences and control characters, which a terminal would interpret.
 
     >>> without_controls("\x1b[31mred\x1b[0m\x07")
     'red'
@@ -27,19 +27,19 @@ def without_controls(text: str) -> str:
 
 
 def plain_text(text: object, style: str = "") -> Text:
-    """Return a text for a table or a line of rich, on one line, with its brackets as they are.
+    """Return a text as a single line for rich, with brackets shown literally.
 
     Args:
-        text: What is shown as ``str`` gives it.
-        style: Colour and weight, in rich's words.
+        text: An object to show as ``str`` converts it.
+        style: A rich style.
     """
     return Text(" ".join(without_controls(str(text)).split()), style)
 
 
 def open_console(stderr: bool = False) -> Console:
-    """Return what writes on the terminal, without colours and bold type where NO_COLOR is set.
+    """Return a console for the terminal, without colors and bold text if NO_COLOR is set.
 
     Args:
-        stderr: Write to standard error.
+        stderr: Whether to write to standard error.
     """
     return Console(stderr=stderr, color_system=None if os.environ.get("NO_COLOR") else "auto")

@@ -1,4 +1,4 @@
-"""Atomic writing: a file has its old content or all of the new, whenever the process dies."""
+"""Atomic file writing: a killed process leaves either the old content or all of the new."""
 
 import errno
 import fcntl
@@ -22,40 +22,40 @@ def atomic_file(
 def atomic_file(
     path: str | os.PathLike[str], mode: Literal["w", "wb"] = "w"
 ) -> AbstractContextManager[Any]:
-    """Open a file that appears when the block ends without an error, and is then on the disk.
+    """Open a file that is flushed to disk and appears when the block ends without an error.
 
-    Until then, and for good after an error, the path keeps what it had. Two processes that write
-    the same path do so one after the other. What a killed one left is overwritten by the next.
+    Until then, or if there is an error, the old file stays in place. Processes that write the same
+    path take turns. A temporary file that a killed process left is overwritten.
 
     Args:
-        path: The file; missing folders are made, and a symbolic link is replaced, not followed.
-        mode: ``w`` for text in UTF-8, ``wb`` for bytes.
+        path: The file; missing folders are created, and a symbolic link is replaced, not followed.
+        mode: ``w`` for UTF-8 text, ``wb`` for bytes.
 
     Returns:
         A context manager that gives the open file.
 
     Raises:
-        OSError: If the file cannot be written, as on a full disk; names the file.
+        OSError: If the file cannot be written, as on a full disk; the message names the file.
     """
     return _atomic_file(Path(path), mode)
 
 
 def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """Write a file of this content, as `atomic_file` does.
+    """Write a file atomically, as `atomic_file` does.
 
     Args:
         path: The file.
-        content: Text, written in UTF-8, or bytes.
+        content: Text, written as UTF-8, or bytes.
 
     Raises:
-        OSError: If the file cannot be written, as on a full disk; names the file.
+        OSError: If the file cannot be written, as on a full disk; the message names the file.
     """
     with atomic_file(path, "wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's list of names to the disk, so that what was renamed in it stays so."""
+    """Flush a folder's entries to disk, to make renames in it durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -82,7 +82,7 @@ def _atomic_file(path: Path, mode: str) -> Iterator[IO[Any]]:
 
 @contextmanager
 def _named_in_errors(path: Path) -> Iterator[None]:
-    """Put the file's name into errors of a full disk, which the system gives without one."""
+    """Add the file name to disk-full errors, which the operating system raises without one."""
     try:
         yield
     except OSError as error:
@@ -92,13 +92,13 @@ def _named_in_errors(path: Path) -> Iterator[None]:
 
 
 def _claim(temporary: Path) -> int:
-    """Open the temporary file empty and for this process alone, once nobody else writes it."""
+    """Open and empty the temporary file, after waiting for other processes that write it."""
     while True:
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-        # On a disk without locks, who renames last wins.
+        # On file systems without locks, the last rename wins.
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        # While this process waited, the one before may have renamed or removed the file.
+        # The process that held the lock may have renamed or removed the file.
         if _is_at(descriptor, temporary):
             os.ftruncate(descriptor, 0)
             return descriptor

@@ -1,4 +1,4 @@
-"""Reading YAML that anybody may have written: no more memory than its text takes, or one line."""
+"""Reading untrusted YAML with bounded memory and time; errors are a single line."""
 
 from pathlib import Path
 from typing import Any
@@ -6,24 +6,24 @@ from typing import Any
 import yaml
 from yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, NodeEvent, ScalarEvent
 
-# Far more than any settings, and less than a second of reading.
+# Far more than any settings need, and still read in less than a second.
 MOST_CHARACTERS = 1_000_000
 MOST_VALUES = 100_000
-# Python calls itself at each level.
+# The parser recurses at each level.
 MOST_LEVELS = 50
-# Python takes ages for a number of as many digits in sixties, `1:59:59:...`.
+# PyYAML needs very long for base-60 numbers with more digits, `1:59:59:...`.
 MOST_DIGITS = 1000
 _DIGITS = frozenset("0123456789abcdefABCDEFx_:.+-")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_yaml(file: Path) -> Any:
-    """Return what a YAML file holds.
+    """Read a YAML file.
 
     Raises:
-        ValueError: If it is no YAML, or more of it than settings ever are.
+        ValueError: If it is not valid YAML, or too large.
     """
-    # Characters take up to four bytes.
+    # A character takes up to four bytes.
     if file.stat().st_size > 4 * MOST_CHARACTERS:
         raise ValueError(f"{file}: {_too_large(file.stat().st_size, 'bytes')}")
     try:
@@ -33,13 +33,13 @@ def read_yaml(file: Path) -> Any:
 
 
 def load_yaml(text: str) -> Any:
-    """Return what a text in YAML says.
+    """Parse a YAML text.
 
     >>> load_yaml("rank: 2")
     {'rank': 2}
 
     Raises:
-        ValueError: If it is no YAML, or more of it than settings ever are.
+        ValueError: If it is not valid YAML, or too large.
     """
     check_yaml(text)
     try:
@@ -49,10 +49,10 @@ def load_yaml(text: str) -> Any:
 
 
 def check_yaml(text: str) -> None:
-    """Check that a text in YAML stays small when aliases stand for what they name.
+    """Check that a YAML text stays small when its aliases are expanded.
 
     Raises:
-        ValueError: If it does not, or is no YAML.
+        ValueError: If it does not, or is not valid YAML.
     """
     if len(text) > MOST_CHARACTERS:
         raise ValueError(_too_large(len(text), "characters"))
@@ -65,16 +65,16 @@ def check_yaml(text: str) -> None:
 
 
 class _Count:
-    """Counts the values of a text, those that aliases repeat as often as they do."""
+    """Counts the values of a text, including repetitions by aliases."""
 
     def __init__(self) -> None:
         self._num = 0
         self._sizes: dict[str, int] = {}
-        # Anchors of what has begun, and how many values there were before.
+        # For each open collection, its anchor and the count at its start.
         self._open: list[tuple[str | None, int]] = []
 
     def add(self, event: yaml.Event) -> None:
-        """Count what begins, ends or is repeated here; raise if it becomes too much."""
+        """Count an event, and raise an error if the total becomes too large."""
         if isinstance(event, CollectionEndEvent):
             anchor, before = self._open.pop()
             if anchor is not None:

@@ -1,4 +1,4 @@
-"""Causal attention without masks: rows padded at the right, or rows packed behind each other."""
+"""Causal attention without masks, for right-padded rows or prompts packed into a single row."""
 
 from typing import Any, NamedTuple
 
@@ -11,10 +11,10 @@ SEGMENTED = "segmented_sdpa"
 
 
 class Window(NamedTuple):
-    """What a layer is given in place of a mask, where a token sees only so many tokens back.
+    """Replaces the attention mask of a layer with sliding-window attention.
 
     Args:
-        size: How many, itself included.
+        size: Number of tokens that each token attends to, including itself.
     """
 
     size: int
@@ -30,27 +30,28 @@ def segmented_attention(
     sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Return causal attention within each segment of the only row, or within each row.
+    """Compute causal attention within each segment of a packed row, or within each row.
 
-    A token never sees what stands behind it, so right padding needs no mask, and PyTorch's fast
-    path for causal attention stays open.
+    With causal attention, tokens never attend to right padding. No mask is needed, so PyTorch can
+    use its fast causal kernels.
 
     Args:
         module: The attention layer.
-        query: Shape ``(rows, heads, tokens, head_dim)``; ``key`` and ``value`` alike.
+        query: Shape ``(rows, heads, tokens, head_dim)``, as are ``key`` and ``value``.
         key: See ``query``.
         value: See ``query``.
-        attention_mask: What ``window_instead_of_mask`` gave the layer.
-        segment_lengths: Tokens of each segment; None where rows are rows.
-        sliding_window: How far back a token sees, in tokens; None for all the way.
-        kwargs: Passed on to PyTorch's attention.
+        attention_mask: The result of ``window_instead_of_mask``.
+        segment_lengths: Token counts of the segments; None if rows are not packed.
+        sliding_window: Number of tokens that each token attends to; None for all previous ones.
+        kwargs: Passed to PyTorch's attention.
 
     Returns:
+        The output, shape ``(rows, tokens, heads, head_dim)``, and None for the attention weights.
         Shape ``(rows, tokens, heads, head_dim)``, and no attention weights.
     """
     lengths = segment_lengths or (query.shape[2],)
     kwargs["is_causal"] = True
-    # Some layers hand their window on, others rely on the mask for it.
+    # Some layers pass their window as an argument, others rely on the mask.
     window = attention_mask.size if attention_mask else sliding_window
     outputs = []
     for q, k, v in zip(*(t.split(lengths, dim=2) for t in (query, key, value)), strict=True):
@@ -71,16 +72,16 @@ def _window_mask(query: Tensor, window: int | None) -> Tensor | None:
 def window_instead_of_mask(
     *args: Any, config: PreTrainedConfig, local_size: int | None = None, **kwargs: Any
 ) -> Window | None:
-    """Return how far back a token sees, for ``segmented_attention`` needs no more of a mask.
+    """Return the sliding window, which is all that ``segmented_attention`` needs of a mask.
 
     Args:
-        args: What transformers says of the batch; not needed.
-        config: The model's.
-        local_size: How wide the mask's windows, or its chunks, are; None where there are none.
+        args: Description of the batch by transformers; ignored.
+        config: Configuration of the model.
+        local_size: Width of the mask's windows or chunks; None if there are none.
         kwargs: See ``args``.
 
     Raises:
-        ValueError: If tokens see their chunk, and not a window that moves with them.
+        ValueError: If the model uses chunked attention instead of sliding windows.
     """
     if local_size is None:
         return None

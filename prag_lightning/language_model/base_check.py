@@ -1,4 +1,4 @@
-"""What a base model can be trained on: packed prompts or rows, how long they may be, or nothing."""
+"""Checking how a base model can be trained: with packed prompts, padded rows, or not at all."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,21 +25,21 @@ from prag_lightning.language_model.probes import (
 )
 from prag_lightning.upstream import attention_of
 
-# Tokens of the prompts that are read: the second is longer than the windows are made.
+# Lengths of the probe prompts; the second one exceeds the narrowed windows.
 _LENGTHS = (7, 6)
 
 
 @dataclass(frozen=True)
 class BaseAbilities:
-    """What a base model can do.
+    """How a base model can be used.
 
     Args:
-        packs: Whether prompts may stand behind each other in one row; else each in its own row.
-        attention: The attention implementation to train with.
-        max_tokens: How many tokens a prompt and its answer may have together; None for any number.
-        continues: Whether it can read on behind a cache, several tokens at once, as if it had read
-            all at once.
-        remarks: What a user should know of it, a sentence each.
+        packs: Whether prompts can be packed into one row; otherwise each needs its own row.
+        attention: The attention implementation for training.
+        max_tokens: Maximum number of tokens of a prompt and its answer; None for no limit.
+        continues: Whether processing several tokens after a cache gives the same result as
+            processing everything at once.
+        remarks: Messages for the user, one sentence each.
     """
 
     packs: bool
@@ -50,7 +50,7 @@ class BaseAbilities:
 
 
 class _UnfitError(ValueError):
-    """A base that nothing can be done with."""
+    """A base model that cannot be used."""
 
     def __init__(self, base: PreTrainedModel, reason: str) -> None:
         super().__init__(f"{type(base).__name__} cannot be used: {reason}")
@@ -58,16 +58,16 @@ class _UnfitError(ValueError):
 
 @torch.no_grad()
 def check_base(base: PreTrainedModel) -> BaseAbilities:
-    """Return what a base can do, found by trying: no prompt may change when its neighbour does.
+    """Determine by experiment how a base model can be used, such that prompts never interact.
 
-    A few dozen tokens are read for it, with every sliding window made narrower than a prompt.
+    This processes a few dozen tokens, with every sliding window narrowed to less than a prompt.
 
     Args:
         base: The language model, in the precision in which it will be used.
 
     Raises:
-        ValueError: If its losses cannot be computed, or if even in rows of their own prompts
-            change each other.
+        ValueError: If its losses cannot be computed, or if prompts affect each other even in
+            separate rows.
     """
     name = type(base).__name__
     own_attention = attention_of(base)
@@ -84,7 +84,7 @@ def check_base(base: PreTrainedModel) -> BaseAbilities:
             continues = _continues(base)
     except (torch.OutOfMemoryError, _UnfitError):
         raise
-    # The code of several hundred architectures runs here, strangers' among them.
+    # This runs code of several hundred architectures, including third-party code.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{name} cannot be used: it reads no tokens ({reason})") from error
@@ -103,7 +103,7 @@ def _check_head(base: PreTrainedModel) -> None:
     if base.get_output_embeddings() is None:
         raise _UnfitError(base, "it has no language model head")
     (ids,) = probe_prompts(base, _LENGTHS[:1])
-    # The same operations: what we leave out shows even where it is small.
+    # With the same operations, even a small part that we omit shows up as a difference.
     error = difference(base(input_ids=ids).logits, logits_of(base, last_hidden_states(base, ids)))
     if not error < 1e-3:
         reason = "its head does more than a linear layer, a factor and a cap (the logits differ by "
@@ -111,7 +111,7 @@ def _check_head(base: PreTrainedModel) -> None:
 
 
 def _why_not_packed(base: PreTrainedModel) -> str | None:
-    """Return why prompts cannot stand behind each other in one row; None if they can."""
+    """Return why prompts cannot be packed into one row; None if they can."""
     first, second = probe_prompts(base, _LENGTHS)
     (other,) = probe_prompts(base, _LENGTHS[:1], start=sum(_LENGTHS))
     alone = last_hidden_states(base, second)
@@ -136,7 +136,7 @@ def _why_not_packed(base: PreTrainedModel) -> str | None:
 
 
 def _check_late_positions(base: PreTrainedModel, max_tokens: int | None) -> None:
-    """Check that a prompt does not change where another one ends as far back as any may."""
+    """Check that a prompt is not affected by one that ends at the largest possible position."""
     first, second = probe_prompts(base, _LENGTHS)
     made_for = getattr(base.config.get_text_config(), "max_position_embeddings", None)
     last = min(length for length in (max_tokens, made_for, 2**20) if length is not None)
@@ -147,7 +147,7 @@ def _check_late_positions(base: PreTrainedModel, max_tokens: int | None) -> None
 
 
 def _check_rows(base: PreTrainedModel) -> None:
-    """Check that rows, and what stands before in a row, do not depend on the rest."""
+    """Check that rows are independent, and that earlier tokens do not depend on later ones."""
     length = sum(_LENGTHS)
     rows = [probe_prompts(base, [length], start=start)[0] for start in (0, length, 2 * length)]
     changed = rows[0].clone()
@@ -162,7 +162,7 @@ def _check_rows(base: PreTrainedModel) -> None:
 
 
 def _continues(base: PreTrainedModel) -> bool:
-    """Say whether a row padded at the left, and read in two parts, is read as a whole."""
+    """Return whether processing a left-padded row in two parts gives the result for the whole."""
     (row,) = probe_prompts(base, [sum(_LENGTHS)])
     padding = row.new_zeros(1, 2)
     ids = torch.cat([padding, row], dim=1)
@@ -182,7 +182,7 @@ def _continues(base: PreTrainedModel) -> bool:
             ).last_hidden_state
     except torch.OutOfMemoryError:
         raise
-    # Models without attention keep other things than keys and values.
+    # Models without attention cache other things than keys and values.
     except Exception:
         return False
     whole = last_hidden_states(base, row)[:, _LENGTHS[0] :]

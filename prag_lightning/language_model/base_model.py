@@ -1,4 +1,4 @@
-"""Loading the language model that adapters are trained for, and its tokenizer."""
+"""Loading the base language model and its tokenizer."""
 
 from typing import Any, Literal
 
@@ -25,13 +25,13 @@ def load_tokenizer(
     """Return the tokenizer of a base model.
 
     Args:
-        base: Hub name or folder; ``demo`` is the embedded one. A loaded model stands for the name
-            or folder that it came from, and a loaded tokenizer for itself.
-        trust_remote_code: Run Python code that comes with the tokenizer.
+        base: Hub name or folder, or ``demo`` for the embedded model. A loaded model stands for the
+            name or folder that it was loaded from; a loaded tokenizer is returned as it is.
+        trust_remote_code: Whether to run Python code that comes with the tokenizer.
 
     Raises:
         FileNotFoundError: If there is no such model.
-        ValueError: If its files hold no tokenizer, or one that cannot be read.
+        ValueError: If its files contain no tokenizer, or an unreadable one.
     """
     if isinstance(base, PreTrainedTokenizerBase):
         return base
@@ -52,21 +52,21 @@ def load_base(
     device: torch.device | None = None,
     trust_remote_code: bool = False,
 ) -> PreTrainedModel:
-    """Return a causal language model, frozen and without dropout.
+    """Load a causal language model, frozen and without dropout.
 
     Args:
-        base: Hub name or folder; ``demo`` is the embedded one. A loaded model is frozen as it is.
-        dtype: Of the weights; ``auto`` keeps that of the files.
+        base: Hub name or folder, or ``demo`` for the embedded model. A loaded model is only frozen.
+        dtype: Dtype of the weights; ``auto`` keeps the one in the files.
         quantization: Load the linear layers in 4 bits (NF4, double quantization) or 8 bits with
             bitsandbytes (Dettmers et al. 2023, arXiv:2305.14314).
-        device: Where quantized weights go; others are moved by their owner.
-        trust_remote_code: Run Python code that comes with the model.
+        device: Device for quantized weights; unquantized ones are moved by the caller.
+        trust_remote_code: Whether to run Python code that comes with the model.
 
     Raises:
         FileNotFoundError: If there is no such model.
         OSError: If a disk or a server fails.
-        ValueError: If its files are broken, lack weights, or need something that is not there; or
-            if a loaded model is to be loaded in another way.
+        ValueError: If its files are damaged, lack weights or need something that is missing, or if
+            options are given that a loaded model does not have.
     """
     if isinstance(base, PreTrainedModel):
         _check_loaded(base, dtype, quantization)
@@ -75,16 +75,16 @@ def load_base(
         with still_running(lambda: f"loading base model '{base}'"):
             model = _load(base, dtype, quantization, device, trust_remote_code)
     model.requires_grad_(False)
-    # The published adapters are trained without dropout, and so are ours.
+    # As in the published code, adapters are trained without dropout.
     model.eval()
     _keep_gradients_on_cpu(model)
     return model
 
 
 def end_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return every token that ends an answer: the model's own, and the tokenizer's.
+    """Return every token that ends an answer, the model's own and the tokenizer's.
 
-    Chat models have several in their generation config; adapters learn to say the tokenizer's.
+    Chat models have several in their generation config; adapters learn to produce the tokenizer's.
 
     Args:
         model: The language model.
@@ -111,7 +111,7 @@ def _load(
         AutoModelForCausalLM,
         base,
         output_loading_info=True,
-        # Refused below, in one line instead of a table.
+        # Mismatches are reported below, in one line instead of a table.
         ignore_mismatched_sizes=True,
         **options,
     )
@@ -145,8 +145,8 @@ def _check_loaded(model: PreTrainedModel, dtype: Dtype, quantization: Quantizati
 
 def _quantization_config(quantization: Quantization, dtype: Dtype) -> BitsAndBytesConfig:
     if quantization == "int8":
-        # A threshold above 0 would treat columns as outliers by the values of a document's
-        # neighbours in the batch.
+        # With a threshold above 0, a column's outlier status would depend on the other documents
+        # in the batch.
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=0.0)
     return BitsAndBytesConfig(
         load_in_4bit=True,
@@ -157,9 +157,9 @@ def _quantization_config(quantization: Quantization, dtype: Dtype) -> BitsAndByt
 
 
 def _keep_gradients_on_cpu(model: nn.Module) -> None:
-    """Keep 4-bit layers from repacking their weights on a CPU, which drops gradients silently.
+    """Keep 4-bit layers from repacking their weights on a CPU, which silently drops gradients.
 
-    bitsandbytes does so in its first forward pass without gradient.
+    bitsandbytes does this in its first forward pass without gradients.
     """
     for module in model.modules():
         if type(module).__name__ == "Linear4bit":

@@ -1,4 +1,4 @@
-"""What a tokenizer's chat template puts around the user's words."""
+"""The text that a tokenizer's chat template puts around the user's message."""
 
 import json
 import re
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 _MARK = "\u2403user\u2403"
 _OTHER = "use a tokenizer with another template, or with none"
-# Where a template can be told that the assistant does not think before it answers.
+# Arguments that tell a template to turn off the assistant's thinking.
 _UNTHINKING = {"enable_thinking": False, "thinking": False}
-# Where it cannot: how thoughts begin, and how they end, with the same word.
+# Markers that begin and end a thought in other templates, with the same word in both.
 _THOUGHT = re.compile(r"<([\w:]*think\w*)>|\[(THINK)\]|<\|START_(THINKING)\|>")
 _THOUGHT_ENDS = ("</{}>", "[/{}]", "<|END_{}|>")
-# Words of a template that say whose turn it is, in brackets of some kind or by a role's name.
+# Words of a template that mark turns, by brackets or by a role's name.
 _ROLE = re.compile(
     r"\S*[<>\[\]{}|]\S*|(?:user|human|system|assistant|bot|ai|instruction|response):",
     re.IGNORECASE,
@@ -24,18 +24,18 @@ _ROLE = re.compile(
 
 
 class ChatFrame(NamedTuple):
-    """What a chat template puts around the user's words.
+    """The text that a chat template puts around the user's message.
 
     Args:
-        head: The text before them.
-        tail: The text behind them; the assistant's words come next.
+        head: The text before the message.
+        tail: The text after the message, up to the assistant's message.
     """
 
     head: str
     tail: str
 
     def turn_marks(self, tokenizer: "PreTrainedTokenizerBase") -> tuple[str, ...]:
-        """Return the words that say whose turn it is, but for those with tokens of their own."""
+        """Return the words that mark turns, except those that are tokens of their own."""
         added = tokenizer.added_tokens_encoder
         words = {*self.head.split()[-1:], *self.tail.split()}
         return tuple(
@@ -48,14 +48,14 @@ class ChatFrame(NamedTuple):
 
 
 def chat_frame(tokenizer: "PreTrainedTokenizerBase") -> ChatFrame:
-    """Return what a tokenizer's chat template puts around the user's words.
+    """Return the text that a tokenizer's chat template puts around the user's message.
 
-    Without a template that is nothing, and a line break.
+    Without a template, that is nothing before it and a line break after it.
 
-    The assistant does not think: where a template begins a thought, it is ended.
+    Thinking is turned off; if the template begins a thought, it is closed.
 
     Raises:
-        ValueError: If the chat template fails, does not end, or does not say the user's words once.
+        ValueError: If the template fails, takes too long, or does not contain the message once.
     """
     if tokenizer.chat_template is None:
         return ChatFrame("", "\n")
@@ -85,7 +85,7 @@ def _text(token: object) -> object:
 
 
 def _without_thought(tail: str) -> str:
-    """Return the start of the assistant's turn with a thought that it begins ended."""
+    """Return the start of the assistant's turn, closing a thought that it begins."""
     *_, last = [None, *_THOUGHT.finditer(tail)]
     if last is None:
         return tail

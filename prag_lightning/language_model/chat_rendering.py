@@ -1,6 +1,6 @@
-"""Rendering a chat template, a stranger's program, in a process of its own with narrow limits.
+"""Rendering untrusted chat templates in a separate process with tight limits.
 
-This file is also that process's script, so it imports nothing but the standard library and Jinja.
+This file is also the script of that process, so it imports only the standard library and Jinja.
 """
 
 import json
@@ -11,31 +11,31 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-# Seconds, bytes of memory, and characters of a rendered chat.
+# Time limit in seconds, memory limit in bytes, and maximum number of rendered characters.
 PATIENCE = 10
 _MEMORY = 2**28
 _LONGEST = 1_000_000
-# What templates that print today's date print instead: prompts must not depend on the day. It is
-# the date that Llama 3's own template falls back to.
+# Fixed date for templates that print today's date, so that prompts do not depend on the day. It
+# is the default of Llama 3's own template.
 _DATE = "26 Jul 2024"
 _ENVIRONMENT = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
 
 
 @lru_cache
 def render_chat(template: str, variables: str) -> str:
-    """Return what a chat template makes of its variables.
+    """Render a chat template.
 
     Args:
-        template: A Jinja template, as transformers takes them.
-        variables: What it can refer to, a JSON object.
+        template: A Jinja template, as used by transformers.
+        variables: The template's variables as a JSON object.
 
     Raises:
-        ValueError: If it fails, is not done in time, or needs too much memory; says which.
+        ValueError: If it fails, or exceeds the time or memory limit.
     """
     import jinja2
 
     command = [sys.executable, "-I", __file__, str(Path(jinja2.__file__).parents[1])]
-    # No more of the environment than Python needs: it may hold keys.
+    # Pass only the variables that Python needs, since others may contain secrets.
     needed = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     request = json.dumps([template, variables])
     try:
@@ -54,10 +54,10 @@ def render_chat(template: str, variables: str) -> str:
 
 
 def _limit() -> None:
-    """Take away what no chat template needs: much time, much memory, and files."""
+    """Limit the process's time, memory and file access."""
     try:
         import resource
-    except ImportError:  # On Windows, where only the time is limited.
+    except ImportError:  # On Windows only the time is limited.
         return
     for kind, limit in (
         (resource.RLIMIT_CPU, PATIENCE),
@@ -69,14 +69,14 @@ def _limit() -> None:
 
 
 def _environment() -> Any:
-    """Return the sandbox that transformers renders chat templates in."""
+    """Return the sandboxed environment in which transformers renders chat templates."""
     from jinja2 import TemplateError, ext, nodes
     from jinja2.exceptions import SecurityError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
     from jinja2.utils import Namespace
 
     class Generation(ext.Extension):
-        """Reads ``{% generation %}``, which marks the assistant's words, as its content."""
+        """Renders the contents of ``{% generation %}``, which marks the assistant's message."""
 
         tags = {"generation"}  # noqa: RUF012
 
@@ -86,7 +86,7 @@ def _environment() -> Any:
             return nodes.Scope(body, lineno=line)
 
     class PublicNamespace(Namespace):
-        """Takes no names that begin with an underscore, through which sandboxes are left."""
+        """Refuses names that begin with an underscore, which allow escapes from the sandbox."""
 
         def __init__(self, **attributes: Any) -> None:
             super().__init__()

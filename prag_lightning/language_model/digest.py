@@ -1,4 +1,4 @@
-"""Digests of a base model: what its adapters were trained for, whatever it is called."""
+"""Digests that identify a base model by its contents instead of its name."""
 
 import hashlib
 import json
@@ -14,23 +14,23 @@ from transformers import PreTrainedModel
 
 from prag_lightning.upstream import int8_scales_of
 
-# Settings that change nothing of what a frozen model without dropout computes.
+# Settings that do not affect the output of a frozen model without dropout.
 _IDLE = re.compile(
     r"_.*|.*token_ids?|.*dropout.*|.*pdrop|.*_version|output_.*|.*init.*_range|.*dtype|.*coef"
     r"|architectures|auto_map|chunk_size_feed_forward|id2label|label2id|name_or_path|problem_type"
     r"|quantization_config|return_dict|tokenizer_class|use_cache"
 )
-# Numbers that are read at once.
+# Number of values to read at once.
 _CHUNK = 2**22
-# Values of each tensor that stand for all of them in the older digest.
+# Number of values per tensor that the older digest includes.
 _NUM_FIRST, _NUM_SPREAD = 64, 1024
 
 
 def base_digest(base: PreTrainedModel) -> str:
-    """Return a digest, 32 hexadecimal digits, of a base's settings and of all its weights.
+    """Return a digest, 32 hexadecimal digits, of a base model's settings and weights.
 
-    It is the same wherever the model lies, and in float32 as in the bfloat16 of its files. It
-    takes about a second for each gigabyte and processor core.
+    It depends neither on the model's location nor on whether bfloat16 weights are loaded as
+    float32. It takes about a second per gigabyte and processor core.
     """
     tensors = dict(_tensors(base))
     with ThreadPoolExecutor(min(8, cpu_count() or 1)) as pool:
@@ -40,10 +40,10 @@ def base_digest(base: PreTrainedModel) -> str:
 
 
 def weights_digest(base: PreTrainedModel) -> str:
-    """Return the digest, 16 hexadecimal digits, that stores of version 0.1.0 hold.
+    """Return the digest, 16 hexadecimal digits, that version 0.1.0 of this package stored.
 
-    It is of every tensor's name, shape and some values: the first 64, and 1,024 spread evenly from
-    the first to the last.
+    It covers each tensor's name, shape and a sample of its values: the first 64, and 1,024 evenly
+    spaced ones.
     """
     digest = hashlib.sha256()
     for name, parameter in base.named_parameters():
@@ -56,14 +56,14 @@ def weights_digest(base: PreTrainedModel) -> str:
 
 
 def _tensors(base: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
-    """Yield the weights by name, each once, and the buffers that are saved with them."""
+    """Yield the weights by name, without duplicates, and the persistent buffers."""
     yield from base.named_parameters()
     saved = base.state_dict().keys()
     for prefix, module in base.named_modules():
         for name, buffer in module.named_buffers(recurse=False):
             if f"{prefix}.{name}".removeprefix(".") in saved:
                 yield f"{prefix}.{name}", buffer
-        # What weights of 4 and 8 bits mean depends on scales that are no parameters.
+        # 4-bit and 8-bit weights depend on scales that are not parameters.
         weight = getattr(module, "weight", None)
         if (state := getattr(weight, "quant_state", None)) is not None:
             yield f"{prefix}.absmax", state.absmax
@@ -72,8 +72,8 @@ def _tensors(base: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
 
 
 def _settings(config: Any) -> dict[str, Any]:
-    """Return the settings that are not those of the architecture by default."""
-    # Compared with the defaults, a setting that a later version adds changes nothing.
+    """Return the settings that differ from the architecture's defaults."""
+    # Leaving out defaults keeps the digest the same when a later version adds a setting.
     usual = type(config)().to_dict()
     settings = {
         name: value
@@ -84,7 +84,7 @@ def _settings(config: Any) -> dict[str, Any]:
 
 
 def _tensor_digest(tensor: Tensor) -> str:
-    """Return the digest of a tensor's shape and numbers, in bfloat16 if that can hold them."""
+    """Return a digest of a tensor's shape and values, in bfloat16 if that is lossless."""
     digest = hashlib.sha256(str(tuple(tensor.shape)).encode())
     chunks = tensor.detach().reshape(-1).split(_CHUNK)
     narrow = tensor.dtype in (torch.float32, torch.float16) and all(map(_fits_bfloat16, chunks))

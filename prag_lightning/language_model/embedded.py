@@ -1,7 +1,7 @@
-"""The embedded base model: the word for it, and its files."""
+"""The name and the files of the embedded base model."""
 
 from pathlib import Path
 
-# The word that stands for the embedded world, and for its base model, where a path is expected.
+# Name of the embedded data set and its base model, accepted in place of a path.
 DEMO = "demo"
 BASE_DIR = Path(__file__).parents[1] / "demo" / "base"

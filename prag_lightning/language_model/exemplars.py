@@ -1,4 +1,4 @@
-"""Examples that stand in a prompt, from a JSON file."""
+"""Reading few-shot examples for prompts from a JSON file."""
 
 from codecs import BOM_UTF8
 from collections.abc import Sequence
@@ -15,15 +15,15 @@ _LIST = TypeAdapter(list[Exemplar])
 
 
 def read_exemplars(file: str | Path | Sequence[Exemplar] | None) -> tuple[Exemplar, ...]:
-    """Return the exemplars of a JSON file: a list of objects with ``question`` and ``answer``.
+    """Read exemplars from a JSON list of objects with ``question`` and ``answer``.
 
     Args:
-        file: The file; ``demo`` are the exemplars of the embedded world, None is none. Exemplars
-            stand for themselves.
+        file: The file; ``demo`` gives the embedded exemplars, and None gives none. A sequence of
+            exemplars is returned as it is.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it holds something else, or nothing.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it is empty or has other contents.
     """
     if file is None:
         return ()
@@ -33,7 +33,7 @@ def read_exemplars(file: str | Path | Sequence[Exemplar] | None) -> tuple[Exempl
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected a JSON list of exemplars")
     try:
-        # Editors on Windows put a mark before the first byte.
+        # Editors on Windows may write a byte order mark.
         exemplars = _LIST.validate_json(path.read_bytes().removeprefix(BOM_UTF8), strict=True)
     except ValidationError as error:
         raise ValueError(f"{path}: {first_problem(error)}") from error

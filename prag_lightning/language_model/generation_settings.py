@@ -1,12 +1,12 @@
-"""What a base model's own generation_config.json would do to its answers."""
+"""Settings in a base model's generation_config.json that would change its answers."""
 
 import re
 from typing import Any
 
 from transformers import PreTrainedModel
 
-# Settings that do nothing to greedy answers: of sampling, and of how they are computed and given
-# back. The end tokens are no such setting, see `end_token_ids`.
+# Settings that do not affect greedy decoding: those of sampling, computation and output format.
+# End tokens are handled separately, see `end_token_ids`.
 _WITHOUT_EFFECT = re.compile(
     r"_.*|do_sample|temperature|top_\w|min_p|typical_p|\w+_cutoff|renormalize_logits|max_length"
     r"|max_new_tokens|(pad|bos|eos|decoder_start)_token_id|transformers_version|use_cache|\w*cache\w*|output_\w+"
@@ -14,7 +14,7 @@ _WITHOUT_EFFECT = re.compile(
     r"|\w*assistant\w*|\w+_lookbehind|max_matching_ngram_size|speculation_type"
     r"|early_stopping|length_penalty|continuous_batching_config|trust_remote_code"
 )
-# Settings that do nothing if they are 1; the others do nothing if they are 0, empty or false.
+# Settings that are neutral at 1; all others are neutral at 0, empty or false.
 _FACTORS = {
     "diversity_penalty",
     "encoder_repetition_penalty",
@@ -27,10 +27,10 @@ _FACTORS = {
 
 
 def own_generation_settings(base: PreTrainedModel) -> dict[str, Any]:
-    """Return what a base's own generation config would change in greedy answers, by name.
+    """Return the settings of a base's generation config that would change greedy answers, by name.
 
-    A ``repetition_penalty`` of 1.1, as Qwen2.5 has it, counts the words of the passages in the
-    prompt as said already.
+    For example, Qwen2.5's ``repetition_penalty`` of 1.1 also penalizes words of the passages in the
+    prompt.
     """
     config = base.generation_config
     settings = config.to_diff_dict() if config is not None else {}

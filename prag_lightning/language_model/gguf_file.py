@@ -1,4 +1,4 @@
-"""GGUF files as base models: converted once into what transformers reads at once, and kept."""
+"""GGUF files as base models, converted once to safetensors and cached."""
 
 import copy
 import errno
@@ -31,7 +31,7 @@ class ConvertedBase:
 
     Args:
         file: The GGUF file.
-        folder: What it was converted into.
+        folder: Folder of the converted model.
     """
 
     file: Path
@@ -39,22 +39,22 @@ class ConvertedBase:
 
     @property
     def num_bytes(self) -> int:
-        """How much room the folder takes."""
+        """Size of the folder in bytes."""
         return sum(file.stat().st_size for file in self.folder.iterdir())
 
 
 def find_gguf(path: Path) -> Path | None:
-    """Return the GGUF file that is meant by a file, or by a folder that holds nothing else.
+    """Return a GGUF file given by its path or by a folder that contains no other model.
 
     Args:
-        path: File or folder, there or not.
+        path: A file or folder, which need not exist.
 
     Raises:
-        ValueError: If a folder holds several.
+        ValueError: If the folder contains several GGUF files.
     """
     if path.is_file():
         return path if _is_gguf(path) else None
-    # Weights in other forms come first.
+    # Weights in other formats take precedence.
     if not path.is_dir() or any(path.glob("*.safetensors")) or any(path.glob("*.bin")):
         return None
     files = sorted(path.glob("*.gguf"))
@@ -65,13 +65,13 @@ def find_gguf(path: Path) -> Path | None:
 
 
 def converted(file: Path) -> Path:
-    """Return the folder with the model and the tokenizer of a GGUF file, converted if need be.
+    """Return the folder of a GGUF file's model and tokenizer, after converting it if needed.
 
     Args:
-        file: The GGUF file. Another one of its name, size or time is converted anew.
+        file: The GGUF file. It is converted again if its name, size or time changes.
 
     Raises:
-        OSError: If there is no room for it.
+        OSError: If the disk is full.
         ValueError: If it cannot be read, or the package gguf is not installed.
     """
     file = file.resolve()
@@ -80,7 +80,7 @@ def converted(file: Path) -> Path:
         return folder
     _check_readable(file)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Of several processes one converts, and the others wait.
+    # If several processes need it, one converts and the others wait.
     with FileLock(f"{folder}.lock"):
         if not folder.exists():
             _convert(file, folder)
@@ -88,7 +88,7 @@ def converted(file: Path) -> Path:
 
 
 def converted_bases() -> list[ConvertedBase]:
-    """Return the base models that were converted and kept, by the names of their files."""
+    """Return the cached base models, sorted by file name."""
     sources = _cache_dir().glob(f"[!.]*/{_SOURCE}")
     bases = [
         ConvertedBase(Path(json.loads(source.read_text(encoding="utf-8"))), source.parent)
@@ -98,7 +98,7 @@ def converted_bases() -> list[ConvertedBase]:
 
 
 def remove_converted(base: ConvertedBase) -> None:
-    """Delete what a GGUF file was converted into; the file itself stays."""
+    """Delete the cached conversion of a GGUF file, but not the file itself."""
     shutil.rmtree(base.folder)
     Path(f"{base.folder}.lock").unlink(missing_ok=True)
 
@@ -138,7 +138,7 @@ def _convert(file: Path, folder: Path) -> None:
     size = file.stat().st_size / 1e6
     _say(f"converting {file.name} ({size:,.0f} MB), once; this may take a minute")
     draft = folder.with_name(f".{folder.name}.tmp")
-    # Of a conversion that was killed.
+    # Left by a conversion that was killed.
     shutil.rmtree(draft, ignore_errors=True)
     try:
         with errors_in_one_line(str(file)):
@@ -157,15 +157,15 @@ def _convert(file: Path, folder: Path) -> None:
 
 
 def _save(model: PreTrainedModel, folder: Path) -> None:
-    """Write a model as ``save_pretrained`` does, which refuses models of GGUF files."""
+    """Write a model as ``save_pretrained`` would, which refuses models loaded from GGUF."""
     config = copy.deepcopy(model.config)
-    # It says that the weights are packed, which they are no longer.
+    # It describes packed weights, but these have been unpacked.
     del config.quantization_config
     config.architectures = [type(model).__name__]
     config.save_pretrained(folder)
     if model.generation_config is not None:
         model.generation_config.save_pretrained(folder)
-    # Each once: a head that is the embedding again is made of it.
+    # Without duplicates: tied heads are restored from the embedding.
     tensors = {name: tensor.detach().contiguous() for name, tensor in model.named_parameters()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
@@ -181,7 +181,7 @@ def _check_room(model: PreTrainedModel, folder: Path) -> None:
 
 
 def _flush(folder: Path) -> None:
-    """Have a folder's files on the disk before they get the name that is believed."""
+    """Flush a folder's files to disk before it gets its final name."""
     for file in folder.iterdir():
         with file.open("rb") as stream:
             os.fsync(stream.fileno())

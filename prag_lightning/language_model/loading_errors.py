@@ -1,4 +1,4 @@
-"""What libraries throw while they read a base model's files, said in one line with its name."""
+"""Turning errors of libraries that load a base model into a line with the model's name."""
 
 import errno
 from collections.abc import Iterator
@@ -11,9 +11,9 @@ from transformers.utils import logging
 
 ADVICE = "give a folder that save_pretrained wrote, or a hub name that this machine can reach"
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE, errno.ENOMEM}
-# The hub answered before, and did not while a file was asked for.
+# The hub was reachable before, but failed during a download.
 _SERVER_ERRORS = (LocalEntryNotFoundError, ConnectionError, TimeoutError)
-# What libraries say, and what it means.
+# Substrings of library errors, and explanations for the user.
 _MEANINGS = {
     "custom code": "it needs Python code of its own; if you trust it, set trust_remote_code",
     "untagged enum": "its tokenizer.json is of a newer version of tokenizers than is installed",
@@ -21,30 +21,30 @@ _MEANINGS = {
 }
 _LONGEST_REASON = 300
 _LFS = b"version https://git-lfs"
-# Of these the text alone is no sentence: of a missing key, say, it is the key.
+# The messages of these errors are unclear without the type, such as that of a KeyError.
 _TERSE = (LookupError, AttributeError, TypeError, AssertionError)
 
 
 @contextmanager
 def errors_in_one_line(base: str) -> Iterator[None]:
-    """Turn whatever is thrown while a base model is loaded into one line with its name.
+    """Turn any error raised while a base model is loaded into one line with its name.
 
     Args:
-        base: Its name, as the user gave it.
+        base: Name of the model as the user gave it.
 
     Raises:
-        FileNotFoundError: If a file is not there.
+        FileNotFoundError: If a file does not exist.
         OSError: If a disk or a server fails.
-        ValueError: If files are broken, or need something that is not there.
+        ValueError: If files are damaged, or need something that is missing.
     """
     verbosity = logging.get_verbosity()
-    # What transformers logs of a failure is said by the error.
+    # The error contains what transformers would log about a failure.
     logging.set_verbosity_error()
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError):
         raise
-    # Files of any kind are read, by code of many libraries.
+    # Loading runs code of many libraries on untrusted files.
     except Exception as error:
         raise _in_one_line(base, error) from error
     finally:

@@ -1,4 +1,4 @@
-"""From token ids to hidden states, and from those to logits."""
+"""Computing last hidden states from token ids, and logits from hidden states."""
 
 from typing import Any, NamedTuple, cast
 
@@ -10,12 +10,12 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from prag_lightning.language_model.attention import SEGMENTED
 from prag_lightning.upstream import attention_of
 
-# What models call the keys and values of the tokens that they have read.
+# Name of the key-value cache in model outputs, which depends on the version of transformers.
 CACHE = "cache" if "cache" in BaseModelOutputWithPast.__annotations__ else "past_key_values"
 
 
 class Head(NamedTuple):
-    """The output layer of a language model, with what it does to its logits.
+    """The output layer of a language model, including scaling and soft-capping of its logits.
 
     A logit is ``cap * tanh(scale * (hidden @ weight.T + bias) / cap)``, and without a cap
     ``scale * (hidden @ weight.T + bias)``.
@@ -23,8 +23,8 @@ class Head(NamedTuple):
     Args:
         weight: Shape ``(vocabulary, hidden_size)``.
         bias: Shape ``(vocabulary,)``, or None.
-        scale: Factor of every logit (Cohere, Granite).
-        cap: Bound of every logit's absolute value (Gemma 2, arXiv:2408.00118, section 2).
+        scale: Factor applied to all logits (Cohere, Granite).
+        cap: Bound on the logits' absolute values (Gemma 2, arXiv:2408.00118, section 2).
     """
 
     weight: Tensor
@@ -50,14 +50,14 @@ class Head(NamedTuple):
 
 
 def head_of(base: PreTrainedModel) -> Head:
-    """Return the head of a language model; ``check_base`` says whether this is all it does."""
+    """Return the head of a language model; ``check_base`` verifies that it is complete."""
     layer: Any = base.get_output_embeddings()
     config = base.config.get_text_config()
     return Head(layer.weight, layer.bias, _scale(config), _cap(config))
 
 
 def logits_of(base: PreTrainedModel, hidden: Tensor) -> Tensor:
-    """Return the logits that a model gives for its last hidden states.
+    """Compute a model's logits from its last hidden states.
 
     Args:
         base: The language model.
@@ -74,7 +74,7 @@ def _scale(config: Any) -> float:
     for name in ("logit_scale", "lm_head_multiplier"):
         scale *= getattr(config, name, None) or 1.0
     if divisor := getattr(config, "logits_scaling", None):
-        # HyperCLOVA X multiplies by what Granite and MiniCPM divide by.
+        # HyperCLOVA X multiplies by the setting by which Granite and MiniCPM divide.
         scale *= divisor if config.model_type == "hyperclovax" else 1.0 / divisor
     return scale
 
@@ -85,11 +85,11 @@ def _cap(config: Any) -> float | None:
 
 
 def decoder_of(base: PreTrainedModel) -> nn.Module:
-    """Return the part of a language model that ends where its head begins."""
+    """Return a language model without its head."""
     decoder = base.get_decoder()
     if isinstance(decoder, PreTrainedModel) and decoder is not base:
         return decoder
-    # transformers finds the whole model, or a head that is called a decoder.
+    # transformers' own lookup may return the whole model, or a head named decoder.
     return cast(nn.Module, base.model)
 
 
@@ -99,19 +99,19 @@ def last_hidden_states(
     position_ids: Tensor | None = None,
     segment_lengths: tuple[int, ...] | None = None,
 ) -> Tensor:
-    """Return what the language model head reads.
+    """Compute the hidden states that the language model head takes as input.
 
     Args:
-        base: The language model; its attention is ``segmented_sdpa`` if prompts are packed.
-        input_ids: Shape ``(rows, tokens)``, padded at the right or packed in one row.
-        position_ids: Like ``input_ids``; rows count from 0 by themselves.
-        segment_lengths: Tokens of each prompt of a packed row.
+        base: The language model; if prompts are packed, its attention is ``segmented_sdpa``.
+        input_ids: Shape ``(rows, tokens)``, right-padded or packed into one row.
+        position_ids: Same shape as ``input_ids``; by default each row counts from 0.
+        segment_lengths: Token counts of the prompts in a packed row.
 
     Returns:
         Shape ``(rows, tokens, hidden_size)``.
 
     Raises:
-        ValueError: If a row is packed, but the model would read it as one text.
+        ValueError: If a row is packed, but the model would treat it as one text.
     """
     if segment_lengths is not None and attention_of(base) != SEGMENTED:
         raise ValueError(
@@ -119,7 +119,7 @@ def last_hidden_states(
             "give each its own row"
         )
     options: dict[str, Any] = {}
-    # Models without attention take neither.
+    # Models without attention accept neither option.
     if position_ids is not None:
         options["position_ids"] = position_ids
     if segment_lengths is not None:

@@ -1,4 +1,4 @@
-"""Losses of tokens, a few logits at a time: likelihoods, and divergences from a teacher."""
+"""Per-token losses, computed from few logits at a time: likelihood and divergence."""
 
 from collections.abc import Callable
 from functools import cache, partial
@@ -9,11 +9,11 @@ from torch import Tensor
 
 from prag_lightning.language_model.logits import Head
 
-# From a chunk of hidden states, the head, what else is known of each token, and whether a gradient
-# is needed: losses, and the gradient of the hidden states.
+# Maps a chunk of hidden states, the head, per-token data (targets or the teacher's states), and
+# whether gradients are needed, to losses and the gradients of the hidden states.
 ChunkLoss = Callable[[Tensor, Head, Tensor, bool], tuple[Tensor, Tensor | None]]
 
-# Logits that exist at once, in bytes: beyond this larger products are no faster.
+# Maximum size in bytes of the logits of a chunk; larger products are no faster.
 CHUNK_BYTES = {"cpu": 2**26, "cuda": 2**29}
 
 
@@ -24,21 +24,21 @@ def token_nll(
     chunk_bytes: int | None = None,
     compile: bool = False,
 ) -> Tensor:
-    """Return each token's negative log-likelihood, never holding all logits at once.
+    """Compute each token's negative log-likelihood without materializing all logits.
 
-    The head is frozen, so the gradient of ``hidden`` can be made chunk by chunk while the logits
-    exist; memory is that of a few chunks, whatever the vocabulary.
+    Since the head is frozen, the gradient of ``hidden`` is computed chunk by chunk while the logits
+    exist. Memory use is that of a few chunks, independent of the vocabulary size.
 
     Args:
         hidden: Last hidden states, shape ``(tokens, hidden_size)``.
         head: The language model's output layer, see ``head_of``.
-        targets: The token that follows each of them, shape ``(tokens,)``.
-        chunk_bytes: How large the logits of a chunk may be, in float32 bytes; by default as
-            large as makes the device fast.
-        compile: Compile what is done with a chunk.
+        targets: The next token at each position, shape ``(tokens,)``.
+        chunk_bytes: Maximum size of a chunk's logits, as float32; by default a size that is fast
+            on the device.
+        compile: Whether to compile the computation of a chunk.
 
     Returns:
-        Shape ``(tokens,)``, float32, or float64 for float64 ``hidden``.
+        Losses, shape ``(tokens,)``, in float32, or float64 for float64 ``hidden``.
     """
     of_chunk = _compiled(_chunk_nll) if compile else _chunk_nll
     return _by_chunks(hidden, head, targets, of_chunk, chunk_bytes)
@@ -54,20 +54,20 @@ def token_divergence(
     chunk_bytes: int | None = None,
     compile: bool = False,
 ) -> Tensor:
-    """Return each token's Kullback-Leibler divergence of a student from its teacher.
+    """Compute each token's Kullback-Leibler divergence of a student from its teacher.
 
-    Both share the head; the teacher gets no gradient. As in `token_nll` all logits never exist at
-    once.
+    Both share the head, and the teacher gets no gradient. As in `token_nll`, the logits are never
+    materialized all at once.
 
     Args:
         hidden: The student's last hidden states, shape ``(tokens, hidden_size)``.
-        teacher: The teacher's, of the same shape.
+        teacher: The teacher's last hidden states, of the same shape.
         head: The language model's output layer, see ``head_of``.
-        temperature: Divides the logits of both; the divergence is multiplied by its square.
-        top_k: How many of the teacher's likeliest tokens count, as if there were no others; by
-            default all.
-        chunk_bytes: How large the logits of a chunk may be, in float32 bytes.
-        compile: Compile what is done with a chunk.
+        temperature: Divides all logits; the divergence is multiplied by its square.
+        top_k: Number of the teacher's most likely tokens to which both distributions are
+            restricted; None for all.
+        chunk_bytes: Maximum size of a chunk's logits, as float32.
+        compile: Whether to compile the computation of a chunk.
 
     Returns:
         ``temperature ** 2 * sum_v p(v) * (log p(v) - log q(v))`` for the teacher's ``p`` and the
@@ -94,7 +94,7 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
 def _chunk_nll(
     hidden: Tensor, head: Head, targets: Tensor, needs_grad: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """Return a chunk's losses, and the gradients of its hidden states, in float32 or float64."""
+    """Return a chunk's losses and the gradients of its hidden states, in float32 or float64."""
     logits = head.logits(hidden)
     log_probs = torch.log_softmax(logits, dim=-1, dtype=_wide(hidden.dtype))
     own = targets[:, None]
@@ -103,10 +103,10 @@ def _chunk_nll(
     if not needs_grad:
         return losses, None
     probs = log_probs.exp_().to(head.weight.dtype).scatter_(1, own, 0.0)
-    # Apart from the others, for the probability less one wants the wide dtype.
+    # The target is handled separately, since the probability minus 1 needs the wide dtype.
     own_part = own_log_probs.exp() - 1
     if head.cap is not None:
-        # How much a logit still follows what the layer gives.
+        # Derivative of the soft-capping.
         slope = 1 - (logits / head.cap).square()
         probs = probs * slope
         own_part = own_part * slope.gather(1, own)
@@ -122,7 +122,7 @@ def _chunk_divergence(
     temperature: float,
     top_k: int | None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Return a chunk's divergences, and the gradients of its hidden states."""
+    """Return a chunk's divergences and the gradients of its hidden states."""
     wide = _wide(hidden.dtype)
     wanted = head.logits(teacher).to(wide) / temperature
     if top_k is not None and top_k < wanted.shape[1]:
@@ -132,13 +132,13 @@ def _chunk_divergence(
     logits = head.logits(hidden)
     log_q = torch.log_softmax(logits.to(wide) / temperature, dim=1)
     p = log_p.exp()
-    # What the teacher never says adds nothing: 0 * log 0 is 0.
+    # Tokens with teacher probability 0 contribute nothing: 0 * log 0 is 0.
     losses = temperature**2 * (p * (log_p - log_q).masked_fill(p == 0, 0.0)).sum(dim=1)
     if not needs_grad:
         return losses, None
     slopes = temperature * (log_q.exp_() - p)
     if head.cap is not None:
-        # How much a logit still follows what the layer gives.
+        # Derivative of the soft-capping.
         slopes = slopes * (1 - (logits / head.cap).square())
     grad = slopes.to(head.weight.dtype) @ head.weight
     return losses, grad if head.scale == 1.0 else grad * head.scale

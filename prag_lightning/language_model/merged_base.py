@@ -1,4 +1,4 @@
-"""A base model with an adapter in its weights for good."""
+"""Merging an adapter permanently into a base model's weights."""
 
 import shutil
 from pathlib import Path
@@ -14,20 +14,20 @@ from prag_lightning.language_model.base_model import load_base, load_tokenizer
 
 @torch.no_grad()
 def merge_into_base(base: str, adapter: Path, output: Path) -> None:
-    """Write a base model whose weights hold an adapter: a base of its own, with its tokenizer.
+    """Write a new base model, with its tokenizer, whose weights include an adapter.
 
-    A warm start that has learnt how questions are answered is thereby kept apart from what
-    documents are stored in (OSD, arXiv:2604.26768): their adapters need not hold it again.
+    For example, a warm start that has learned how to answer questions can be merged into the base
+    (OSD, arXiv:2604.26768), so that documents' adapters need not contain it.
 
     Args:
         base: Hub name or folder of the base.
         adapter: Folder of the adapter in PEFT's format.
-        output: The folder to write, which must not be there.
+        output: The folder to write, which must not exist.
 
     Raises:
-        FileNotFoundError: If the base or the adapter is not there.
-        FileExistsError: If ``output`` is.
-        ValueError: If the adapter is of another model.
+        FileNotFoundError: If the base or the adapter does not exist.
+        FileExistsError: If ``output`` exists.
+        ValueError: If the adapter belongs to another model.
     """
     if output.exists():
         raise FileExistsError(f"{output}: is there already; name a new folder, or remove it")
@@ -44,7 +44,7 @@ def merge_into_base(base: str, adapter: Path, output: Path) -> None:
         merged = weight.float() + (update.T if isinstance(module, Conv1D) else update)
         weight.copy_(merged.to(weight.dtype))
     draft = output.with_name(f".{output.name}.tmp")
-    # Of a merge that was killed.
+    # Left by a merge that was killed.
     shutil.rmtree(draft, ignore_errors=True)
     try:
         model.save_pretrained(draft)

@@ -1,4 +1,4 @@
-"""Token ids of text that is data: nothing in it ends a turn, begins one, or thinks."""
+"""Tokenizing untrusted text such that it contains no turn markers or other special tokens."""
 
 import re
 from dataclasses import dataclass
@@ -8,30 +8,30 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# A letter, a byte, or white space as tokenizers write it.
+# A character, a byte, or white space as tokenizers represent it.
 _HARMLESS = re.compile(r".|<0x[0-9A-F]{2}>|[\s\u2581\u0120\u010a]+", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class PlainText:
-    """Reads text as plain characters, whatever a tokenizer would take its parts for.
+    """Tokenizes text as plain characters, even if parts of it look like special tokens.
 
-    Added tokens, special or not, are spelled letter by letter, as are the marks of turns that are
-    no tokens of their own. Added tokens of white space alone stay: they mean nothing else.
+    Added tokens, special or not, are spelled out character by character, and so are turn markers
+    that are not tokens. Added tokens that consist of white space are kept, as they are harmless.
 
     Args:
         tokenizer: The tokenizer.
-        turn_marks: What says whose turn it is in its chat template.
+        turn_marks: Turn markers in its chat template.
     """
 
     tokenizer: "PreTrainedTokenizerBase"
     turn_marks: tuple[str, ...] = ()
 
     def encode(self, text: str) -> list[int]:
-        """Return the token ids of a text, without those that begin or end one."""
+        """Return the token ids of a text without start and end tokens."""
         ids = []
         for number, part in enumerate(self._marks.split(text)):
-            # Marks are between the parts of the rest.
+            # Every second part is a marker.
             ids += self._spell(part) if number % 2 else self._encode_part(part)
         return ids
 
@@ -46,13 +46,13 @@ class PlainText:
 
     @cached_property
     def _marks(self) -> re.Pattern[str]:
-        """Matches the marks of turns; without any, nothing."""
+        """Pattern that matches turn markers; nothing if there are none."""
         longest_first = sorted(self.turn_marks, key=len, reverse=True)
         return re.compile(f"({'|'.join(map(re.escape, longest_first)) or '(?!)'})")
 
     @cached_property
     def _added(self) -> dict[int, str]:
-        """The added tokens that are more than a letter, a byte, or white space."""
+        """Added tokens other than single characters, bytes and white space."""
         added = self.tokenizer.added_tokens_decoder.items()
         return {
             token: content.content
@@ -65,7 +65,7 @@ class PlainText:
         for letter in text:
             token = self.tokenizer.convert_tokens_to_ids(letter)
             if isinstance(token, int) and token != self.tokenizer.unk_token_id:
-                # Some tokenizers put a space before whatever they are given by itself.
+                # Some tokenizers prepend a space to any text.
                 ids.append(token)
             else:
                 ids += self.tokenizer(letter, add_special_tokens=False).input_ids
@@ -73,7 +73,7 @@ class PlainText:
 
 
 def begin_ids(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """Return what a tokenizer begins texts with; what it may end them with is left out."""
+    """Return the tokens that a tokenizer puts before texts, without those it puts after them."""
     text = "a"
     alone: list[int] = tokenizer(text, add_special_tokens=False).input_ids
     whole: list[int] = tokenizer(text).input_ids

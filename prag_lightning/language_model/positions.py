@@ -1,4 +1,4 @@
-"""How many tokens a base model can read."""
+"""The maximum prompt length of a base model."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from prag_lightning.language_model.logits import decoder_of
 
-# RoPE of these kinds turns all positions by the length of the longest prompt in the batch.
+# With these kinds of RoPE, all positions depend on the longest prompt in the batch.
 _DYNAMIC = {
     "dynamic": "max_position_embeddings",
     "longrope": "original_max_position_embeddings",
@@ -16,17 +16,17 @@ _DYNAMIC = {
 
 
 def max_positions(base: PreTrainedModel) -> int | None:
-    """Return how many tokens fit into a base's table of positions; None if it has no table."""
+    """Return the size of a base's position embedding table; None if it has no table."""
     config = base.config.get_text_config()
     positions: int | None = getattr(config, "max_position_embeddings", None)
     return positions if positions is not None and _has_table(base, positions) else None
 
 
 def prompt_limit(base: PreTrainedModel) -> tuple[int | None, str]:
-    """Return how many tokens a prompt and its answer may have, and why; None for any number.
+    """Return the maximum length in tokens of a prompt with its answer, and the reason for it.
 
-    Beyond it, a table of positions ends, or what a model reads of one prompt would depend on how
-    long the others are that it reads at the same time.
+    The length is None if there is no limit. It is limited by the position embedding table, or by
+    kinds of RoPE with which longer prompts would affect others in the batch.
     """
     limits = []
     if (positions := max_positions(base)) is not None:
@@ -62,10 +62,10 @@ def _speaks_of_positions(name: str) -> bool:
 
 
 def _dynamic_ropes(base: PreTrainedModel) -> Iterator[tuple[str, int]]:
-    """Yield the kinds of RoPE that look at the longest prompt, and from which length they do."""
+    """Yield the kinds of RoPE that depend on the longest prompt, and from which length on."""
     config = base.config.get_text_config()
     settings: Any = getattr(config, "rope_parameters", None) or {}
-    # Layers of one kind may have others than the rest.
+    # RoPE settings may differ by layer type.
     for rope in (settings, *(part for part in settings.values() if isinstance(part, dict))):
         kind = rope.get("rope_type")
         if kind in _DYNAMIC:

@@ -1,4 +1,4 @@
-"""Where a base model's files are, and reading them with transformers."""
+"""Finding a base model's files and loading them with transformers."""
 
 import re
 from collections.abc import Iterator
@@ -25,17 +25,17 @@ _PATIENCE = 5.0
 
 
 def from_pretrained(loader: Any, base: str, **options: Any) -> Any:
-    """Return what ``loader.from_pretrained`` makes of a base model's files.
+    """Load a base model's files with ``loader.from_pretrained``.
 
     Args:
         loader: An auto class of transformers.
-        base: What `find_files` takes.
-        options: Passed on.
+        base: A base model as in `find_files`.
+        options: Passed to ``from_pretrained``.
 
     Raises:
         FileNotFoundError: If there is no such model.
         OSError: If a disk or a server fails.
-        ValueError: If its files are broken, or need something that is not there.
+        ValueError: If its files are damaged, or need something that is missing.
     """
     source = find_files(base)
     with errors_in_one_line(base), _without_loading_bar():
@@ -44,7 +44,7 @@ def from_pretrained(loader: Any, base: str, **options: Any) -> Any:
 
 @contextmanager
 def _without_loading_bar() -> Iterator[None]:
-    """Keep transformers' bar out of what a program of others prints; those of downloads stay."""
+    """Hide transformers' loading bar in the output, but not those of downloads."""
     if not logging.is_progress_bar_enabled():
         yield
         return
@@ -63,16 +63,16 @@ def _without_loading_bar() -> Iterator[None]:
 def find_files(base: str) -> str:
     """Return the folder of a base model, or its hub name if the hub can be reached.
 
-    That is a name under which transformers, PEFT and servers know it, too.
+    The result is a name that transformers, PEFT and servers accept, too.
 
     Args:
-        base: Hub name or folder; a GGUF file, or a folder with one, which is converted when it is
-            used for the first time; ``demo`` is the embedded one, ``smollm2`` a small real one.
+        base: Hub name or folder; a GGUF file or a folder with one, which is converted on first
+            use; ``demo`` for the embedded model; or ``smollm2`` for a small real one.
 
     Raises:
-        FileNotFoundError: If it is nowhere.
-        OSError: If there is no room for what a GGUF file is converted into.
-        ValueError: If it is a file or folder of something else.
+        FileNotFoundError: If there is no such model.
+        OSError: If the disk is too full to convert a GGUF file.
+        ValueError: If the file or folder is not a base model.
     """
     if base == DEMO:
         return str(BASE_DIR)
@@ -92,7 +92,7 @@ def find_files(base: str) -> str:
         raise FileNotFoundError(f"base model '{base}' cannot be loaded (no such folder); {ADVICE}")
     if _hub_is_there():
         return base
-    # transformers would ask the hub again and again for a minute.
+    # Avoids transformers' retries, which would take a minute if the hub is unreachable.
     config = try_to_load_from_cache(base, "config.json")
     if isinstance(config, str):
         return str(Path(config).parent)
@@ -115,12 +115,12 @@ def _check_folder(base: str, folder: Path) -> None:
 
 @cache
 def _hub_is_there() -> bool:
-    """Ask once whether the hub answers, through a proxy where there is one."""
+    """Check once whether the hub can be reached, through a proxy if there is one."""
     if constants.HF_HUB_OFFLINE:
         return False
     try:
         get_session().head(constants.ENDPOINT, timeout=_PATIENCE)
-    # The errors are those of the hub's own HTTP library, which changes with its versions.
+    # The hub's HTTP library, and thus its exceptions, differ by version.
     except Exception:
         return False
     return True

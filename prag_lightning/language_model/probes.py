@@ -1,4 +1,4 @@
-"""Small prompts that show what a base model does with their neighbours."""
+"""Small probe prompts that show how prompts in a batch affect each other in a base model."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -9,35 +9,35 @@ from transformers import PreTrainedModel
 
 from prag_lightning.language_model.logits import last_hidden_states
 
-# How wide windows are made, and the settings that say how wide they are.
+# Width to which windows are narrowed, and the settings that contain their width.
 _WIDTH = 4
 _SETTINGS = ("sliding_window", "attention_chunk_size", "keep_window_size", "index_topk")
 
 
 def probe_prompts(base: PreTrainedModel, lengths: Iterable[int], start: int = 0) -> list[Tensor]:
-    """Return prompts of these lengths, each of shape ``(1, length)``.
+    """Return prompts of the given lengths, each of shape ``(1, length)``.
 
     Args:
-        base: Whose tokens they are of.
-        lengths: In tokens.
-        start: Other prompts begin elsewhere in the vocabulary.
+        base: The model whose vocabulary is used.
+        lengths: Lengths in tokens.
+        start: Offset into the vocabulary, to get other prompts.
     """
     vocabulary = base.config.get_text_config().vocab_size
     ids = torch.arange(start, start + sum(lengths), device=base.device)
-    # Far from each other, for many models do not tell neighbours in the vocabulary apart.
+    # Use distant tokens, since many models hardly distinguish neighbors in the vocabulary.
     return list((ids * 7919 % vocabulary)[None].split(list(lengths), dim=1))
 
 
 def packed_behind(
     base: PreTrainedModel, first: Tensor, second: Tensor, first_position: int = 0
 ) -> Tensor:
-    """Return the last hidden states of ``second``, read in one row behind ``first``.
+    """Compute the last hidden states of ``second``, packed after ``first`` in one row.
 
     Args:
         base: A model whose attention is ``segmented_sdpa``.
         first: Shape ``(1, tokens)``.
         second: Shape ``(1, tokens)``.
-        first_position: Where ``first`` begins.
+        first_position: Position of the first token of ``first``.
 
     Returns:
         Shape ``(1, tokens of second, hidden_size)``.
@@ -51,12 +51,12 @@ def packed_behind(
 
 @contextmanager
 def not_a_number(base: PreTrainedModel, rows: slice, tokens: slice) -> Iterator[None]:
-    """Make the embeddings of some tokens NaN: whatever they reach, by however little, is NaN.
+    """Set the embeddings of some tokens to NaN, which spreads to everything that depends on them.
 
     Args:
         base: The model.
-        rows: Of the tokens.
-        tokens: Their places in the rows.
+        rows: Rows of the tokens.
+        tokens: Positions of the tokens in the rows.
     """
 
     def poison(module: object, args: object, output: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ def not_a_number(base: PreTrainedModel, rows: slice, tokens: slice) -> Iterator[
 
 @contextmanager
 def narrow_windows(base: PreTrainedModel) -> Iterator[None]:
-    """Let tokens see four tokens where they see a limited number."""
+    """Narrow all sliding windows and attention chunks to four tokens."""
     owners = [base.config, base.config.get_text_config(), *base.modules()]
     before = [
         (owner, name, value)
@@ -91,29 +91,29 @@ def narrow_windows(base: PreTrainedModel) -> Iterator[None]:
 
 
 def tolerance(base: PreTrainedModel) -> float:
-    """Return how far the same states may be apart where PyTorch took sums in another order."""
+    """Return the largest relative difference that another summation order can cause."""
     coarse = base.dtype.itemsize < 4 or getattr(base, "is_quantized", False)
     return 0.05 if coarse else 1e-3
 
 
 def same(base: PreTrainedModel, one: Tensor, other: Tensor) -> bool:
-    """Say whether two tensors are equal to the bit, or, where experts take turns, nearly so.
+    """Return whether two tensors are equal: approximately for mixtures of experts, else exactly.
 
-    An expert's products are rounded by how many tokens it is given, neighbours' among them.
+    The rounding of an expert's products depends on how many tokens of the batch it processes.
 
     Args:
-        base: What computed them.
-        one: Of any shape.
-        other: Of the same shape.
+        base: The model that computed them.
+        one: Shape ``(...)``.
+        other: Same shape as ``one``.
     """
     return torch.equal(one, other) or difference(one, other) < tolerance(base) / 10
 
 
 def difference(expected: Tensor, found: Tensor) -> float:
-    """Return by which share of its norm a tensor is off.
+    """Return the norm of the difference of two tensors relative to the expected norm.
 
     Args:
-        expected: Of any shape.
-        found: Of the same shape.
+        expected: Shape ``(...)``.
+        found: Same shape as ``expected``.
     """
     return float((found.float() - expected.float()).norm() / expected.float().norm())

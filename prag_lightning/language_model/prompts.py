@@ -1,4 +1,4 @@
-"""The token ids of prompts, in a tokenizer's own chat template."""
+"""Encoding prompts as token ids, using a tokenizer's chat template."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,13 +12,13 @@ from prag_lightning.language_model.templates import TEMPLATES, Exemplar, PromptT
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# What stands in for missing tokens, where a mask leaves them out. Not every tokenizer has a token
-# for it, and some have one that their model has not.
+# Token id at masked positions. Some tokenizers have no padding token, or one that their model
+# does not know.
 PADDING = 0
 
 
 def _room(max_tokens: int | None, turn: Sequence[int]) -> int | None:
-    """Return how many tokens the user's turn may have, with ``turn`` behind it."""
+    """Return the token limit for the user's turn if ``turn`` follows it."""
     return None if max_tokens is None else max(0, max_tokens - len(turn))
 
 
@@ -27,8 +27,8 @@ class TrainingTokens(NamedTuple):
 
     Args:
         ids: Its token ids.
-        num_user_tokens: How many come before the assistant's turn.
-        is_cut: Whether its passages were cut to make it fit.
+        num_user_tokens: Number of tokens before the assistant's turn.
+        is_cut: Whether passages were truncated to make it fit.
     """
 
     ids: list[int]
@@ -38,12 +38,12 @@ class TrainingTokens(NamedTuple):
 
 @dataclass(frozen=True)
 class PromptEncoder:
-    """Turns questions into token ids with a tokenizer's own chat template, where it has one.
+    """Encodes questions as token ids, using the tokenizer's chat template if it has one.
 
-    A document's text is data: what looks like a special token in it is read as plain characters.
+    Special tokens in a document's text are encoded as plain characters.
 
     Raises:
-        ValueError: If there are exemplars and the template has no place for them.
+        ValueError: If there are exemplars, but no place for them in the template.
     """
 
     tokenizer: "PreTrainedTokenizerBase"
@@ -51,7 +51,7 @@ class PromptEncoder:
     exemplars: tuple[Exemplar, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check that the exemplars have a place."""
+        """Check that the template has a place for exemplars."""
         if self.exemplars and not self.template.takes_exemplars:
             raise ValueError(
                 "there are exemplars, but the template's 'user' has no field {exemplars} for them; "
@@ -59,14 +59,14 @@ class PromptEncoder:
             )
 
     def for_training(self, few_shot: bool) -> "PromptEncoder":
-        """Return what encodes the prompts of training, with the exemplars or without."""
+        """Return the encoder for training prompts, with or without exemplars."""
         return self if few_shot else replace(self, exemplars=())
 
     @property
     def wording(self) -> tuple[str, ...]:
-        """All that a prompt holds besides its question, passages and answer.
+        """All parts of a prompt other than the question, passages and answer.
 
-        What the chat template adds is written as token ids.
+        Text that the chat template adds is given as token ids.
         """
         exemplars = self.template.exemplar_text(self.exemplars)
         return (*self.template.wording, exemplars, str(self.frame))
@@ -79,16 +79,16 @@ class PromptEncoder:
         max_tokens: int | None = None,
         full_answer: str | None = None,
     ) -> TrainingTokens:
-        """Return the token ids of a training prompt.
+        """Encode a training prompt.
 
-        Where they would be more than ``max_tokens``, the passages are cut, never the answer.
+        If it would exceed ``max_tokens``, the passages are truncated, never the answer.
 
         Args:
-            question: What is asked.
-            passages: Texts to read, best first.
-            answer: What the model is to say.
-            max_tokens: How many tokens there may be; None for any number.
-            full_answer: The answer in a sentence, for a template that reasons.
+            question: The question.
+            passages: Passages for the prompt, best first.
+            answer: The answer to learn.
+            max_tokens: Maximum number of tokens; None for no limit.
+            full_answer: The answer as a sentence, for chain-of-thought templates.
         """
         start, rest = self._encode_turn(self.template.assistant_text(answer, full_answer))
         turn = start + rest
@@ -100,12 +100,12 @@ class PromptEncoder:
     def encode_generation(
         self, question: str, passages: Sequence[str] = (), max_tokens: int | None = None
     ) -> list[int]:
-        """Return the token ids after which a model goes on with the answer.
+        """Encode a prompt after which the model generates the answer.
 
         Args:
-            question: What is asked.
-            passages: Texts to read, best first; cut where there would be too many tokens.
-            max_tokens: How many tokens there may be; None for any number.
+            question: The question.
+            passages: Passages for the prompt, best first; truncated if there are too many tokens.
+            max_tokens: Maximum number of tokens; None for no limit.
         """
         start = self._text.encode(self.template.assistant_start)
         return self._encode_user(question, passages, _room(max_tokens, start))[0] + start
@@ -113,15 +113,16 @@ class PromptEncoder:
     def encode_answered(
         self, question: str, passages: Sequence[str], answer: str, max_tokens: int | None = None
     ) -> tuple[list[int], list[int]]:
-        """Return the token ids of ``encode_generation``, and those of ``answer`` behind them.
+        """Return the token ids of ``encode_generation``, and those of ``answer`` after them.
 
-        Behind a chain of thought, which only the model can write, there is no answer.
+        With a chain-of-thought template there are no answer tokens, since the model writes the
+        thought.
 
         Args:
-            question: What is asked.
-            passages: Texts to read, best first.
-            answer: What would be right.
-            max_tokens: How many tokens the prompt may have; None for any number.
+            question: The question.
+            passages: Passages for the prompt, best first.
+            answer: The correct answer.
+            max_tokens: Maximum number of prompt tokens; None for no limit.
         """
         prompt = self.encode_generation(question, passages, max_tokens)
         if self.template.reasons:
@@ -130,40 +131,40 @@ class PromptEncoder:
         return prompt, self._encode_turn(turn)[1]
 
     def encode_plain(self, text: str, max_tokens: int | None = None) -> TrainingTokens:
-        """Return the token ids of a text by itself, as in pretraining, cut where it is too long.
+        """Encode a text without a prompt, as in pretraining, truncated if it is too long.
 
         Args:
             text: The text.
-            max_tokens: How many tokens are kept; None for all.
+            max_tokens: Maximum number of tokens; None for no limit.
         """
         whole = begin_ids(self.tokenizer) + self._text.encode(text)
         ids = whole[:max_tokens]
         return TrainingTokens(ids, 0, len(ids) < len(whole))
 
     def encode_user_text(self, text: str) -> list[int]:
-        """Return the token ids of a user's turn of any text; the assistant's comes next."""
+        """Encode any text as a user's turn, up to the assistant's message."""
         head, tail = self.frame
         return head + self._text.encode(text) + tail
 
     def _encode_user(
         self, question: str, passages: Sequence[str], max_tokens: int | None
     ) -> tuple[list[int], bool]:
-        """Return the token ids of the user's turn, and whether passages were cut."""
+        """Return the token ids of the user's turn, and whether passages were truncated."""
         whole = passages
         while True:
             ids = self.encode_user_text(self.template.user_text(question, passages, self.exemplars))
             if max_tokens is None or len(ids) <= max_tokens or not any(passages):
                 return ids, passages is not whole
-            # Every passage loses the same share, and a little more than needed: tokens differ in
-            # length.
+            # All passages are shortened by the same share, and by slightly more than needed, since
+            # token lengths vary.
             keep = 0.98 * max_tokens / len(ids)
             passages = [text[: int(len(text) * keep)] for text in passages]
 
     def _encode_turn(self, text: str) -> tuple[list[int], list[int]]:
-        """Return the token ids of the assistant's turn: of its start, and of what follows.
+        """Return the token ids of the start and the rest of the assistant's turn.
 
-        In generation the start's tokens are there before the rest is known. Where tokens of the
-        whole would reach over its end, the two are read apart, in training, too.
+        In generation, the start is tokenized before the rest is known. If tokens of the whole turn
+        would cross this boundary, the two parts are tokenized separately in training as well.
         """
         start = self._text.encode(self.template.assistant_start)
         whole = self._text.encode(text)
@@ -173,7 +174,7 @@ class PromptEncoder:
 
     @cached_property
     def frame(self) -> tuple[list[int], list[int]]:
-        """Token ids before and after the user's words."""
+        """Token ids before and after the user's message."""
         head, tail = (
             self.tokenizer(text, add_special_tokens=False).input_ids for text in self._chat
         )
@@ -183,7 +184,7 @@ class PromptEncoder:
 
     @property
     def fixed_ids(self) -> list[int]:
-        """The token ids that a prompt holds whatever is asked."""
+        """Token ids that every prompt contains."""
         head, tail = self.frame
         end = self.tokenizer.eos_token_id
         return [*begin_ids(self.tokenizer), *head, *tail, *([] if end is None else [end])]

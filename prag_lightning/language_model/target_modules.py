@@ -1,4 +1,4 @@
-"""Which linear layers of a base model adapters go into where nobody says."""
+"""Choosing the linear layers of a base model that get adapters by default."""
 
 import re
 from collections.abc import Collection, Iterable, Sequence
@@ -13,20 +13,20 @@ from prag_lightning.language_model.logits import decoder_of, last_hidden_states
 
 _ATTENTION = re.compile("att(entio)?n", re.IGNORECASE)
 _MLP = re.compile("mlp|feed_?forward|ffn", re.IGNORECASE)
-# They mix tokens, or choose experts.
+# Layers that mix tokens or choose experts.
 _OTHERS = re.compile("shortconv|mixer|recurrent|deltanet|router", re.IGNORECASE)
 
 
 def default_target_modules(base: PreTrainedModel) -> tuple[str, ...]:
     """Return the names of a base's MLP layers, as ``LoraConfig`` and PEFT take them.
 
-    Published adapters go into the MLP (Su et al. 2025, arXiv:2501.15915). Where that is a mixture
-    of experts, the names are the attention's: transformers keeps experts in one tensor, and PEFT
-    takes the names of their neighbours for theirs. Mamba has neither: there it is the first
-    projection, the only one that its kernels do not bypass.
+    Published adapters are in the MLP (Su et al. 2025, arXiv:2501.15915). For mixtures of experts
+    the names are those of the attention layers: transformers stores all experts in one tensor, and
+    PEFT would apply names of layers next to the experts to these. For Mamba, which has neither, it
+    is the first projection, the only one that its kernels do not bypass.
 
     Raises:
-        ValueError: If the base has none of these.
+        ValueError: If the base has none of these layers.
     """
     layers = _linear_layers(base)
     attention = [name for name, around in layers.items() if _ATTENTION.search(around)]
@@ -44,16 +44,16 @@ def default_target_modules(base: PreTrainedModel) -> tuple[str, ...]:
 
 @torch.no_grad()
 def check_target_modules(base: PreTrainedModel, target_modules: Sequence[str]) -> None:
-    """Check that layers are given every token of every row, once: only then adapters act on them.
+    """Check that each layer processes every token of every row once, as adapters require.
 
-    Experts are given some of the tokens, and fast kernels read weights without asking the layer.
+    This fails for experts, which process only some tokens, and for layers that fast kernels bypass.
 
     Args:
         base: The language model.
-        target_modules: Ends of the layers' names.
+        target_modules: Trailing parts of the layers' names.
 
     Raises:
-        ValueError: If a layer is given other tokens, or none; names it.
+        ValueError: If a layer processes other tokens or none; the message names it.
     """
     num_tokens: dict[str, int] = {}
 
@@ -88,12 +88,12 @@ def _has_experts(base: PreTrainedModel) -> bool:
 
 
 def _linear_layers(base: PreTrainedModel) -> dict[str, str]:
-    """Return the decoder's linear layers by name, with the classes that they are parts of."""
+    """Return the decoder's linear layers by name, with the classes of the modules around them."""
     classes = {name: type(module).__name__ for name, module in base.named_modules()}
     inside = {id(module) for module in decoder_of(base).modules()}
     layers = {}
     for name, module in base.named_modules():
-        # What stands in no numbered layer leads into the first of them, or out of the last.
+        # Layers outside the numbered blocks lead into the first block or out of the last one.
         numbered = re.match(r".*?\.\d+(?=\.)", name)
         if isinstance(module, nn.Linear | Conv1D) and id(module) in inside and numbered:
             parts = name[numbered.end() + 1 :].split(".")
@@ -103,7 +103,7 @@ def _linear_layers(base: PreTrainedModel) -> dict[str, str]:
 
 
 def _suffixes(chosen: Iterable[str], others: Collection[str]) -> tuple[str, ...]:
-    """Return the shortest ends of names that fit all of ``chosen`` and none of ``others``."""
+    """Return the shortest name suffixes that match all of ``chosen`` and none of ``others``."""
     found = set()
     for name in chosen:
         parts = name.split(".")

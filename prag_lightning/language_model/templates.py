@@ -1,4 +1,4 @@
-"""The wording of prompts: the published one, a chain of thought, or a user's own."""
+"""Prompt templates: the published one, chain of thought, and users' own."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,10 @@ from string import Formatter
 
 from prag_lightning.documents.yaml_text import read_yaml
 
-# Of Latin, full-width, Arabic, Greek, Armenian and Ethiopic script.
+# Question marks of the Latin, full-width, Arabic, Greek, Armenian and Ethiopic scripts.
 _QUESTION_MARKS = "?\uff1f\u061f\u037e\u055e\u1367"
 _GREEK = re.compile("[\u0370-\u03ff]")
-# Those, and the stops and exclamation marks of these and of Chinese, Indic, Urdu and Burmese.
+# Sentence-ending marks of these and of the Chinese, Indic, Urdu and Burmese scripts.
 _ENDS = _QUESTION_MARKS + ".!\u2026\u3002\uff0e\uff61\uff01\u0964\u0965\u06d4\u0589\u1362\u104b"
 _CLOSING_QUOTES = ("", "\u201d", "\u300d", "\u300f", "\u00bb", '"')
 _SENTENCE_ENDS = tuple(end + quote for end in _ENDS for quote in _CLOSING_QUOTES)
@@ -20,7 +20,7 @@ _SENTENCE_ENDS = tuple(end + quote for end in _ENDS for quote in _CLOSING_QUOTES
 
 @dataclass(frozen=True)
 class Exemplar:
-    """A question and its answer, written out as the model is to answer, as an example."""
+    """An example question with the answer in the form that the model should give."""
 
     question: str
     answer: str
@@ -31,19 +31,19 @@ class PromptTemplate:
     """The wording of a prompt; by default the published one (Su et al. 2025, arXiv:2501.15915).
 
     Args:
-        user: The user's turn; fields ``{passages}``, ``{question}`` and, if it takes examples,
+        user: The user's turn, with the fields ``{passages}``, ``{question}`` and optionally
             ``{exemplars}``.
-        passage: One document of it; fields ``{number}``, from 1, and ``{text}``.
-        exemplar: One example of it; fields ``{question}`` and ``{answer}``.
-        assistant: The assistant's turn in training; fields ``{answer}`` and ``{full_answer}``.
-        assistant_start: How the assistant's turn begins in generation. It ends without a space,
-            for a space belongs to the token of the word after it.
-        answer_mark: What the answer stands behind at the end of a chain of thought, in any case of
-            letters.
+        passage: A passage in it, with the fields ``{number}``, from 1, and ``{text}``.
+        exemplar: An exemplar in it, with the fields ``{question}`` and ``{answer}``.
+        assistant: The assistant's turn in training, with the fields ``{answer}`` and
+            ``{full_answer}``.
+        assistant_start: Start of the assistant's turn in generation. It has no trailing space,
+            because a space belongs to the token of the next word.
+        answer_mark: Text before the answer at the end of a chain of thought; case-insensitive.
 
     Raises:
-        ValueError: If a field is unknown or missing, the assistant's turn does not begin with
-            ``assistant_start``, or there is no ``answer_mark``.
+        ValueError: If a field is unknown or missing, the assistant's turn does not start with
+            ``assistant_start``, or ``answer_mark`` is empty.
     """
 
     user: str = (
@@ -73,28 +73,28 @@ class PromptTemplate:
 
     @property
     def reasons(self) -> bool:
-        """Whether the answer comes at the end of a chain of thought."""
+        """Whether the answer follows a chain of thought."""
         return "full_answer" in _fields(self.assistant)
 
     @property
     def wording(self) -> tuple[str, ...]:
-        """What prompts are made of; the answer's mark is only looked for."""
+        """All texts of the prompt; the answer mark is not part of it."""
         return self.user, self.passage, self.exemplar, self.assistant, self.assistant_start
 
     @property
     def takes_exemplars(self) -> bool:
-        """Whether there is a place for examples."""
+        """Whether the template has a place for exemplars."""
         return "exemplars" in _fields(self.user)
 
     def user_text(
         self, question: str, passages: Sequence[str] = (), exemplars: Sequence[Exemplar] = ()
     ) -> str:
-        """Return the user's turn about ``question``, with ``passages`` and ``exemplars`` in it.
+        """Return the user's turn for a question, with passages and exemplars.
 
         Args:
-            question: What is asked.
-            passages: Texts to read, best first.
-            exemplars: Examples that are written out before.
+            question: The question.
+            passages: Passages for the prompt, best first.
+            exemplars: Worked examples to include.
         """
         numbered = (
             self.passage.format(number=number, text=text)
@@ -107,15 +107,15 @@ class PromptTemplate:
         )
 
     def exemplar_text(self, exemplars: Sequence[Exemplar]) -> str:
-        """Return the examples as they stand in the user's turn."""
+        """Return the exemplars as they appear in the user's turn."""
         return "".join(self.exemplar.format(**vars(exemplar)) for exemplar in exemplars)
 
     def assistant_text(self, answer: str, full_answer: str | None = None) -> str:
-        """Return the assistant's turn that gives ``answer``, said in a sentence if it reasons.
+        """Return the assistant's turn that gives ``answer``.
 
         Args:
-            answer: The answer in words.
-            full_answer: The answer in a sentence.
+            answer: The short answer.
+            full_answer: The answer as a sentence, for chain-of-thought templates.
         """
         return self.assistant.format(
             answer=clean_answer(answer), full_answer=clean_answer(full_answer or answer)
@@ -124,7 +124,7 @@ class PromptTemplate:
 
 def _fields(text: str) -> set[str]:
     return {
-        # With a width, which could fill the memory, a field is another one.
+        # Refuse width specifications, which could exhaust the memory.
         name + (f"!{conversion}" if conversion else "") + (f":{width}" if width else "")
         for _, name, width, conversion in Formatter().parse(text)
         if name is not None
@@ -150,7 +150,7 @@ def _check_fields(
 
 TEMPLATES = {
     "direct": PromptTemplate(),
-    # Our own wording of the published experiments' other prompt.
+    # Our own wording of the second prompt in the published experiments.
     "chain_of_thought": PromptTemplate(
         user="{exemplars}{passages}\nThink step by step before you answer.\n\nQuestion: {question}",
         assistant="Answer: {full_answer} So the answer is {answer}",
@@ -160,13 +160,13 @@ TEMPLATES = {
 
 
 def find_template(template: str | Mapping[str, str] | PromptTemplate) -> PromptTemplate:
-    """Return the template of a name, of a YAML file with its fields, or of these fields.
+    """Return the template given by a name, a YAML file of its fields, or the fields.
 
     Args:
-        template: Name, file, or fields; a template stands for itself.
+        template: Name, file, fields, or a template, which is returned as it is.
 
     Raises:
-        ValueError: If there is no such template, or its fields are others.
+        ValueError: If there is no such template, or its fields are invalid.
     """
     if isinstance(template, PromptTemplate):
         return template
@@ -189,7 +189,7 @@ def _make_template(fields: object, source: str) -> PromptTemplate:
     if not isinstance(fields, Mapping):
         raise ValueError(f"{expected}, not {type(fields)}")
     if not {*fields} <= {*known}:
-        # In a file they may be of any type.
+        # Keys in a file may be of any type.
         raise ValueError(f"{expected}, not {sorted(map(str, {*fields} - {*known}))}")
     if other := [name for name, text in fields.items() if not isinstance(text, str)]:
         raise ValueError(f"{source}: '{other[0]}' is no text; put it in quotes")
@@ -197,7 +197,7 @@ def _make_template(fields: object, source: str) -> PromptTemplate:
 
 
 def clean_question(question: str) -> str:
-    """Return the question stripped, ending in exactly one question mark, its script's own.
+    """Return the question stripped, ending with exactly one question mark of its own script.
 
     >>> clean_question(" who ? ?")
     'who?'
@@ -205,7 +205,7 @@ def clean_question(question: str) -> str:
     '日本の首都は？'
     """
     words = question.strip()
-    # A Greek question mark looks like a semicolon, and is often typed as one.
+    # A Greek question mark looks like a semicolon and is often typed as one.
     marks = _QUESTION_MARKS + (";" if _GREEK.search(words) else "")
     mark = "?"
     while words and words[-1] in marks:
@@ -215,7 +215,7 @@ def clean_question(question: str) -> str:
 
 
 def clean_answer(answer: str) -> str:
-    """Return the answer stripped, ending as a sentence does.
+    """Return the answer stripped, ending with a sentence-final mark.
 
     >>> clean_answer("Paris ")
     'Paris.'

@@ -1,4 +1,4 @@
-"""Whether a base model has an embedding for every token that its prompts can hold."""
+"""Checking that a base model has an embedding for every token in its prompts."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ from prag_lightning.language_model.prompts import PromptEncoder
 
 
 def check_vocabulary(base: PreTrainedModel, encoder: PromptEncoder) -> None:
-    """Check that a tokenizer is a base's own, or one that it can read.
+    """Check that a tokenizer fits a base model.
 
     Args:
         base: The language model.
-        encoder: Makes its prompts.
+        encoder: The prompt encoder, with its tokenizer.
 
     Raises:
-        ValueError: If the tokenizer has tokens that the base has no embedding for.
+        ValueError: If prompts can contain tokens without an embedding.
     """
     tokenizer = encoder.tokenizer
     embeddings: Any = base.get_input_embeddings()
@@ -26,7 +26,7 @@ def check_vocabulary(base: PreTrainedModel, encoder: PromptEncoder) -> None:
             f"{whose} has {tokenizer.vocab_size:,} tokens, but {type(base).__name__} reads "
             f"{num_embeddings:,}; use the base's own tokenizer"
         )
-    # Of added tokens, these are all that prompts hold: in a document they are spelled.
+    # Prompts contain no other added tokens, because those in documents are spelled out.
     for token in encoder.fixed_ids:
         if token >= num_embeddings:
             raise ValueError(

@@ -1,1 +1,1 @@
-"""Finding the documents that a question needs."""
+"""Retrieving the documents that are relevant for a question."""

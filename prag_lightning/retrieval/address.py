@@ -1,20 +1,20 @@
-"""Addresses of servers, without the passwords that people write into them."""
+"""Server addresses, and removing passwords from them."""
 
 import re
 from typing import Any
 from urllib.parse import urlsplit
 
 _URL = re.compile(r"\s*[a-zA-Z][a-zA-Z0-9+.-]*://")
-# HOST or HOST:PORT; what comes later may hold an @ of its own.
+# HOST or HOST:PORT; the rest of the URL may contain an @ of its own.
 _PLAIN_HOST = re.compile(r"(\[[^\]]*\]|[^/?#@:\[\]]*)(:\d+)?([/?#]|$)")
 _SECRET_NAME = r"(?:key|token|secret|passw|auth|sig)"
 _SECRET_IN_QUERY = re.compile(rf"([?&][^=&#]*{_SECRET_NAME}[^=&#]*=)[^&#]*", re.IGNORECASE)
 
 
 def redacted(url: str) -> str:
-    """Return a URL without user and password, and with ``***`` for keys in its query.
+    """Remove user and password from a URL, and replace keys in its query by ``***``.
 
-    Any other text comes back as it is.
+    Any other text is returned unchanged.
 
     >>> redacted("https://elastic:s3cret@host:9200/wiki?api_key=abc")
     'https://host:9200/wiki?api_key=***'
@@ -26,13 +26,13 @@ def redacted(url: str) -> str:
         return url
     rest = url[scheme.end() :]
     if not _PLAIN_HOST.match(rest):
-        # A password can hold any sign, an @ or a slash that should have been escaped among them.
+        # A password may contain any character, including an unescaped @ or slash.
         rest = rest.rpartition("@")[2]
     return scheme[0] + _SECRET_IN_QUERY.sub(r"\1***", rest)
 
 
 def without_passwords(settings: Any) -> Any:
-    """Return settings with every URL in them, at whatever depth, redacted.
+    """Return settings in which all URLs, at any depth, are redacted.
 
     >>> without_passwords({"retriever": {"url": "http://me:s3cret@host"}, "top_k": 3})
     {'retriever': {'url': 'http://host'}, 'top_k': 3}
@@ -47,21 +47,21 @@ def without_passwords(settings: Any) -> Any:
 
 
 def require_address(url: str, credentials: str) -> str:
-    """Return the address of a server: scheme, host, port and path, without a slash at the end.
+    """Check the address of a server, and return it without a trailing slash.
 
     Args:
-        url: What a user wrote.
-        credentials: Where user and password belong, for the message.
+        url: Address that the user gave: scheme, host, port and path.
+        credentials: Where to put user and password instead, for the error message.
 
     Raises:
-        ValueError: If it is no address, or holds a user, a password or a query: it would be kept
-            in the settings of a run.
+        ValueError: If it is not an address, or contains a user, a password or a query, which would
+            be saved with the settings of a run.
     """
     shown = redacted(url)
     try:
         parts = urlsplit(url)
         is_address = parts.scheme in ("http", "https") and bool(parts.hostname)
-        # Reading it checks it.
+        # Accessing the port validates it.
         _ = parts.port
     except ValueError:
         is_address = False

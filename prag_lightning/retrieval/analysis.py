@@ -1,6 +1,6 @@
-"""The words that BM25 compares: English as Elasticsearch finds them, other scripts as they need.
+"""Text analysis for BM25: as in Elasticsearch for English, and suited to other scripts.
 
-English is what Elasticsearch's analyzer ``english`` makes of it, but for the newer Porter stemmer.
+English is analyzed as by Elasticsearch's analyzer ``english``, but with the newer Porter stemmer.
 """
 
 import re
@@ -11,34 +11,35 @@ from itertools import pairwise
 import regex
 import tantivy
 
-# Words as Lucene's standard tokenizer finds them (Unicode Standard Annex 29), near enough: "U.S.A."
-# and "15,140" are one word each.
+# Approximates the words of Lucene's standard tokenizer (Unicode Standard Annex 29): "U.S.A." and
+# "15,140" are one word each.
 _WORD = r"\d+(?:[.,]\d+)+|\w+(?:['\u2019.]\w+)*"
 _POSSESSIVE = re.compile(r"(?<=\w)['\u2019]s\b", re.IGNORECASE)
-# Lucene's default stop words of English.
+# Lucene's default English stop words.
 _STOP_WORDS = [
     *("a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is"),
     *("it", "no", "not", "of", "on", "or", "such", "that", "the", "their", "then", "there"),
     *("these", "they", "this", "to", "was", "will", "with"),
 ]
-# Compatibility forms would make letters of them, and "Windows\u2122" another word than "Windows".
+# Removed, since compatibility forms would turn them into letters and "Windows\u2122" into another
+# word than "Windows".
 _SYMBOLS = regex.compile(r"[\p{So}\p{No}]+")
-# Joiners, direction marks, soft hyphens: not to be seen, and not in everyone's spelling.
+# Joiners, direction marks, soft hyphens: invisible, and not used by everyone.
 _INVISIBLE = regex.compile(r"\p{Default_Ignorable_Code_Point}+")
 _DIGIT = regex.compile(r"[\p{Nd}--[0-9]]", regex.VERSION1)
-# What is written without spaces, or with particles that stick to words; SA are the scripts of
-# South East Asia. A character counts with its marks.
+# Scripts without spaces, or with particles attached to words; SA covers the scripts of Southeast
+# Asia. A character includes its combining marks.
 _UNSPACED = (
     r"[\p{Han}\p{Hiragana}\p{Katakana}\u30fc\p{Bopomofo}\p{Yi}\p{Hangul}\p{Line_Break=SA}]\p{M}*"
 )
 _CHARACTER = regex.compile(_UNSPACED)
 _UNSPACED_RUN = regex.compile(rf"(?:{_UNSPACED})+")
-# Where a single character can be a word.
+# Scripts in which a single character can be a word.
 _SYLLABLE_OR_IDEOGRAPH = regex.compile(r"[\p{Han}\p{Hangul}]")
 
 
 def make_analyzer() -> tantivy.TextAnalyzer:
-    """Return the analyzer of texts that went through `prepare`."""
+    """Return the analyzer for texts processed by `prepare`."""
     return (
         tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.regex(_WORD))
         .filter(tantivy.Filter.lowercase())
@@ -60,11 +61,11 @@ _STEMMED_SCRIPTS = [
 
 
 def prepare(text: str) -> str:
-    r"""Return a text in the form that the analyzer splits at spaces and punctuation.
+    r"""Normalize a text such that the analyzer can split it at spaces and punctuation.
 
-    The forms of Unicode become one (NFKC, case folded, digits of ASCII), possessive ``'s`` goes,
-    Arabic and Cyrillic words become stems, and runs of scripts without spaces become their
-    ideographs and pairs of neighbouring characters.
+    Unicode variants are unified (NFKC, case folding, ASCII digits), possessive ``'s`` is removed,
+    Arabic and Cyrillic words are stemmed, and runs of scripts without spaces are replaced by their
+    ideographs and pairs of adjacent characters.
 
     >>> prepare("Zu\u0308rich's ＭＵＳＥＵＭ")
     'zürich museum'

@@ -1,4 +1,4 @@
-"""The base class of retrievers, and what is expected of their results."""
+"""The base class of retrievers, and checks of their results."""
 
 import math
 from abc import ABC, abstractmethod
@@ -18,28 +18,28 @@ class Retriever(ABC):
 
         Args:
             questions: The questions.
-            top_k: How many documents are wanted for each, at least 1.
+            top_k: Maximum number of documents per question, at least 1.
 
         Returns:
-            A ranking for each question, in the order of the questions.
+            One ranking per question, in the order of the questions.
         """
 
 
 def retrieve_by_question(
     retriever: Retriever, questions: Sequence[Question], top_k: int
 ) -> dict[str, list[RetrievedDocument]]:
-    """Return the documents found for each question, by the question's id.
+    """Return the documents found for each question, by question id.
 
     Args:
-        retriever: What finds them, perhaps written by somebody else: its results are checked.
+        retriever: The retriever. Its results are checked, since it may be third-party code.
         questions: The questions.
-        top_k: How many documents are wanted for each.
+        top_k: Maximum number of documents per question.
 
     Returns:
-        At most ``top_k`` documents for each question, best first.
+        At most ``top_k`` documents per question, best first.
 
     Raises:
-        ValueError: If the retriever refuses a question, or returns what is no ranking.
+        ValueError: If the retriever rejects a question, or returns invalid rankings.
     """
     name = type(retriever).__name__
     with still_running(lambda: f"finding documents for {len(questions)} questions ({name})"):
@@ -72,7 +72,7 @@ def _checked(
 
 
 def require_positive(top_k: int) -> None:
-    """Refuse to look for no documents.
+    """Check that at least one document is requested.
 
     Raises:
         ValueError: If ``top_k`` is less than 1.

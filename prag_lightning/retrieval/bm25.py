@@ -1,4 +1,4 @@
-"""BM25 without a server: an index of titles and texts in a folder of this machine."""
+"""BM25 without a server: a local index of titles and texts."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ from prag_lightning.retrieval.base import Retriever, require_positive
 from prag_lightning.retrieval.index_building import IndexDraft, index_draft
 from prag_lightning.retrieval.index_folder import read_manifest
 
-# One field's score counts whole, the other's half, as published (oneal2000/PRAG at e03742e).
+# The better field's score counts fully, the other's half, as published (oneal2000/PRAG at e03742e).
 _TIE_BREAKER = 0.5
 # Memory for the postings of documents not yet on disk, in bytes.
 _WRITER_MEMORY = 128_000_000
@@ -29,21 +29,21 @@ def build_index(
     index_dir: str | os.PathLike[str],
     corpus_file: str | os.PathLike[str] | None = None,
 ) -> int:
-    """Write a BM25 index of documents and return how many there are.
+    """Build a BM25 index of documents, and return their number.
 
-    The documents are read once, one at a time; exact repetitions count once. The folder appears
-    when the index is complete.
+    The documents are read once, one at a time, and exact duplicates are indexed once. The folder
+    appears when the index is complete.
 
     Args:
-        documents: The documents to be found.
-        index_dir: The index's folder; an index that is there already is replaced.
-        corpus_file: The file that the documents come from, so that a stale index is noticed.
+        documents: The documents to index.
+        index_dir: Folder of the index; an existing index is replaced.
+        corpus_file: The file that contains the documents, recorded to detect a stale index.
 
     Returns:
-        The number of different documents.
+        The number of distinct documents.
 
     Raises:
-        ValueError: If one id stands for two documents, there are none, or the folder holds
+        ValueError: If two different documents share an id, there are none, or the folder contains
             something other than an index.
         OSError: If the index cannot be written, or another process is building it.
     """
@@ -56,7 +56,7 @@ def _write(draft: IndexDraft) -> None:
     with _disk_errors(draft):
         index = tantivy.Index(_schema(), path=str(draft.folder))
         index.register_tokenizer(_ANALYZER, make_analyzer())
-        # One thread keeps the documents' order, which decides between equal scores.
+        # A single thread keeps the order of the documents, which breaks ties.
         writer = index.writer(heap_size=_WRITER_MEMORY, num_threads=1)
     try:
         for document in draft.documents:
@@ -65,14 +65,14 @@ def _write(draft: IndexDraft) -> None:
         with _disk_errors(draft):
             writer.commit()
     finally:
-        # It would go on writing into a folder that a failed build is removing.
+        # Otherwise it would continue to write to a folder that is being removed.
         with suppress(ValueError):
             writer.wait_merging_threads()
 
 
 @contextmanager
 def _disk_errors(draft: IndexDraft) -> Iterator[None]:
-    """Turn what tantivy raises where it cannot write, without saying why, into an error of a disk.
+    """Convert tantivy's unspecific write errors to errors about the disk.
 
     Raises:
         OSError: Instead of ValueError.
@@ -102,15 +102,16 @@ def _indexed(document: Document) -> tantivy.Document:
 class BM25Retriever(Retriever):
     """Finds documents by BM25 over titles and texts (k1 1.2, b 0.75).
 
-    A document's score is its better field's plus half of the other's, as in the published query.
+    A document's score is that of its better field plus half that of the other, as published.
 
     Args:
-        index_dir: The folder that ``prag index bm25`` wrote.
-        corpus_file: If given, the index must have been built from this file as it is now.
+        index_dir: Folder written by ``prag index bm25``.
+        corpus_file: If given, the index must have been built from the current contents of this
+            file.
 
     Raises:
-        FileNotFoundError: If there is no index; names the command that builds it.
-        ValueError: If it is an index of another kind, version or corpus, or damaged.
+        FileNotFoundError: If there is no index; the message names the command that builds it.
+        ValueError: If it is damaged, or an index of another kind, version or corpus.
     """
 
     def __init__(
@@ -126,9 +127,9 @@ class BM25Retriever(Retriever):
         self._analyzer = make_analyzer()
 
     def _writable(self, index_dir: Path) -> Path:
-        """Return the folder, or one of links to its files where nothing may be written.
+        """Return the folder, or a writable folder of links to its files if it is read-only.
 
-        tantivy writes a lock file beside the files that it opens.
+        tantivy writes a lock file next to the files that it opens.
         """
         if os.access(index_dir, os.W_OK):
             return index_dir
@@ -142,11 +143,11 @@ class BM25Retriever(Retriever):
     def retrieve(self, questions: Sequence[Question], top_k: int) -> list[list[RetrievedDocument]]:
         """Return up to ``top_k`` documents for each question, best first.
 
-        Documents that share no word with the question are not found.
+        Documents that share no word with the question are not returned.
 
         Args:
             questions: The questions.
-            top_k: How many documents are wanted for each.
+            top_k: Maximum number of documents per question.
 
         Raises:
             ValueError: If ``top_k`` is less than 1.
@@ -165,7 +166,7 @@ class BM25Retriever(Retriever):
         return sorted(found, key=lambda one: (-one.score, one.document_id))
 
     def _query(self, question: str) -> tantivy.Query:
-        """Return the query made of terms: a question is not written in a query language."""
+        """Build the query from terms, since a question must not be parsed as query syntax."""
         terms = self._analyzer.analyze(prepare(question))
         fields = [
             tantivy.Query.boolean_query(

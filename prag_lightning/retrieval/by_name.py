@@ -1,4 +1,4 @@
-"""Retrievers by short name or class path, as settings name them."""
+"""Creating retrievers by short name or class path."""
 
 import re
 from collections.abc import Mapping
@@ -26,19 +26,19 @@ RUN_FILE = "retrieved.trec"
 def make_retriever(
     spec: Retriever | str | Mapping[str, Any] | None, folder: Path, index_dir: Path
 ) -> Retriever:
-    """Return the retriever that a setting means.
+    """Create the retriever that a setting describes.
 
     Args:
-        spec: A retriever; the short name or class path of one; or a mapping of ``class_path``, one
-            of these, and ``init_args``, what its constructor takes. None means ``bm25``. Short
-            names know where things lie in ``folder``: ``dense`` takes ``dense_index``, and
-            ``run_file`` takes ``retrieved.trec``.
-        folder: The documents.
-        index_dir: The BM25 index of ``bm25``, built where it is missing.
+        spec: A retriever, its short name or class path, or a mapping of ``class_path``, either of
+            these, and ``init_args``, the arguments of its constructor. None means ``bm25``. Short
+            names have default paths in ``folder``: ``dense`` uses ``dense_index``, and ``run_file``
+            uses ``retrieved.trec``.
+        folder: Folder of the documents.
+        index_dir: The BM25 index for ``bm25``, which is built if missing.
 
     Raises:
-        FileNotFoundError: If an index or a file is not there.
-        ValueError: If there is no such retriever, or it does not take these ``init_args``.
+        FileNotFoundError: If an index or a file does not exist.
+        ValueError: If there is no such retriever, or it does not accept these ``init_args``.
     """
     if spec in (None, "bm25", {"class_path": "bm25"}):
         return open_index(folder, index_dir)

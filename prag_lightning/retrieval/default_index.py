@@ -1,4 +1,4 @@
-"""The BM25 index of a folder of documents, which is built and kept up to date by itself."""
+"""The BM25 index of a folder of documents, built and updated automatically."""
 
 import os
 import sys
@@ -15,12 +15,12 @@ INDEX = "index"
 
 
 def find_index(folder: Path, run_dir: Path) -> Path:
-    """Return where the BM25 index of a folder is, or is to be built.
+    """Return the path of a folder's BM25 index, which may not exist yet.
 
     Args:
-        folder: The documents. An index in it is taken, unless it is out of date and cannot be
-            replaced there.
-        run_dir: The folder of a run, which takes the index otherwise.
+        folder: Folder of the documents. An index in it is used unless it is out of date and cannot
+            be replaced there.
+        run_dir: Folder of the run, in which the index is built otherwise.
     """
     beside = folder / INDEX
     if is_index(beside) and (os.access(folder, os.W_OK) or not _needs_building(folder, beside)):
@@ -29,23 +29,23 @@ def find_index(folder: Path, run_dir: Path) -> Path:
 
 
 def build_missing_index(folder: Path, index_dir: Path) -> None:
-    """Build the folder's BM25 index where there is none, and again if the documents changed.
+    """Build the folder's BM25 index if it is missing or the documents have changed.
 
-    Processes that need the same index build it once: the others wait, and then use it.
+    If several processes need the index, one builds it while the others wait.
 
     Args:
-        folder: The documents.
-        index_dir: The index's folder.
+        folder: Folder of the documents.
+        index_dir: Folder of the index.
 
     Raises:
         FileNotFoundError: If there are no documents.
-        ValueError: If ``index_dir`` holds an index of something else, which is left as it is.
+        ValueError: If ``index_dir`` contains another index, which is left unchanged.
         OSError: If the index cannot be written.
     """
     if not _needs_building(folder, index_dir):
         return
     with building_lock(index_dir, wait=True):
-        # Another process may have built it meanwhile.
+        # Another process may have built it in the meantime.
         if not _needs_building(folder, index_dir):
             return
         corpus = corpus_file(folder)
@@ -58,15 +58,15 @@ def build_missing_index(folder: Path, index_dir: Path) -> None:
 
 
 def open_index(folder: Path, index_dir: Path) -> Retriever:
-    """Return the retriever of the folder's BM25 index, built where it is missing or out of date.
+    """Return a retriever with the folder's BM25 index, built if missing or out of date.
 
     Args:
-        folder: The documents.
-        index_dir: The index's folder.
+        folder: Folder of the documents.
+        index_dir: Folder of the index.
 
     Raises:
         FileNotFoundError: If there are no documents.
-        ValueError: If ``index_dir`` holds an index of something else.
+        ValueError: If ``index_dir`` contains another index.
         OSError: If an index that has to be built cannot be written.
     """
     build_missing_index(folder, index_dir)
@@ -74,10 +74,10 @@ def open_index(folder: Path, index_dir: Path) -> Retriever:
 
 
 def _needs_building(folder: Path, index_dir: Path) -> bool:
-    """Return whether there is no index of the folder, or one of what it held before.
+    """Return whether the folder's index is missing or out of date.
 
     Raises:
-        ValueError: If there is an index of something else: it may have taken somebody hours.
+        ValueError: If there is another index, which may have taken hours to build.
     """
     corpus = corpus_file(folder)
     build = building_command(index_dir, "bm25", corpus)

@@ -1,4 +1,4 @@
-"""Retrieval by meaning: embeddings of sentence-transformers, searched with faiss."""
+"""Dense retrieval: sentence-transformers embeddings, searched with faiss."""
 
 import json
 import os
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _VECTORS = "vectors.faiss"
 _IDS = "document_ids.jsonl"
-# Documents embedded between two additions to the index.
+# Number of documents to embed between additions to the index.
 _CHUNK = 4096
 
 
@@ -31,30 +31,30 @@ def build_index(
     corpus_file: str | os.PathLike[str] | None = None,
     batch_size: int = 64,
 ) -> int:
-    """Write a dense index of documents and return how many there are.
+    """Build a dense index of documents, and return their number.
 
-    Exact repetitions count once. Every vector is kept in memory and on disk, 4 bytes a number:
-    21 million documents of 768 numbers take 65 GB.
+    Exact duplicates are indexed once. All vectors are kept in memory and on disk, with 4 bytes per
+    number: 21 million documents with 768 dimensions take 65 GB.
 
     Args:
-        documents: The documents to be found, by title and text.
-        index_dir: The index's folder; an index that is there already is replaced.
-        model: A sentence-transformers model, by its name on the hub or its folder.
-        corpus_file: The file that the documents come from, so that a stale index is noticed.
-        batch_size: Documents embedded at once.
+        documents: The documents to index, by title and text.
+        index_dir: Folder of the index; an existing index is replaced.
+        model: Hub name or folder of a sentence-transformers model.
+        corpus_file: The file that contains the documents, recorded to detect a stale index.
+        batch_size: Number of documents to embed at once.
 
     Returns:
-        The number of different documents.
+        The number of distinct documents.
 
     Raises:
         FileNotFoundError: If there is no such model.
-        ValueError: If the libraries are missing, one id stands for two documents, there are none,
-            or the folder holds something other than an index.
+        ValueError: If libraries are missing, two different documents share an id, there are no
+            documents, or the folder contains something other than an index.
         OSError: If the index cannot be written, or another process is building it.
     """
     require_libraries("dense", "sentence_transformers", "faiss")
     if Path(model).is_dir():
-        # Retrievers may start elsewhere.
+        # Made absolute, since retrievers may run in another working directory.
         model = str(Path(model).resolve())
     with index_draft(documents, Path(index_dir), "dense", corpus_file, model) as draft:
         _write(_load_encoder(model), draft, batch_size)
@@ -85,17 +85,18 @@ def _write(encoder: "SentenceTransformer", draft: IndexDraft, batch_size: int) -
 
 
 class DenseRetriever(Retriever):
-    """Finds the documents whose embeddings are nearest to the question's, by cosine.
+    """Finds the documents whose embeddings have the highest cosine similarity to the question's.
 
-    The model is the one that the index was built with.
+    It uses the model with which the index was built.
 
     Args:
-        index_dir: The folder that ``prag index dense`` wrote.
-        corpus_file: If given, the index must have been built from this file as it is now.
+        index_dir: Folder written by ``prag index dense``.
+        corpus_file: If given, the index must have been built from the current contents of this
+            file.
 
     Raises:
-        FileNotFoundError: If there is no index, or no longer its model.
-        ValueError: If it is an index of another kind, version or corpus, or damaged.
+        FileNotFoundError: If there is no index, or its model no longer exists.
+        ValueError: If it is damaged, or an index of another kind, version or corpus.
     """
 
     def __init__(
@@ -120,7 +121,7 @@ class DenseRetriever(Retriever):
 
         Args:
             questions: The questions.
-            top_k: How many documents are wanted for each.
+            top_k: Maximum number of documents per question.
 
         Raises:
             ValueError: If ``top_k`` is less than 1.
@@ -162,13 +163,13 @@ def _load_encoder(model: str) -> "SentenceTransformer":
 
 
 def _require_reachable(model: str) -> None:
-    """Fail at once where a model is neither on this machine nor on a hub within reach.
+    """Fail immediately if a model is neither on this machine nor on a reachable hub.
 
-    For each file that is missing, transformers would try six times, for 24 seconds.
+    transformers would retry six times, for 24 seconds, for each missing file.
 
     Raises:
-        OSError: If it is not.
-        ValueError: If its name can be none.
+        OSError: If the model cannot be reached.
+        ValueError: If its name is invalid.
     """
     from huggingface_hub import snapshot_download
 

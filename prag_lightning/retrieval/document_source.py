@@ -1,4 +1,4 @@
-"""Documents, from a folder or as objects, and what finds them."""
+"""A source of documents, either a folder or objects, and the retriever for them."""
 
 import shutil
 import tempfile
@@ -18,14 +18,14 @@ from prag_lightning.retrieval.default_index import build_missing_index, find_ind
 
 
 class DocumentSource:
-    """Where documents come from, and how they are found for questions.
+    """Documents, and how they are retrieved for questions.
 
-    Documents that are objects are written into a temporary folder, from which all else is read.
+    Documents given as objects are written to a temporary folder and read from there.
 
     Args:
-        documents: Their folder, ``demo`` for the embedded world, or the documents themselves.
-        retriever: What finds them, what makes that, or its name; None for BM25.
-        run_dir: Returns the folder of the run, for what is made of the documents.
+        documents: Folder of the documents, ``demo`` for the embedded data set, or the documents.
+        retriever: A retriever, a function that creates it, or its name; None for BM25.
+        run_dir: Returns the folder of the run, for files derived from the documents.
     """
 
     def __init__(
@@ -40,12 +40,12 @@ class DocumentSource:
 
     @property
     def is_demo(self) -> bool:
-        """Whether the documents are the embedded world."""
+        """Whether the documents are the embedded data set."""
         return self._documents == DEMO
 
     @property
     def folder(self) -> Path:
-        """Where the documents' files are."""
+        """Folder of the documents' files."""
         if self.is_demo:
             return self._run_dir() / "data"
         if isinstance(self._documents, str | Path):
@@ -62,7 +62,7 @@ class DocumentSource:
 
     @property
     def index_dir(self) -> Path:
-        """Where the BM25 index is."""
+        """Folder of the BM25 index."""
         in_memory = not isinstance(self._documents, str | Path)
         return find_index(self.folder, self.folder if in_memory else self._run_dir())
 
@@ -71,7 +71,7 @@ class DocumentSource:
         return read_documents(self.folder)
 
     def read_corpus(self) -> Mapping[str, Document]:
-        """Return all documents that may be found, by id."""
+        """Return all documents that can be retrieved, by id."""
         return read_corpus(self.folder)
 
     def read_ids(self) -> list[str]:
@@ -79,13 +79,13 @@ class DocumentSource:
         return list(StoredDocuments(self.folder / DOCUMENTS))
 
     def open_retriever(self) -> Retriever:
-        """Return what finds documents for questions."""
+        """Return the retriever for questions."""
         spec = self._retriever
         if callable(spec):
             return spec()
         return make_retriever(spec, self.folder, self.index_dir)
 
     def prepare_index(self) -> None:
-        """Build the BM25 index where it is missing and needed."""
+        """Build the BM25 index if it is needed and missing."""
         if self._retriever in (None, "bm25"):
             build_missing_index(self.folder, self.index_dir)

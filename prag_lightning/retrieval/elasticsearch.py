@@ -1,4 +1,4 @@
-"""BM25 by an Elasticsearch or OpenSearch server, for corpora that outgrow one machine."""
+"""BM25 on an Elasticsearch or OpenSearch server, for corpora too large for one machine."""
 
 import re
 import unicodedata
@@ -32,7 +32,7 @@ def open_server(url: str) -> "SearchServer":
     """Return the server at an address; see `SearchServer`.
 
     Raises:
-        ValueError: If the libraries are missing, or the address is none.
+        ValueError: If the libraries are missing, or the address is invalid.
     """
     require_libraries("elasticsearch", "httpx", "httpx_retries")
     from prag_lightning.retrieval.search_server import SearchServer
@@ -41,24 +41,24 @@ def open_server(url: str) -> "SearchServer":
 
 
 def build_index(documents: Iterable[Document], server: "SearchServer", index: str) -> int:
-    """Write documents into an index of a server and return how many there are.
+    """Write documents to an index on a server, and return their number.
 
-    Exact repetitions count once. Sending a document twice changes nothing, so a build that broke
-    off is simply started again. Until the end the index is marked as unfinished, and retrievers
-    refuse it.
+    Exact duplicates are indexed once. Sending a document twice has no effect, so an interrupted
+    build can simply be restarted. Until it is complete, the index is marked as unfinished, and
+    retrievers reject it.
 
     Args:
-        documents: The documents to be found.
+        documents: The documents to index.
         server: The server.
-        index: Name of the index; it is made if it is not there.
+        index: Name of the index; created if it does not exist.
 
     Returns:
-        The number of different documents.
+        The number of distinct documents.
 
     Raises:
         ConnectionError: If the server cannot be reached or stays busy.
-        ValueError: If the server refuses a document, one id stands for two documents, there are
-            none, or the index then holds others as well.
+        ValueError: If the server rejects a document, two different documents share an id, there are
+            none, or the index finally contains other documents as well.
     """
     _require_one_index(index)
     _create(server, index)
@@ -116,12 +116,12 @@ def _write(server: "SearchServer", index: str, batch: Sequence[Document]) -> Non
 
 
 def _composed(text: str) -> str:
-    """Return the text in Unicode's composed form (NFC): the server compares code points."""
+    """Return the text in Unicode's composed form (NFC), since the server compares code points."""
     return unicodedata.normalize("NFC", text)
 
 
 def _require_one_index(index: str) -> None:
-    """Patterns such as ``*`` would name indexes of others."""
+    """Reject patterns such as ``*``, which could match other people's indexes."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", index):
         raise ValueError(
             f"'{index}' is no name for an index; use lower-case letters, digits, '.', '_' and '-'"
@@ -129,17 +129,17 @@ def _require_one_index(index: str) -> None:
 
 
 class ElasticsearchRetriever(Retriever):
-    """Finds documents with the published query: BM25 over two fields, the better one counts more.
+    """Finds documents with the published query: BM25 over two fields, favoring the better one.
 
     Args:
-        index: Name of the index, or of an alias of it.
+        index: Name or alias of the index.
         url: Address of the server, without user and password; see `SearchServer`.
-        text_field: Field of the documents' texts; ``txt`` in an index of the published code.
+        text_field: Field with the documents' texts; ``txt`` in an index of the published code.
 
     Raises:
-        FileNotFoundError: If there is no such index; names the command that builds it.
+        FileNotFoundError: If there is no such index; the message names the command that builds it.
         ConnectionError: If the server cannot be reached or stays busy.
-        ValueError: If the index is unfinished, or the server refuses to tell.
+        ValueError: If the index is unfinished, or the server rejects the request.
     """
 
     def __init__(
@@ -156,11 +156,11 @@ class ElasticsearchRetriever(Retriever):
 
         Args:
             questions: The questions.
-            top_k: How many documents are wanted for each.
+            top_k: Maximum number of documents per question.
 
         Raises:
             ConnectionError: If the server cannot be reached or stays busy.
-            ValueError: If the server refuses a question, or ``top_k`` is less than 1.
+            ValueError: If the server rejects a question, or ``top_k`` is less than 1.
         """
         require_positive(top_k)
         found: list[list[RetrievedDocument]] = []
@@ -199,7 +199,7 @@ class ElasticsearchRetriever(Retriever):
     def _search_lines(
         self, question: Question, top_k: int
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        # Word frequencies over all shards, so that scores do not depend on where documents lie.
+        # Use global word frequencies, so that scores do not depend on the shard of a document.
         header = {"index": self._index, "search_type": "dfs_query_then_fetch"}
         match = {
             "query": _composed(question.question),

@@ -1,4 +1,4 @@
-"""Libraries that only some retrievers need, and that come with an extra of the package."""
+"""Checking for libraries that only some retrievers need, installed by an extra of the package."""
 
 from importlib.util import find_spec
 
@@ -8,10 +8,10 @@ def require_libraries(extra: str, *names: str) -> None:
 
     Args:
         extra: The extra of the package that installs them.
-        names: What they are imported as.
+        names: Names under which the libraries are imported.
 
     Raises:
-        ValueError: If some are not; says how to install them.
+        ValueError: If some are missing; the message says how to install them.
     """
     missing = [name for name in names if not find_spec(name)]
     if missing:

@@ -1,4 +1,4 @@
-"""The documents found for questions, as a folder that can be encoded and answered from."""
+"""Writing the documents found for questions to a folder, for encoding and answering."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,20 +15,20 @@ def write_found(
     output_dir: Path,
     top_k: int,
 ) -> tuple[int, int]:
-    """Write ``questions``, the ``documents`` found for them, and the ranking, ``retrieved.trec``.
+    """Write the questions, the documents found for them, and the rankings (``retrieved.trec``).
 
     Args:
         questions_file: JSON Lines of the questions.
-        corpus: All documents, among them those that are found.
-        retriever: What finds them.
-        output_dir: The folder to write into.
-        top_k: How many documents are wanted for each question.
+        corpus: All documents, including those to be found.
+        retriever: The retriever.
+        output_dir: The output folder.
+        top_k: Maximum number of documents per question.
 
     Returns:
-        How many questions and documents there are.
+        The number of questions and the number of documents.
 
     Raises:
-        ValueError: If nothing is found for a question; names it.
+        ValueError: If nothing is found for a question; the message names it.
         OSError: If a file cannot be written.
     """
     questions = read_unique(questions_file, Question)

@@ -1,4 +1,4 @@
-"""The documents that the questions name themselves: their gold documents."""
+"""Retrieval of the gold documents that the questions list."""
 
 from collections.abc import Sequence
 
@@ -8,17 +8,17 @@ from prag_lightning.retrieval.base import Retriever, require_positive
 
 
 class GivenRetriever(Retriever):
-    """Finds the documents named in each question's ``document_ids``, in their order, score 1."""
+    """Finds the documents in each question's ``document_ids``, in order, with score 1."""
 
     def retrieve(self, questions: Sequence[Question], top_k: int) -> list[list[RetrievedDocument]]:
-        """Return the first ``top_k`` documents that each question names.
+        """Return the first ``top_k`` documents that each question lists.
 
         Args:
             questions: The questions.
-            top_k: How many documents are wanted for each; a question may name fewer.
+            top_k: Maximum number of documents per question; a question may list fewer.
 
         Raises:
-            ValueError: If a question names none.
+            ValueError: If a question lists none.
         """
         require_positive(top_k)
         return [
@@ -33,5 +33,5 @@ class GivenRetriever(Retriever):
                 f"question '{question.id}' names no document_ids; add them to the questions file, "
                 "or choose another retriever"
             )
-        # One that is named twice is still one document.
+        # Remove duplicates.
         return list(dict.fromkeys(question.document_ids))

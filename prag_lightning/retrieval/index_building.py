@@ -1,4 +1,4 @@
-"""Building an index by one process at a time, in a draft that then takes the index's place."""
+"""Building an index in a draft folder that finally replaces it, one process at a time."""
 
 import errno
 import os
@@ -24,12 +24,12 @@ _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class IndexDraft:
-    """An index that is being written.
+    """An index that is being built.
 
     Args:
-        folder: Where its files go until it is complete.
-        index_dir: Where they lie then.
-        documents: What it is made of.
+        folder: Draft folder for its files.
+        index_dir: Final folder of the index.
+        documents: The documents to index.
     """
 
     def __init__(self, folder: Path, index_dir: Path, documents: Iterable[Document]) -> None:
@@ -39,11 +39,11 @@ class IndexDraft:
 
     @property
     def num_documents(self) -> int:
-        """How many documents are in it so far."""
+        """Number of documents written so far."""
         return self.documents.num_documents
 
     def disk_error(self, error: Exception) -> OSError:
-        """Return the error that says what a library does not: that the disk failed, and where."""
+        """Return an error that says that the disk failed, and where, unlike the library's error."""
         reason = str(error).strip().splitlines()[0]
         free = shutil.disk_usage(self.folder).free
         return OSError(
@@ -60,22 +60,22 @@ def index_draft(
     corpus_file: str | os.PathLike[str] | None,
     model: str | None = None,
 ) -> Iterator[IndexDraft]:
-    """Yield a draft, which takes the place of ``index_dir`` when the block ends without an error.
+    """Yield a draft, which replaces ``index_dir`` when the block ends without an error.
 
-    A build that is killed at any moment leaves the former index, the new one, or none.
+    A build that is killed leaves either the old index, the new one, or none.
 
     Args:
-        documents: The documents to be found.
-        index_dir: The index's folder.
+        documents: The documents to index.
+        index_dir: Folder of the index.
         kind: The kind of index.
-        corpus_file: The file that the documents come from.
+        corpus_file: The file that contains the documents.
         model: The embedding model.
 
     Raises:
-        ValueError: If ``index_dir`` holds something other than an index.
+        ValueError: If ``index_dir`` contains something other than an index.
         OSError: If the index cannot be written, or another process is building it.
     """
-    # A link to a folder elsewhere stays a link.
+    # If the folder is a link, replace its target.
     index_dir = index_dir.resolve()
     corpus = CorpusStamp.of(Path(corpus_file), index_dir) if corpus_file else None
     with building_lock(index_dir, wait=False):
@@ -98,15 +98,15 @@ def index_draft(
 
 @contextmanager
 def building_lock(index_dir: Path, wait: bool) -> Iterator[None]:
-    """Let only this process build an index; within it the lock can be taken again.
+    """Hold the lock for building an index; it is reentrant within the process.
 
     Args:
-        index_dir: The index's folder; the lock is a hidden file beside it.
-        wait: Whether to wait for another process that holds it.
+        index_dir: Folder of the index; the lock is a hidden file next to it.
+        wait: Whether to wait for another process that holds the lock.
 
     Raises:
-        BlockingIOError: If another process holds it, and ``wait`` is false.
-        PermissionError: If nothing can be written beside the index.
+        BlockingIOError: If another process holds the lock, and ``wait`` is false.
+        PermissionError: If the folder that contains the index is not writable.
     """
     index_dir = index_dir.resolve()
     lock = FileLock(index_dir.with_name(f".{index_dir.name}.lock"), is_singleton=True)
@@ -145,7 +145,7 @@ def _require_replaceable(index_dir: Path) -> None:
 
 def _put_in_place(draft: Path, index_dir: Path) -> None:
     for file in draft.iterdir():
-        # tantivy writes some files for its own user only.
+        # tantivy makes some files readable for the current user only.
         shutil.copymode(IndexManifest.file_in(draft), file)
     former = index_dir.with_name(f".{index_dir.name}.former")
     _remove(former)

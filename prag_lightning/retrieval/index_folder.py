@@ -1,4 +1,4 @@
-"""A folder with an index in it, and the manifest that says what the index was made of."""
+"""The folder of an index, and the manifest that describes what the index was built from."""
 
 import hashlib
 import os
@@ -15,9 +15,9 @@ from prag_lightning.documents.writing import write_whole
 IndexKind = Literal["bm25", "dense"]
 
 _MANIFEST = "prag_index.json"
-# Raised when an index made before would give other results: 2 of BM25 knows words of all scripts.
+# Increased when an older index would give other results; version 2 of BM25 handles all scripts.
 _VERSIONS: dict[IndexKind, int] = {"bm25": 2, "dense": 1}
-# Some file systems count the time of changes in steps of two seconds.
+# Some file systems store modification times in steps of two seconds.
 _CLOCK_STEP_NS = 2_000_000_000
 
 
@@ -26,14 +26,14 @@ class _Manifest(BaseModel):
 
 
 class CorpusStamp(_Manifest):
-    """What a corpus file is recognized by.
+    """Identifies the contents of a corpus file.
 
     Attributes:
-        file: Its path, as seen from the index's folder.
+        file: Its path relative to the index's folder.
         num_bytes: Its size.
-        mtime_ns: When it was last changed; None if that was just before the stamp was made, so that
-            a change right after it might not show here.
-        sha256: The digest of its content.
+        mtime_ns: Its modification time; None if the file was modified just before the stamp was
+            made, since a later change might then have the same time.
+        sha256: Digest of its contents.
     """
 
     file: str
@@ -58,42 +58,42 @@ class CorpusStamp(_Manifest):
         )
 
     def fits(self, file: Path) -> bool:
-        """Return whether a file has the corpus's content; read only if its time has changed."""
+        """Return whether a file has the stamped contents; it is read only if its time changed."""
         status = _status(file)
         if status.st_size != self.num_bytes:
             return False
         return status.st_mtime_ns == self.mtime_ns or _sha256(file) == self.sha256
 
     def names(self, file: Path, index_dir: Path) -> bool:
-        """Return whether a file is the corpus's, whatever it holds by now."""
+        """Return whether a file has the path of the corpus, whatever its current contents."""
         return (index_dir.resolve() / self.file).resolve() == file.resolve()
 
 
 class IndexManifest(_Manifest):
-    """What an index was made of; the last file that is written into its folder."""
+    """Describes what an index was built from; written to its folder last."""
 
     kind: IndexKind
     version: int
     num_documents: int
     corpus: CorpusStamp | None = None
     model: str | None = None
-    # Digests by name; an index that was built before there were any has none.
+    # Digests by file name; empty for indexes built before digests were recorded.
     files: dict[str, str] = {}
 
     @staticmethod
     def file_in(index_dir: Path) -> Path:
-        """Return where the manifest of an index lies."""
+        """Return the path of an index's manifest."""
         return index_dir / _MANIFEST
 
     def problem(self, kind: IndexKind, corpus_file: Path | None) -> str | None:
-        """Return why this is not an index of a kind, and of a corpus as it is now.
+        """Return why the index cannot be used.
 
         Args:
-            kind: The kind of index that is wanted.
-            corpus_file: The corpus, if it matters.
+            kind: The required kind of index.
+            corpus_file: The corpus whose current contents must be indexed; None for any corpus.
 
         Returns:
-            The reason, or None if it is one.
+            The reason, or None if it can be used.
         """
         if (self.kind, self.version) != (kind, _VERSIONS[kind]):
             return (
@@ -112,13 +112,13 @@ def write_manifest(
     corpus: CorpusStamp | None,
     model: str | None,
 ) -> None:
-    """Write the manifest of the index whose files are in a folder, down to the disk.
+    """Write the manifest of an index whose files are complete, and flush it to disk.
 
     Args:
-        index_dir: The folder.
+        index_dir: Folder of the index.
         kind: The kind of index.
-        num_documents: How many documents are in it.
-        corpus: What it was made from.
+        num_documents: Number of documents in it.
+        corpus: Stamp of the corpus file.
         model: The embedding model.
     """
     manifest = IndexManifest(
@@ -133,20 +133,20 @@ def write_manifest(
 
 
 def is_index(folder: Path) -> bool:
-    """Return whether a folder holds a complete index."""
+    """Return whether a folder contains a complete index."""
     return IndexManifest.file_in(folder).is_file()
 
 
 def foreign_files(index_dir: Path) -> list[str]:
-    """Return the names of what lies in a folder and belongs to no index of ours.
+    """Return the names of files in a folder that are not part of our index.
 
     Raises:
-        ValueError: If there is an index whose manifest cannot be read.
+        ValueError: If there is an index with an unreadable manifest.
     """
     manifest = load_manifest(index_dir, "delete the folder, or build the index in another one")
     known = manifest.files if manifest else {}
     if manifest and not known:
-        # Built before files were listed.
+        # Built before files were listed in the manifest.
         return []
     return [file.name for file in _files(index_dir) if file.name not in known]
 
@@ -154,18 +154,18 @@ def foreign_files(index_dir: Path) -> list[str]:
 def read_manifest(
     index_dir: Path, kind: IndexKind, corpus_file: Path | None = None
 ) -> IndexManifest:
-    """Return the manifest of an index that can be searched, after reading all of its files once.
+    """Return the manifest of an index after verifying the checksums of its files.
 
-    A flipped bit would find other documents, or end the whole process.
+    A corrupted file could give wrong results or crash the process.
 
     Args:
-        index_dir: The index's folder.
-        kind: The kind of index it must be.
-        corpus_file: If given, the index must have been made from this very file.
+        index_dir: Folder of the index.
+        kind: The required kind of index.
+        corpus_file: If given, the index must have been built from this file.
 
     Raises:
-        FileNotFoundError: If there is no index; names the command that builds it.
-        ValueError: If the index is of another kind or version, older than its corpus, or damaged.
+        FileNotFoundError: If there is no index; the message names the command that builds it.
+        ValueError: If the index is damaged, older than its corpus, or of another kind or version.
     """
     build = building_command(index_dir, kind, corpus_file)
     manifest = load_manifest(index_dir, build)
@@ -181,11 +181,11 @@ def read_manifest(
 
 
 def load_manifest(index_dir: Path, build: str) -> IndexManifest | None:
-    """Return the manifest of whatever index is in a folder, or None if there is none.
+    """Return the manifest of any kind of index in a folder; None if there is no index.
 
     Args:
-        index_dir: The index's folder.
-        build: What to do if the manifest is damaged, for the message.
+        index_dir: Folder of the index.
+        build: What to do if the manifest is damaged, for the error message.
 
     Raises:
         ValueError: If it cannot be read.
@@ -200,12 +200,12 @@ def load_manifest(index_dir: Path, build: str) -> IndexManifest | None:
 
 
 def building_command(index_dir: Path, kind: IndexKind, corpus_file: Path | None = None) -> str:
-    """Return what to do where there is no index that fits.
+    """Return the command that builds a suitable index.
 
     Args:
-        index_dir: The index.
-        kind: How it finds documents.
-        corpus_file: What it is made of; None where that is not known.
+        index_dir: Folder of the index.
+        kind: The kind of index.
+        corpus_file: The corpus; None if unknown.
     """
     corpus = [str(corpus_file or "CORPUS"), *(["MODEL"] if kind == "dense" else [])]
     words = ["prag", "index", kind, *corpus, "--index_dir", str(index_dir)]
@@ -219,7 +219,7 @@ def _status(file: Path) -> os.stat_result:
 
 
 def _files(index_dir: Path) -> list[Path]:
-    """Return the files in a folder but for hidden ones, such as locks, and the manifest."""
+    """Return the files in a folder except the manifest and hidden ones, such as locks."""
     return sorted(
         file
         for file in index_dir.iterdir()

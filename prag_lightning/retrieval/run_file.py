@@ -1,4 +1,4 @@
-"""A ranking made elsewhere: TREC run files, as Anserini, Pyserini and BEIR write them."""
+"""Rankings from TREC run files, as written by Anserini, Pyserini and BEIR."""
 
 import os
 from collections.abc import Sequence
@@ -10,16 +10,16 @@ from prag_lightning.retrieval.base import Retriever, require_positive
 
 
 class RunFileRetriever(Retriever):
-    """Finds what a run file says: lines of ``question Q0 document rank score tag``.
+    """Returns the rankings in a run file with lines of ``question Q0 document rank score tag``.
 
-    As ``trec_eval`` does, it orders by score and looks at the rank only where scores are equal.
+    As in ``trec_eval``, documents are sorted by score, and by rank only if scores are equal.
 
     Args:
         run_file: The run file.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no run file; names the line.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it is not a run file; the message names the line.
     """
 
     def __init__(self, run_file: str | os.PathLike[str]) -> None:
@@ -30,12 +30,12 @@ class RunFileRetriever(Retriever):
         """Return the ``top_k`` best documents of each question, best first.
 
         Args:
-            questions: The questions; the run knows them by their ids.
-            top_k: How many documents are wanted. A question may have fewer only if the run's tag
-                says that so many were asked for, as the tags of our own runs do.
+            questions: The questions, whose ids must be in the run.
+            top_k: Number of documents per question. A question may have fewer only if the run's tag
+                says that as many were requested, as in our own runs.
 
         Raises:
-            ValueError: If the run does not have a question, or too few documents for it.
+            ValueError: If the run lacks a question, or has too few documents for it.
         """
         require_positive(top_k)
         rankings = [self._ranking(question) for question in questions]
@@ -57,7 +57,7 @@ class RunFileRetriever(Retriever):
         rankings: Sequence[Sequence[RetrievedDocument]],
         top_k: int,
     ) -> None:
-        """Refuse a shallow run, whose scores would pass for those of ``top_k`` documents."""
+        """Reject a run with too few documents, whose results would be reported as for ``top_k``."""
         short = [
             (question.id, len(ranking))
             for question, ranking in zip(questions, rankings, strict=True)

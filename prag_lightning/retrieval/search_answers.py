@@ -1,17 +1,17 @@
-"""The parts of Elasticsearch's and OpenSearch's answers that are read."""
+"""Models of Elasticsearch and OpenSearch responses, with only the fields that are used."""
 
 from pydantic import BaseModel, Field, JsonValue
 
 
 class Outcome(BaseModel):
-    """What became of one item of a bulk request."""
+    """Result of one item of a bulk request."""
 
     status: int | None = None
     error: JsonValue = None
 
 
 class Indexed(Outcome):
-    """A document that was sent."""
+    """Result of indexing a document."""
 
     id: str = Field(alias="_id")
 
@@ -21,7 +21,7 @@ class _Indexing(BaseModel):
 
 
 class BulkAnswer(BaseModel):
-    """Of ``_bulk``."""
+    """Response of ``_bulk``."""
 
     items: list[_Indexing]
 
@@ -41,20 +41,20 @@ class _Shards(BaseModel):
 
 
 class Found(Outcome):
-    """What one search found; without ``hits`` where it failed."""
+    """Result of one search; without ``hits`` if it failed."""
 
     shards: _Shards = Field(alias="_shards", default=_Shards(total=0, failed=0))
     hits: _Hits = _Hits(hits=[])
 
 
 class SearchesAnswer(BaseModel):
-    """Of ``_msearch``."""
+    """Response of ``_msearch``."""
 
     responses: list[Found]
 
 
 class CountAnswer(BaseModel):
-    """Of ``_count``."""
+    """Response of ``_count``."""
 
     count: int
 
@@ -72,7 +72,7 @@ class _IndexMapping(BaseModel):
 
 
 class MappingsAnswer(BaseModel):
-    """Of ``_mapping``: by the name of the index."""
+    """Response of ``_mapping``, by index name."""
 
     indexes: dict[str, _IndexMapping]
 

@@ -1,4 +1,4 @@
-"""Plain HTTP to Elasticsearch 7 to 9 and OpenSearch, patient with a server that is busy."""
+"""HTTP client for Elasticsearch 7 to 9 and OpenSearch that retries while the server is busy."""
 
 import json
 import os
@@ -20,10 +20,10 @@ ItemT = TypeVar("ItemT")
 OutcomeT = TypeVar("OutcomeT", bound=Outcome)
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
 
-# The server, or a proxy before it, says: not now.
+# Statuses with which a server, or a proxy before it, asks to retry later.
 _BUSY = frozenset({429, 502, 503, 504})
 _BROKEN_OFF = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
-# Longest wait between two attempts, whatever ``Retry-After`` asks for.
+# Maximum wait between two attempts, even if ``Retry-After`` is longer.
 _LONGEST_WAIT_S = 300.0
 
 _USER, _PASSWORD = "PRAG_SEARCH_USER", "PRAG_SEARCH_PASSWORD"
@@ -35,20 +35,20 @@ _START = (
 
 
 class SearchServer:
-    """Sends requests to one server, and the same one again while it is busy.
+    """Sends requests to a server, and repeats them while it is busy.
 
-    Where the server wants to know who asks, the environment variables ``PRAG_SEARCH_USER`` and
-    ``PRAG_SEARCH_PASSWORD`` say so.
+    If the server requires authentication, set the environment variables ``PRAG_SEARCH_USER`` and
+    ``PRAG_SEARCH_PASSWORD``.
 
     Args:
-        url: Address, as ``https://host:9200``.
-        max_attempts: How often a request is sent before the server counts as unavailable.
-        backoff_s: Seconds before the second attempt, doubled before each further one. What the
-            server's ``Retry-After`` says comes first. Neither is more than five minutes.
-        timeout_s: Seconds to wait for an answer.
+        url: Address, such as ``https://host:9200``.
+        max_attempts: Number of attempts before the server counts as unavailable.
+        backoff_s: Seconds before the second attempt, doubled for each further one. The server's
+            ``Retry-After`` takes precedence. Neither exceeds five minutes.
+        timeout_s: Seconds to wait for a response.
 
     Raises:
-        ValueError: If the address is none, or holds a user or password.
+        ValueError: If the address is invalid, or contains a user or password.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class SearchServer:
             allowed_methods=["GET", "PUT", "POST", "DELETE"],
             status_forcelist=_BUSY,
             retry_on_exceptions=_BROKEN_OFF,
-            # Doubled once before the second attempt.
+            # It is doubled once before the second attempt.
             backoff_factor=backoff_s / 2,
             backoff_jitter=0.0,
             max_backoff_wait=_LONGEST_WAIT_S,
@@ -76,7 +76,7 @@ class SearchServer:
             timeout=timeout_s,
             transport=RetryTransport(transport, self._retry),
         )
-        # Connections are kept open between requests, as long as there is a server object.
+        # Close the connections when this object is garbage-collected.
         weakref.finalize(self, self._client.close)
 
     def send(
@@ -86,20 +86,20 @@ class SearchServer:
         body: object | None = None,
         lines: Iterable[object] | None = None,
     ) -> tuple[int, dict[str, JsonValue]]:
-        """Send a request until the server is not busy.
+        """Send a request, and repeat it while the server is busy.
 
         Args:
             method: ``GET``, ``PUT``, ``POST`` or ``DELETE``.
-            path: Where it goes.
-            body: What is sent as JSON.
-            lines: What is sent as newline-delimited JSON instead.
+            path: Path of the request.
+            body: Body to send as JSON.
+            lines: Lines to send as newline-delimited JSON instead.
 
         Returns:
-            The status of the answer, 404 or less than 400, and its JSON.
+            The status of the response, 404 or less than 400, and its JSON.
 
         Raises:
             ConnectionError: If the server cannot be reached or stays busy.
-            ValueError: If it refuses the request, or is no search server.
+            ValueError: If it rejects the request, or is not a search server.
         """
         headers = {"Content-Type": "application/x-ndjson" if lines else "application/json"}
         content = b"".join(_json(line) + b"\n" for line in lines) if lines else _json(body)
@@ -121,19 +121,19 @@ class SearchServer:
         lines: Callable[[ItemT], Iterable[object]],
         outcomes: Callable[[dict[str, JsonValue]], Sequence[OutcomeT]],
     ) -> list[OutcomeT]:
-        """Return the outcome of each item of one bulk request.
+        """Send items in one bulk request, and return the outcome of each.
 
-        Items for which alone the server was too busy are sent again.
+        Items that were rejected because the server was busy are sent again.
 
         Args:
-            path: Where the request goes.
-            items: What it is about.
-            lines: Gives the lines of the request for an item.
-            outcomes: Gives the outcomes in an answer of the server.
+            path: Path of the request.
+            items: The items.
+            lines: Returns the lines of the request for an item.
+            outcomes: Extracts the outcomes from a response.
 
         Raises:
             ConnectionError: If the server cannot be reached or stays busy.
-            ValueError: If it refuses the whole request, or answers for other items.
+            ValueError: If it rejects the whole request, or its response does not match the items.
         """
         done: dict[int, OutcomeT] = {}
         retry: Retry = self._retry
@@ -156,15 +156,15 @@ class SearchServer:
     def parse(
         self, answer_type: type[AnswerT], answer: dict[str, JsonValue], request: str
     ) -> AnswerT:
-        """Return what is read of an answer.
+        """Validate a response.
 
         Args:
-            answer_type: What the answer must be.
-            answer: The answer.
-            request: What it answers, for the message.
+            answer_type: Type of the response.
+            answer: The response.
+            request: Description of the request for the error message.
 
         Raises:
-            ValueError: If it is something else.
+            ValueError: If it is invalid.
         """
         try:
             return answer_type.model_validate(answer)
@@ -205,10 +205,10 @@ class SearchServer:
 
 
 class _Patience(Retry):
-    """How often and when a busy server is asked again."""
+    """Retry policy for a busy server."""
 
     def sleep(self, response: httpx.Response | Exception) -> None:
-        """Wait before the next attempt, and say so if it takes long."""
+        """Wait before the next attempt, with a message if the wait is long."""
         attempt = f"attempt {self.attempts_made + 1} of {self.total + 1}"
         with still_running(lambda: f"the search server is busy; waiting before {attempt}"):
             super().sleep(response)
@@ -225,7 +225,7 @@ def _credentials() -> tuple[str, str] | None:
 
 
 def _proxy(address: str) -> str | None:
-    """Return the proxy that the environment names for an address."""
+    """Return the proxy that the environment specifies for an address."""
     parts = urlsplit(address)
     if proxy_bypass(parts.netloc):
         return None

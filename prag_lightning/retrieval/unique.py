@@ -1,4 +1,4 @@
-"""Documents of a corpus, each once."""
+"""Removing duplicate documents from a corpus."""
 
 from collections.abc import Iterable, Iterator
 
@@ -6,12 +6,12 @@ from prag_lightning.documents.records import Document
 
 
 class UniqueDocuments:
-    """Yields documents without exact repetitions, once, and counts them.
+    """Yields documents without exact duplicates, and counts them; can be iterated once.
 
-    Hashes are kept, not documents: about 120 bytes each, for corpora of millions.
+    It stores a hash of each document, about 120 bytes, for corpora of millions.
 
     Args:
-        documents: The documents; of a generator, one at a time is in memory.
+        documents: The documents; if they come from a generator, they are read one at a time.
     """
 
     def __init__(self, documents: Iterable[Document]) -> None:
@@ -22,7 +22,7 @@ class UniqueDocuments:
         """Yield the documents.
 
         Raises:
-            ValueError: If one id stands for two documents, or there are none.
+            ValueError: If two different documents share an id, or there are none.
         """
         seen: dict[int, int] = {}
         for number, document in enumerate(self._documents, start=1):

@@ -1,4 +1,4 @@
-"""What every store of finished adapters offers, whatever its files look like."""
+"""The interface of a store of finished adapters, whatever its file layout."""
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,36 +16,37 @@ __all__ = ["AdapterStore", "StoredDocument"]
 
 
 class AdapterStore(LayoutContract):
-    """Finished adapters by document id; made by `open_store`.
+    """Finished adapters by document id; opened with `open_store`.
 
-    A store shows what it held when it was opened, and what it was given since. A layout of one's
-    own is a subclass with a ``name``; docs/extending/store_layout.md has one.
+    A store shows the documents that it held when it was opened, and those added through it since.
+    To write a layout, subclass it with a ``name``; see docs/extending/store_layout.md.
     """
 
     layouts: ClassVar[dict[str, type["AdapterStore"]]] = {}
 
     def __init_subclass__(cls) -> None:
-        """Let the layout be found by its name."""
+        """Register the layout under its name."""
         if "name" in vars(cls):
             AdapterStore.layouts[cls.name] = cls
 
     def put_many(
         self, document_ids: Sequence[str], rows: Tensor, text_digests: Sequence[str]
     ) -> None:
-        """Store adapters, which are on the disk when this returns.
+        """Store adapters; they are on disk when this returns.
 
-        A document that is stored with the same text is passed over; with another text, its adapter
-        is replaced, and at no moment is there neither.
+        A document that is already stored with the same text is skipped. With another text, its
+        adapter is replaced, and one of the two is in the store at any time.
 
         Args:
-            document_ids: Whose adapters they are.
-            rows: The adapters, shape ``(n, num_params)``, float32.
+            document_ids: The documents.
+            rows: Their adapters, shape ``(n, num_params)``, float32.
+            text_digests: Digest of the text that each adapter was trained on.
             text_digests: Digest of what each was trained on.
 
         Raises:
             ValueError: If the store is open for reading, or a number is not finite.
-            StoreFullError: If there is no room; everything stored before is kept.
-            StoreLostError: If the store has been deleted meanwhile.
+            StoreFullError: If the disk is full; everything stored before is kept.
+            StoreLostError: If the store was deleted in the meantime.
         """
         lock = self._require_lock()
         expected = (len(document_ids), self.layout.num_params)
@@ -61,7 +62,7 @@ class AdapterStore(LayoutContract):
                 self._add([document_ids[i] for i in new], chosen, [text_digests[i] for i in new])
 
     def delete(self, document_ids: Sequence[str]) -> None:
-        """Delete the adapters of documents; that holds, whenever the process dies.
+        """Delete the adapters of documents; the deletion is durable when this returns.
 
         Raises:
             ValueError: If one is not stored, or the store is open for reading; nothing is deleted
@@ -79,7 +80,7 @@ class AdapterStore(LayoutContract):
         """Return the adapters of documents, shape ``(n, num_params)``, float32.
 
         Raises:
-            ValueError: If one is not stored, or is damaged; names it.
+            ValueError: If one is not stored or is damaged; the message names it.
         """
         if not document_ids:
             return torch.empty(0, self.layout.num_params)
@@ -90,8 +91,8 @@ class AdapterStore(LayoutContract):
     def mean(self) -> Tensor:
         """Return the mean of all adapters, shape ``(num_params,)``, float32.
 
-        It is the mean of LoRA's factors, whose product is what the updates share: see
-        docs/merging.md. It is taken once, and kept in the store's folder as long as it holds.
+        It averages the LoRA factors, not their product, which is the update itself; see
+        docs/merging.md. The result is cached in the store's folder until the adapters change.
 
         Raises:
             ValueError: If the store is empty, or an adapter is damaged.
@@ -99,19 +100,19 @@ class AdapterStore(LayoutContract):
         return mean_adapter(self.files, self.documents(), self.get_many, self.layout.num_params)
 
     def text_digests(self, document_ids: Sequence[str]) -> dict[str, str]:
-        """Return, for those of the documents that are stored, the digest of what was trained on."""
+        """Return the text digests of those documents that are stored."""
         return {name: document.text_digest for name, document in self.find(document_ids).items()}
 
     def text_digest(self, document_id: str) -> str | None:
-        """Return the digest of what an adapter was trained on; None if it is not stored.
+        """Return the digest of the text that an adapter was trained on; None if it is not stored.
 
         Raises:
-            ValueError: If that cannot be said, for something that may be it is damaged.
+            ValueError: If this cannot be determined because a file that may be it is damaged.
         """
         return self.text_digests([document_id]).get(document_id)
 
     def __contains__(self, document_id: object) -> bool:
-        """Say whether a document is stored. Raises as `text_digest` does."""
+        """Return whether a document is stored. Raises the same errors as `text_digest`."""
         return isinstance(document_id, str) and self.text_digest(document_id) is not None
 
     def ids(self) -> Iterator[str]:
@@ -123,14 +124,14 @@ class AdapterStore(LayoutContract):
         return sum(1 for _ in self.documents())
 
     def stats(self) -> StoreStats:
-        """Return how much the store holds."""
+        """Return the size of the store."""
         return StoreStats(len(self), self.files.total_size(), self.manifest)
 
     def close(self) -> None:
-        """Finish the files, and let the next run in.
+        """Finish the files, and release the lock for the next run.
 
         Raises:
-            StoreLostError: If the store that was written to has been deleted meanwhile.
+            StoreLostError: If the store was deleted while it was open for writing.
         """
         if self._closed:
             return
@@ -150,7 +151,7 @@ class AdapterStore(LayoutContract):
                 self._lock = None
 
     def __enter__(self) -> "AdapterStore":
-        """Return the store, to be closed at the end of the block."""
+        """Return the store, which is closed at the end of the block."""
         return self
 
     def __exit__(
@@ -178,7 +179,7 @@ class AdapterStore(LayoutContract):
             )
 
     def _select_new(self, document_ids: Sequence[str], text_digests: Sequence[str]) -> list[int]:
-        """Return which of these are not stored yet with this text; of several the last text."""
+        """Return the indices of the documents to store; of duplicates, the last one."""
         for document_id in document_ids:
             check_document_id(document_id)
         known = self.text_digests(document_ids)
@@ -192,7 +193,7 @@ class AdapterStore(LayoutContract):
 
 @contextmanager
 def _held(lock: WriteLock) -> Iterator[None]:
-    """Write in the block into the store that was locked, and into no other in its place."""
+    """Check before and after the block that the store is still the one that was locked."""
     lock.check()
     try:
         yield
@@ -203,10 +204,10 @@ def _held(lock: WriteLock) -> Iterator[None]:
 
 
 def check_document_id(document_id: str) -> None:
-    """Refuse an id that no file can hold.
+    """Refuse an id that cannot be written to a file.
 
     Raises:
-        ValueError: If it is empty, or half of a character (a lone surrogate).
+        ValueError: If it is empty or contains a lone surrogate.
     """
     if not document_id or any("\ud800" <= letter <= "\udfff" for letter in document_id):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What a layout of stores does: all that differs from one to another."""
+"""The operations in which store layouts differ."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,17 +21,17 @@ from prag_lightning.adapters.store.rows import RowCodec
 
 
 class LayoutContract(ABC):
-    """Which documents there are, and adding, deleting and reading their adapters.
+    """How a layout lists, adds, deletes and reads the adapters of documents.
 
     Args:
         files: The files of the store.
         manifest: Its manifest.
-        lock: The right to write, in ``write`` mode.
-        rank: This process's number among those that write.
+        lock: The write lock, in ``write`` mode.
+        rank: Rank of this process among the writers.
 
     Attributes:
-        name: What the layout is called in manifests and settings.
-        dtypes: The forms of numbers that it stores.
+        name: Name of the layout in manifests and settings.
+        dtypes: The dtypes in which it can store adapters.
     """
 
     name: ClassVar[str]
@@ -49,31 +49,31 @@ class LayoutContract(ABC):
 
     @property
     def recipe(self) -> Recipe:
-        """What made the adapters."""
+        """The recipe of the adapters."""
         return self.manifest.recipe
 
     @property
     def folder(self) -> Path:
-        """The folder on this machine, which a store that is written to always has."""
+        """The store's folder; a store that is open for writing is always local."""
         assert self.files.local is not None
         return self.files.local
 
     def find(self, document_ids: Sequence[str]) -> Mapping[str, StoredDocument]:
-        """Return those of the documents that are stored.
+        """Return those documents that are stored.
 
         Raises:
-            ValueError: If one is not found, but something that may be it is damaged.
+            ValueError: If one is not found, but a file that may be it is damaged.
         """
         wanted = set(document_ids)
         return {document.id: document for document in self.documents() if document.id in wanted}
 
     @abstractmethod
     def documents(self) -> Iterator[StoredDocument]:
-        """Yield all documents, each once."""
+        """Yield each document once."""
 
     @abstractmethod
     def _add(self, document_ids: Sequence[str], rows: Tensor, text_digests: Sequence[str]) -> None:
-        """Store adapters, shape ``(n, num_params)``, in the place of those that are there."""
+        """Store adapters, shape ``(n, num_params)``, replacing existing ones."""
 
     @abstractmethod
     def _delete(self, documents: Sequence[StoredDocument]) -> None:
@@ -81,21 +81,21 @@ class LayoutContract(ABC):
 
     @abstractmethod
     def _read(self, documents: Sequence[StoredDocument]) -> Tensor:
-        """Return the adapters of documents that are stored, shape ``(n, num_params)``, float32.
+        """Return the adapters of stored documents, shape ``(n, num_params)``, float32.
 
         Raises:
-            ValueError: If one is damaged; names it.
+            ValueError: If one is damaged; the message names it.
         """
 
     def _finish(self) -> None:  # noqa: B027 - there may be nothing to do
-        """Bring the files into their final state, and close them."""
+        """Bring the files into their final state and close them."""
 
     def _abandon(self) -> None:  # noqa: B027
-        """Close the files as they are."""
+        """Close the files without finishing them."""
 
     @classmethod
     def check(cls, files: StoreFiles, manifest: Manifest) -> Iterator[Damage]:
-        """Yield what is wrong besides the manifest; here, what reading every adapter shows.
+        """Yield all damage outside the manifest; by default, adapters that cannot be read.
 
         Args:
             files: The store.
@@ -110,12 +110,12 @@ class LayoutContract(ABC):
 
     @classmethod
     def repair(cls, files: StoreFiles, manifest: Manifest, lock: WriteLock) -> None:
-        """Take out what `check` finds, so that the next run encodes it again.
+        """Remove what `check` reports, so that the next run encodes it again.
 
         Args:
-            files: The store, which is on this machine.
+            files: The store, on the local disk.
             manifest: Its manifest.
-            lock: The right to write.
+            lock: The write lock.
         """
         bad = {damage.document_id for damage in cls.check(files, manifest)}
         store = cls(files, manifest, lock)
@@ -124,17 +124,17 @@ class LayoutContract(ABC):
 
     @classmethod
     def forecast(cls, recipe: Recipe, dtype: StoreDtype, num_documents: int) -> int:
-        """Return the bytes that so many adapters will take on a disk, to a few per cent.
+        """Return the disk space in bytes that the adapters will take, to within a few per cent.
 
         Args:
-            recipe: What makes them.
-            dtype: In which form their numbers are stored.
-            num_documents: How many.
+            recipe: Recipe of the adapters.
+            dtype: Dtype in which they are stored.
+            num_documents: Number of adapters.
         """
         return num_documents * RowCodec(recipe.layout, dtype).num_bytes
 
     def copy_plan(self) -> Iterator[CopiedFile]:
-        """Yield the files, but for the manifest, in an order that makes a whole copy of them."""
+        """Yield all files except the manifest, in an order that gives a consistent copy."""
         for name in self.files.all_names():
             if name != MANIFEST and not name.endswith(".lock"):
                 yield CopiedFile(name)

@@ -1,4 +1,4 @@
-"""Writing into open files so that it holds, and is clear when the disk is full."""
+"""Durable writes to open files, with clear errors when the disk is full."""
 
 import errno
 import hashlib
@@ -12,13 +12,13 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class StoreFullError(OSError):
-    """There is no room for an adapter: what was stored before is whole, and stays.
+    """There is no room for an adapter; everything stored before is intact.
 
     Its ``errno`` is always ``ENOSPC``.
     """
 
     def __str__(self) -> str:
-        """Return the file and what to do, without the system's number."""
+        """Return the file and what to do, without the error number."""
         return f"{self.filename}: {self.strerror}"
 
 
@@ -38,10 +38,10 @@ def needs_room(path: Path, num_bytes: int) -> Iterator[None]:
 
     Args:
         path: The file that is written in the block.
-        num_bytes: How much it is given.
+        num_bytes: Number of bytes to be written.
 
     Raises:
-        StoreFullError: If the disk is full, a quota is used up, or a file may not grow further.
+        StoreFullError: If the disk is full, a quota is used up, or the file size limit is reached.
     """
     try:
         yield
@@ -58,14 +58,14 @@ def needs_room(path: Path, num_bytes: int) -> Iterator[None]:
 
 
 def free_bytes(folder: Path) -> int:
-    """Return the bytes that may still be written on the disk of ``folder``."""
+    """Return the free space in bytes on the disk of ``folder``."""
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
 
 
 def open_plain(path: Path, flags: int) -> int:
-    """Open a file of a store for writing; never through a symbolic link.
+    """Open a file of a store for writing, without following a symbolic link.
 
     Args:
         path: The file.
@@ -75,7 +75,7 @@ def open_plain(path: Path, flags: int) -> int:
         ValueError: If it is a symbolic link.
     """
     try:
-        # Without waiting, as a pipe would have it; a plain file knows no waiting.
+        # Non-blocking, so that opening a pipe cannot hang; regular files ignore the flag.
         return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     except OSError as error:
         if error.errno != errno.ELOOP:
@@ -86,11 +86,11 @@ def open_plain(path: Path, flags: int) -> int:
 
 
 def write_synced(path: Path, content: bytes) -> None:
-    """Write a new file, or one that may be lost, and flush it to the disk.
+    """Write a file that need not be replaced atomically, and flush it to disk.
 
     Args:
-        path: The file; one that a killed process left there is overwritten.
-        content: What it holds afterwards.
+        path: The file; one left by a killed process is overwritten.
+        content: Its new contents.
     """
     descriptor = open_plain(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     with open(descriptor, "wb") as file:
@@ -100,12 +100,12 @@ def write_synced(path: Path, content: bytes) -> None:
 
 
 def write_at(descriptor: int, content: memoryview, offset: int) -> None:
-    """Write all of ``content`` at a place in an open file, without flushing it to the disk.
+    """Write all of ``content`` at an offset in an open file, without flushing it to disk.
 
     Args:
         descriptor: The file, open for writing.
-        content: What to write.
-        offset: The place of its first byte.
+        content: The bytes to write.
+        offset: Offset of the first byte.
     """
     while content:
         written = os.pwrite(descriptor, content, offset)
@@ -113,12 +113,12 @@ def write_at(descriptor: int, content: memoryview, offset: int) -> None:
 
 
 def overwrite_start(path: Path, content: bytes, length: int) -> None:
-    """Put ``content`` in the place of a file's first bytes, and flush it to the disk.
+    """Overwrite the first bytes of a file, truncate it, and flush it to disk.
 
     Args:
-        path: The file, made if it is not there.
-        content: Its first bytes.
-        length: Where the file ends; what lies behind is cut off.
+        path: The file; created if it does not exist.
+        content: Its new first bytes.
+        length: Length to which the file is truncated or extended.
     """
     descriptor = open_plain(path, os.O_RDWR | os.O_CREAT)
     try:
@@ -131,13 +131,13 @@ def overwrite_start(path: Path, content: bytes, length: int) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Flush a file to the disk."""
+    """Flush a file to disk."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
 def digest_file(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file as a hexadecimal string."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

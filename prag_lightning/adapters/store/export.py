@@ -1,4 +1,4 @@
-"""Adapters for others: PEFT folders of one or several documents, and copies of whole stores."""
+"""Exporting adapters as PEFT folders, and copying whole stores."""
 
 import itertools
 import json
@@ -27,22 +27,23 @@ from prag_lightning.adapters.store.peft_documents import folder_of
 from prag_lightning.adapters.store.records import CopiedFile
 from prag_lightning.adapters.warm_start import adds_nothing
 
-# In a folder of several exported adapters: which document is in which folder.
+# Maps folders to documents in an export of several adapters.
 FOLDERS_FILE = "documents.jsonl"
 
 
 def merge_rows(
     rows: Tensor, weights: Sequence[float], layout: AdapterLayout, lora: LoraConfig
 ) -> tuple[Tensor, AdapterLayout, LoraConfig]:
-    """Return one adapter that adds the weighted sum of what several add.
+    """Return one adapter whose update is the weighted sum of several adapters' updates.
 
-    Its rank is that of all together, and its alpha is raised alike, so that the scaling stays.
+    Its rank is the sum of their ranks, and its alpha grows with it, so that the scaling is the
+    same.
 
     Args:
         rows: The adapters, shape ``(k, num_params)``.
-        weights: How much each one counts.
-        layout: Of one adapter.
-        lora: The settings of one adapter.
+        weights: Weight of each adapter.
+        layout: Layout of one adapter.
+        lora: LoRA settings of one adapter.
 
     Returns:
         The adapter, shape ``(k * num_params,)``, its layout and its settings.
@@ -70,24 +71,24 @@ def export_adapter(
     warm_start: tuple[Tensor, float] | None = None,
     base_model: str | None = None,
 ) -> None:
-    """Write the adapters of documents, merged, as one folder that PEFT, vLLM and SGLang load.
+    """Write the merged adapters of documents as one folder that PEFT, vLLM and SGLang load.
 
-    Beside the adapter are a model card and, where the store has it, the prompt of its training.
+    The folder also holds a model card and, if the store has it, the prompt used in training.
 
     Args:
-        store: Where the adapters are.
-        document_ids: The documents; of one alone, its adapter is written as it is.
-        weights: How much each document counts.
-        path_or_url: The folder, or any fsspec URL of one.
-        warm_start: The adapter that all started from, shape ``(num_params,)``, and how much it
-            counts beside them; None where it does not.
-        base_model: Name of the base model for whoever loads the adapter; None for the recipe's.
+        store: The store of the adapters.
+        document_ids: The documents; the adapter of a single one is written as it is.
+        weights: Weight of each document.
+        path_or_url: The folder, as a path or any fsspec URL.
+        warm_start: The shared warm start, shape ``(num_params,)``, and its weight in the merge;
+            None to leave it out.
+        base_model: Name of the base model in the exported files; None means the recipe's.
 
     Raises:
-        ValueError: If a document is not stored, or the folder holds files already.
+        ValueError: If a document is not stored, or the folder already holds files.
     """
     rows, layout, lora = store.get_many(document_ids), store.layout, store.recipe.lora
-    # An untrained one adds nothing, for its lora_B is zero.
+    # An untrained warm start adds nothing, because its lora_B is zero.
     if warm_start and not adds_nothing(warm_start[0], layout):
         rows, weights = torch.cat([rows, warm_start[0][None]]), [*weights, warm_start[1]]
     if list(weights) != [1.0]:
@@ -97,7 +98,7 @@ def export_adapter(
     base_model = base_model or store.recipe.base_model
     fs, root = _empty_target(path_or_url)
     _write(fs, root, card_files(store.recipe, base_model, document_ids))
-    # Its config last, for it is what servers look for.
+    # The configuration is written last, because servers look for it.
     _write(fs, root, {WEIGHTS_FILE: adapter_bytes(row, layout)})
     _write(fs, root, {CONFIG_FILE: config_json(lora, base_model)})
 
@@ -109,18 +110,18 @@ def export_each(
     *,
     base_model: str | None = None,
 ) -> Iterator[str]:
-    """Write every document's adapter into a folder of its own, and yield the id when it is there.
+    """Write each document's adapter to a folder of its own, and yield its id once it is written.
 
-    ``documents.jsonl`` says which folder is which document's.
+    ``documents.jsonl`` maps the folders to the documents.
 
     Args:
-        store: Where the adapters are.
+        store: The store of the adapters.
         document_ids: The documents.
-        path_or_url: The folder of folders, or any fsspec URL of one.
-        base_model: Name of the base model for whoever loads the adapters; None for the recipe's.
+        path_or_url: The parent folder, as a path or any fsspec URL.
+        base_model: Name of the base model in the exported files; None means the recipe's.
 
     Raises:
-        ValueError: If a document is not stored, or the folder holds files already.
+        ValueError: If a document is not stored, or the folder already holds files.
     """
     fs, root = _empty_target(path_or_url)
     folders = {i: folder_of(i).removeprefix("documents/") for i in document_ids}
@@ -138,16 +139,17 @@ def _write(fs: fsspec.AbstractFileSystem, root: str, files: dict[str, bytes]) ->
 
 
 def export_store(store: AdapterStore, path_or_url: str | os.PathLike[str]) -> int:
-    """Copy all files of a store, its manifest last, and return how many there were.
+    """Copy all files of a store, the manifest last, and return their number.
 
-    A run may be writing into it meanwhile: what it adds is in the copy or not, but whole.
+    This is safe while a run is writing to the store: each adapter that the run adds is either
+    copied completely or not at all.
 
     Args:
         store: The store.
-        path_or_url: The copy, a folder or any fsspec URL of one.
+        path_or_url: Target folder, as a path or any fsspec URL.
 
     Raises:
-        ValueError: If the target holds files already, or a link lies in the store.
+        ValueError: If the target already holds files, or the store contains a link.
     """
     fs, root = _empty_target(path_or_url)
     num_copied = 0
@@ -156,7 +158,7 @@ def export_store(store: AdapterStore, path_or_url: str | os.PathLike[str]) -> in
         try:
             source = BytesIO() if file.is_whole else store.files.open(file.name)
         except FileNotFoundError:
-            # What a run has taken away since is elsewhere in the copy, or was deleted.
+            # Moved by a running writer and copied from its new place, or deleted.
             continue
         fs.makedirs(str(path.parent), exist_ok=True)
         with source, fs.open(str(path), "wb") as target:
@@ -168,10 +170,10 @@ def export_store(store: AdapterStore, path_or_url: str | os.PathLike[str]) -> in
 
 
 def _empty_target(path_or_url: str | os.PathLike[str]) -> tuple[fsspec.AbstractFileSystem, str]:
-    """Return where to write, and make the folder.
+    """Create the target folder, and return its file system and path.
 
     Raises:
-        ValueError: If it holds files already.
+        ValueError: If it already holds files.
     """
     target = StoreFiles(path_or_url)
     if names := target.names():

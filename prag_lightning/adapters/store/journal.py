@@ -1,4 +1,4 @@
-"""The lines of a journal: which document's adapter a row holds, and which documents are gone."""
+"""Journal lines: which document's adapter each row holds, and which documents were deleted."""
 
 import hashlib
 import json
@@ -11,20 +11,20 @@ from prag_lightning.adapters.files import StoreFiles
 _CRC = b',"crc":"'
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _BLOCK_BYTES = 2**20
-# A document's id may be long, but a stranger's line must not take all memory.
+# Document ids may be long, but a line of an untrusted store must not exhaust the memory.
 _LONGEST_LINE = 2**24
 
 
 class Line(NamedTuple):
-    """What a journal says of one row, of one document, or of both.
+    """A journal entry about a row, a document, or both.
 
     Args:
-        row: The row of the adapter; None where the document was deleted.
-        document_id: Whose adapter it is; None where a repair took it out.
-        text_digest: Digest of what the adapter was trained on.
-        checksum: Over the adapter and what names it; see `adapter_checksum`.
-        version: How often the document was stored anew or deleted before; the highest counts.
-        stored: When, in seconds since 1970; 0 in stores of the first version.
+        row: Row of the adapter; None if the document was deleted.
+        document_id: The document; None if a repair removed it.
+        text_digest: Digest of the text that the adapter was trained on.
+        checksum: Checksum of the adapter and its description; see `adapter_checksum`.
+        version: Number of earlier times the document was stored or deleted; the highest counts.
+        stored: Time in seconds since 1970; 0 in stores of format version 1.
     """
 
     row: int | None
@@ -36,11 +36,11 @@ class Line(NamedTuple):
 
 
 def adapter_checksum(document_id: str, text_digest: str, *contents: bytes | memoryview) -> str:
-    """Return 32 hexadecimal digits (SHA-256, halved) over an adapter and what names it.
+    """Return a checksum, 32 hexadecimal digits of a SHA-256, of an adapter and its description.
 
     Args:
         document_id: The document.
-        text_digest: Digest of what the adapter was trained on.
+        text_digest: Digest of the text that the adapter was trained on.
         contents: The bytes of the adapter.
     """
     digest = hashlib.sha256()
@@ -51,7 +51,7 @@ def adapter_checksum(document_id: str, text_digest: str, *contents: bytes | memo
 
 
 def is_intact(line: Line, *contents: bytes | memoryview) -> bool:
-    """Say whether an adapter is the one that its line speaks of.
+    """Return whether an adapter is the one that its line describes.
 
     Args:
         line: The line.
@@ -63,9 +63,9 @@ def is_intact(line: Line, *contents: bytes | memoryview) -> bool:
 
 
 def journal_line(line: Line) -> bytes:
-    """Return a line as its journal holds it, line break included.
+    """Return a line as it is written to a journal, including the line break.
 
-    It ends in a checksum of itself, so that one wrong letter never makes it another document's.
+    It ends with a checksum of itself, so that a corrupted line is never taken for another document.
     """
     fields: dict[str, str | int] = {} if line.row is None else {"row": line.row}
     if line.document_id is not None:
@@ -80,11 +80,11 @@ def journal_line(line: Line) -> bytes:
 
 
 def read_line(content: bytes) -> Line:
-    """Return a line of a journal, given without its line break.
+    """Parse a journal line, given without its line break.
 
     Raises:
-        ValueError: If it is not as `journal_line` writes it, or did in the first version, without
-            time and checksum.
+        ValueError: If it is not exactly what `journal_line` writes, or what format version 1 wrote,
+            which had no time and no checksum.
     """
     head, mark, crc = content.rpartition(_CRC)
     body = head + b"}"
@@ -104,7 +104,7 @@ def read_line(content: bytes) -> Line:
         raise ValueError("not a journal line") from error
     if not _is_well_formed(line):
         raise ValueError("not a journal line")
-    # Half of a character is no text.
+    # Fails for a lone surrogate.
     (line.document_id or "").encode()
     if not (mark or _first_version(line) == content):
         raise ValueError("not as it was written")
@@ -112,12 +112,12 @@ def read_line(content: bytes) -> Line:
 
 
 def read_lines(files: StoreFiles, name: str, start: int = 0) -> Iterator[bytes]:
-    """Yield the lines of a journal that end in a line break; the rest was being written.
+    """Yield the complete lines of a journal; a final one without a line break is left out.
 
     Args:
         files: The store.
         name: The journal.
-        start: The byte at which the first line begins.
+        start: Offset of the first line, in bytes.
 
     Raises:
         FileNotFoundError: If there is no such journal.
@@ -133,7 +133,7 @@ def read_lines(files: StoreFiles, name: str, start: int = 0) -> Iterator[bytes]:
 
 
 def _first_version(line: Line) -> bytes:
-    """Return a line as the first version of the store wrote it."""
+    """Return a line as format version 1 wrote it."""
     fields: dict[str, str | int] = {"row": -1 if line.row is None else line.row}
     if line.document_id is not None:
         fields |= {"id": line.document_id, "text": line.text_digest, "checksum": line.checksum}
@@ -145,7 +145,7 @@ def _dump(fields: dict[str, str | int]) -> bytes:
 
 
 def _is_well_formed(line: Line) -> bool:
-    """Say whether a line that was read holds what its types say."""
+    """Return whether the fields of a parsed line have the declared types."""
     numbers = (line.version, line.stored, 0 if line.row is None else line.row)
     return (
         all(type(number) is int and 0 <= number < 2**62 for number in numbers)

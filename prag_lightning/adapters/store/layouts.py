@@ -1,4 +1,4 @@
-"""Finding a layout of stores: one of ours by name, or a user's own class."""
+"""Looking up a store layout, by name or by import path."""
 
 from prag_lightning.adapters.store.base import AdapterStore
 from prag_lightning.adapters.store.manifest import Manifest
@@ -12,11 +12,11 @@ SHIPPED: tuple[type[AdapterStore], ...] = (PackedStore, PeftFolderStore)
 
 
 def find_layout(layout: StoreLayout) -> type[AdapterStore]:
-    """Return the layout that a user asks for.
+    """Return a layout by name, class path or class.
 
     Args:
-        layout: ``packed``, ``peft``, the name of another subclass of `AdapterStore` that has been
-            imported, its class path (``my_module.MyStore``), which is imported, or the class.
+        layout: ``packed``, ``peft``, the name of another imported subclass of `AdapterStore`, a
+            class path to import (``my_module.MyStore``), or the class itself.
 
     Raises:
         ValueError: If there is no such layout.
@@ -29,14 +29,14 @@ def find_layout(layout: StoreLayout) -> type[AdapterStore]:
 
 
 def layout_of(manifest: Manifest, source: str) -> type[AdapterStore]:
-    """Return the layout of a store that is there. Nothing is imported on a manifest's word.
+    """Return the layout of an existing store. Nothing named in the manifest is imported.
 
     Args:
         manifest: Its manifest.
-        source: What the store is called in errors.
+        source: Name of the store in error messages.
 
     Raises:
-        ValueError: If it is a layout that is not known here.
+        ValueError: If the layout is unknown.
     """
     if manifest.layout not in AdapterStore.layouts:
         raise ValueError(

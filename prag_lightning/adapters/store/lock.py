@@ -1,4 +1,4 @@
-"""One run at a time: the lock on a store, shared by the ranks of one run."""
+"""The write lock on a store, shared by the ranks of one run."""
 
 import errno
 import fcntl
@@ -21,8 +21,8 @@ _NO_FLOCK = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 _RUN_LOCK = "run.lock"
 _NUM_BYTES = 1024
 
-# A forked worker inherits the descriptor, and with it the lock: it would hold on to it after
-# its parent was killed.
+# A forked worker inherits the descriptor and with it the lock, which it would keep after its
+# parent was killed.
 _held: set[int] = set()
 
 
@@ -35,22 +35,22 @@ os.register_at_fork(after_in_child=_let_go)
 
 
 class RunLock:
-    """The right to write into a store; given back with `release`, or when the process dies.
+    """The write lock on a store; released by `release`, or when the process dies.
 
-    Rank 0 takes ``run.lock``, and only if no rank of a run before holds its own. The other ranks
-    wait until rank 0 has let them in, and take a lock each, so that no two processes write the same
-    files. Rank 0 lets in with a word that no other run has; a rank joins on it once, so that what a
-    finished run left in the file lets nobody in again.
+    Rank 0 takes ``run.lock``, provided that no rank of an earlier run still holds a lock. The other
+    ranks wait until rank 0 admits them, and then take a lock each, so that no two processes write
+    the same files. Rank 0 admits ranks with a token that is unique to the run. A rank uses a token
+    only once, so the token that a finished run left in the file admits no one.
 
     Args:
         folder: The store.
-        rank: This process's number within its run.
-        run_id: The same for all ranks of one run.
-        wait: Seconds that a rank waits for rank 0.
+        rank: Rank of this process within its run.
+        run_id: An id that all ranks of the run share.
+        wait: Seconds that the other ranks wait for rank 0.
 
     Raises:
-        BlockingIOError: If another run is writing into the store; names its process and host.
-        TimeoutError: If rank 0 does not come.
+        BlockingIOError: If another run is writing to the store; the message names its process.
+        TimeoutError: If rank 0 does not admit this rank in time.
     """
 
     def __init__(self, folder: Path, rank: int, run_id: str, wait: float = 300.0) -> None:
@@ -63,7 +63,7 @@ class RunLock:
         else:
             self._take()
             try:
-                # Nobody joins from here on, until it is said again that they may.
+                # Ranks of an earlier run can no longer join from here on.
                 self._write(self._process)
                 self._refuse_other_ranks()
             except BaseException:
@@ -72,7 +72,7 @@ class RunLock:
             self._words["word"] = uuid.uuid4().hex
 
     def announce(self) -> None:
-        """Let the other ranks of this run in."""
+        """Admit the other ranks of this run."""
         self._write({**self._process, **self._words})
 
     def check(self) -> None:
@@ -89,15 +89,15 @@ class RunLock:
             raise StoreLostError(self._folder)
 
     def release(self) -> None:
-        """Give the lock back. A rank that comes late still finds its run here."""
-        # Only words: closing the file is what gives the lock back.
+        """Release the lock. A rank that arrives late still finds its run in the file."""
+        # Best effort: it is closing the file that releases the lock.
         with suppress(OSError):
             self._write(self._words)
         _held.discard(self._descriptor)
         os.close(self._descriptor)
 
     def _join(self, run_id: str, wait: float) -> None:
-        """Take this rank's lock once rank 0 has let it in."""
+        """Take this rank's lock once rank 0 has admitted it."""
         deadline = time.monotonic() + wait
         joined_before = _content(self._path).get("word")
         _refuse_holder(self._folder, self._path)
@@ -109,7 +109,7 @@ class RunLock:
                 self._write({**self._process, **self._words})
                 if self._open_word(run_id) == word:
                     return
-                # Meanwhile another run has begun.
+                # Another run has started in the meantime.
                 self.release()
             if time.monotonic() > deadline:
                 raise TimeoutError(
@@ -119,7 +119,7 @@ class RunLock:
             time.sleep(0.05)
 
     def _open_word(self, run_id: str) -> str | int | None:
-        """Return the word with which rank 0 of this run lets in; None if it does not."""
+        """Return the token with which rank 0 of this run admits ranks; None if it does not."""
         content = _content(self._folder / _RUN_LOCK)
         return content.get("word") if content.get("run_id") == run_id else None
 
@@ -131,12 +131,12 @@ class RunLock:
         _held.add(self._descriptor)
 
     def _refuse_other_ranks(self) -> None:
-        """Refuse to begin while a rank of a run before lives: it goes on without its rank 0."""
+        """Refuse to start while a rank of an earlier run, which outlives its rank 0, is alive."""
         for path in sorted(self._folder.glob("rank-*.lock")):
             _refuse_holder(self._folder, path)
 
     def _write(self, content: dict[str, str | int]) -> None:
-        # All of one length and so with one write: another process never reads half of it.
+        # Fixed length and a single write, so that no other process reads a partial record.
         data = json.dumps(content).encode().ljust(_NUM_BYTES)
         with needs_room(self._path, len(data)):
             write_at(self._descriptor, memoryview(data), 0)
@@ -144,17 +144,17 @@ class RunLock:
 
 
 def current_run_id() -> str:
-    """Return what all ranks of this run, and no others, agree on: their job or meeting point."""
+    """Return an id that only the ranks of this run share: their job or rendezvous."""
     known = os.environ
     if job := known.get("SLURM_JOB_ID"):
-        # A job that is queued again keeps its number.
+        # A requeued job keeps its number.
         restart = known.get("SLURM_RESTART_COUNT", "")
         return f"slurm {job}.{known.get('SLURM_STEP_ID', '')}" + (restart and f" again {restart}")
     point = f"{known.get('MASTER_ADDR', '')}:{known.get('MASTER_PORT', '')}"
     errors = known.get("TORCHELASTIC_ERROR_FILE")
     if errors and known.get("LOCAL_WORLD_SIZE") == known.get("WORLD_SIZE"):
-        # torchrun makes a folder for each of its runs, RUN/attempt_N/RANK/error.json, while its
-        # port may be the one of a run before.
+        # torchrun creates a folder per run, RUN/attempt_N/RANK/error.json, whereas its port may be
+        # that of an earlier run.
         return f"{point} {Path(errors).parents[1]}"
     return point
 
@@ -167,16 +167,16 @@ def _try_lock(descriptor: int, path: Path, kind: int) -> bool:
     except OSError as error:
         if error.errno not in _NO_FLOCK:
             raise
-        # A file system without locks: what the file says must do.
+        # The file system has no locks: rely on the contents of the file.
         return not _is_alive(_content(path))
     return True
 
 
 def _refuse_holder(folder: Path, path: Path) -> None:
-    """Refuse to go on while another process holds a lock of a store."""
+    """Raise if another process holds a lock on a store."""
     descriptor = open_plain(path, os.O_RDWR | os.O_CREAT)
     try:
-        # Shared, so that two who look at the same time do not take each other for a holder.
+        # A shared lock, so that two processes that check at once do not see each other as holders.
         if not _try_lock(descriptor, path, fcntl.LOCK_SH):
             raise BlockingIOError(_refusal(folder, _content(path)))
     finally:
@@ -184,7 +184,7 @@ def _refuse_holder(folder: Path, path: Path) -> None:
 
 
 def _content(path: Path) -> dict[str, str | int]:
-    """Return what was written into a lock; nothing if there is nothing yet."""
+    """Return the contents of a lock file; empty if nothing has been written yet."""
     try:
         with open(open_plain(path, os.O_RDONLY), "rb") as file:
             content = json.loads(file.read())

@@ -1,4 +1,4 @@
-"""The first file of a store: in which form its adapters are, and what made them."""
+"""The manifest of a store: its file format, and the recipe of its adapters."""
 
 import hashlib
 import json
@@ -10,12 +10,12 @@ from prag_lightning.adapters.files import StoreFiles
 from prag_lightning.adapters.store.recipe import Frozen, Recipe, StoreDtype
 
 MANIFEST = "manifest.json"
-# Bytes; that of a model of 1,000 adapted layers has 100,000.
+# In bytes; the manifest for a model with 1,000 adapted layers takes 100,000.
 _LIMIT = 2**24
 
 
 class Manifest(Frozen):
-    """The form of a store's files, and the recipe of its adapters."""
+    """The file format of a store, and the recipe of its adapters."""
 
     version: Literal[1] = 1
     layout: str
@@ -23,7 +23,7 @@ class Manifest(Frozen):
     recipe: Recipe
 
     def to_json(self) -> bytes:
-        """Return the content of ``manifest.json``; its last field is a checksum of the others."""
+        """Return the contents of ``manifest.json``; the last field is a checksum of the others."""
         return _with_checksum(self.model_dump(mode="json"))
 
 
@@ -31,7 +31,7 @@ def load_manifest(files: StoreFiles) -> Manifest:
     """Return the manifest of a store.
 
     Raises:
-        FileNotFoundError: If there is none.
+        FileNotFoundError: If there is no manifest.
         ValueError: If it is damaged.
     """
     if not files.exists(MANIFEST):
@@ -46,20 +46,20 @@ def load_manifest(files: StoreFiles) -> Manifest:
 
 
 def read_manifest(content: bytes, source: str) -> Manifest:
-    """Return the manifest in a file's bytes.
+    """Parse a manifest.
 
     Args:
-        content: The bytes.
-        source: What the file is called in errors.
+        content: Contents of the file.
+        source: Name of the file in error messages.
 
     Raises:
-        ValueError: If it is damaged, was edited, or a newer version wrote it.
+        ValueError: If it is damaged, was edited, or was written by a newer version.
     """
     try:
         fields = json.loads(content)
         fields.pop("checksum")
         manifest = Manifest.model_validate_json(json.dumps(fields))
-        # Of what stands there: a manifest made before lacks fields that one has now.
+        # Over the fields in the file: an older manifest lacks fields added since.
         intact = _with_checksum(fields) == content
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         problem = str(error)

@@ -1,4 +1,4 @@
-"""The mean of a store's adapters: what all documents share, read once and kept beside them."""
+"""The mean of a store's adapters, computed once and cached in the store."""
 
 import hashlib
 import heapq
@@ -19,7 +19,7 @@ from prag_lightning.documents.writing import write_whole
 
 MEAN_FILE = "mean.safetensors"
 MOST_DOCUMENTS = 1000
-# Of the adapters that are in memory at once.
+# Size of the adapters held in memory at once.
 _MOST_BYTES = 2**26
 
 
@@ -31,15 +31,15 @@ def mean_adapter(
 ) -> Tensor:
     """Return the mean of a store's adapters, shape ``(num_params,)``, float32.
 
-    It is kept in the store's folder, and holds as long as the same adapters are there. Of more than
-    1,000 documents it is the mean of 1,000, chosen by a hash of their ids, so that few documents
-    that are added change it.
+    It is cached in the store's folder, and valid as long as the store holds the same adapters. For
+    more than 1,000 documents it is the mean of 1,000 of them, chosen by a hash of their ids, so
+    that a few added documents rarely change it.
 
     Args:
         files: The store.
-        documents: All that it holds.
-        read: Returns the adapters of some, shape ``(n, num_params)``.
-        num_params: Numbers in one adapter.
+        documents: All documents in the store.
+        read: Returns the adapters of given documents, shape ``(n, num_params)``.
+        num_params: Number of parameters in one adapter.
 
     Raises:
         ValueError: If the store is empty, or an adapter is damaged.
@@ -59,7 +59,7 @@ def mean_adapter(
         mean = _compute([document.id for document in chosen], read, num_params)
     if files.local is not None:
         tensors = {"mean": mean, "checksum": _checksum(contents, mean)}
-        # Where nothing can be written, it is taken anew the next time.
+        # In a read-only store it is computed anew each time.
         with suppress(OSError):
             write_whole(files.local / MEAN_FILE, safetensors.torch.save(tensors))
     return mean
@@ -73,7 +73,7 @@ def _compute(
     document_ids: Sequence[str], read: Callable[[Sequence[str]], Tensor], num_params: int
 ) -> Tensor:
     total = torch.zeros(num_params, dtype=torch.float64)
-    # In this order the documents of a shard are neighbours.
+    # Sorted, so that documents of the same shard are neighbours.
     ids = iter(sorted(document_ids))
     while part := list(islice(ids, max(1, _MOST_BYTES // (4 * num_params)))):
         total += read(part).sum(dim=0, dtype=torch.float64)
@@ -86,7 +86,7 @@ def _checksum(contents: bytes, mean: Tensor) -> Tensor:
 
 
 def _read_kept(files: StoreFiles, contents: bytes, num_params: int) -> Tensor | None:
-    """Return the mean that was kept; None if there is none of these contents, or it is damaged."""
+    """Return the cached mean; None if it is missing, damaged or of other contents."""
     if not files.exists(MEAN_FILE):
         return None
     try:

@@ -1,4 +1,4 @@
-"""What goes with an exported adapter: its prompt, and in words how to ask it."""
+"""The files beside an exported adapter: its prompt, and a model card that shows its use."""
 
 import json
 import re
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from prag_lightning.adapters.store.recipe import Recipe
 
-# Documents that a card names.
+# Maximum number of documents that a card lists.
 _MOST_NAMED = 20
 _QUESTION = "Where was Ada Lovelace born?"
 _FIELD = re.compile(r"\{\{|\}\}|\{passages\}|\{exemplars\}")
@@ -71,15 +71,15 @@ _CHAT = """tokenizer.apply_chat_template(
 
 
 def card_files(recipe: Recipe, base_model: str, document_ids: Sequence[str]) -> dict[str, bytes]:
-    """Return the files that go beside an adapter, by their names.
+    """Return the files that accompany an adapter, by name.
 
-    They are ``README.md`` and, where the recipe has it, the prompt: ``prompt.json``, and
-    ``chat_template.jinja`` as servers take it.
+    They are ``README.md`` and, if the recipe has the prompt, ``prompt.json`` and a
+    ``chat_template.jinja`` for servers.
 
     Args:
-        recipe: What made the adapter.
-        base_model: Name or folder of the base model, for whoever loads it.
-        document_ids: The documents that are in it.
+        recipe: Recipe of the adapter.
+        base_model: Name or folder of the base model, as shown to users of the adapter.
+        document_ids: The documents that the adapter contains.
     """
     files = {"README.md": _card(recipe, base_model, document_ids).encode()}
     if recipe.prompt is not None:
@@ -113,11 +113,11 @@ def _card(recipe: Recipe, base_model: str, document_ids: Sequence[str]) -> str:
 
 
 def _prompt(prompt: Mapping[str, str], base_model: str) -> str:
-    """Return how a question is asked without passages, and the code that does so."""
+    """Return how to ask a question without passages, with code."""
     if "user" not in prompt or "assistant_start" not in prompt:
         return _UNKNOWN_PROMPT
     fields = {"{passages}": "", "{exemplars}": prompt.get("exemplars", ""), "{{": "{", "}}": "}"}
-    # Not by `format`, which does more than put a text in its place: the store may be a stranger's.
+    # `str.format` can access attributes, and the store may be untrusted.
     user = _FIELD.sub(lambda field: fields[field[0]], prompt["user"])
     start = prompt["assistant_start"]
     has_chat = bool(prompt.get("chat_template"))
@@ -134,5 +134,5 @@ def _prompt(prompt: Mapping[str, str], base_model: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """Return a text as it may stand in a table, whatever is in it."""
+    """Escape a text for use in a Markdown table."""
     return json.dumps(text, ensure_ascii=False).replace("|", "\\|").replace("`", "'")

@@ -1,4 +1,4 @@
-"""Opening a store of finished adapters, with the recipe that they must have."""
+"""Opening, verifying and repairing stores of finished adapters."""
 
 import errno
 import os
@@ -41,24 +41,24 @@ def open_store(
     rank: int = 0,
     run_id: str | None = None,
 ) -> AdapterStore:
-    """Open a store; in ``write`` mode, make it if it is not there.
+    """Open a store; in ``write`` mode, create it if it does not exist.
 
     Args:
-        path_or_url: A folder, or, to read, any fsspec URL.
-        recipe: What the adapters must have been made with; None takes them as they are. To read
-            them, training settings, and where the base model lies, do not count.
-        layout: ``packed`` (many documents in few files), ``peft`` (a folder for each, which PEFT
-            and servers load as it is), or a subclass of `AdapterStore` or its class path. A store
-            that is read has its own; one of ours need not be named then.
-        dtype: In which form the numbers are stored. In ``read`` mode the store's own holds.
-        mode: One run at a time may write; any number may read.
-        rank: This process's number within its run. Rank 0 makes the store, the others wait for it.
-        run_id: The same for all ranks of a run; by default their SLURM job or ``MASTER_ADDR``.
+        path_or_url: A folder, or any fsspec URL in ``read`` mode.
+        recipe: Recipe that the adapters must have; None accepts any. In ``read`` mode the training
+            settings and the location of the base model are not compared.
+        layout: ``packed`` (many documents in few files), ``peft`` (a folder per document, which
+            PEFT and servers load directly), or a subclass of `AdapterStore` or its class path. In
+            ``read`` mode only a layout of your own needs to be given.
+        dtype: Dtype in which adapters are stored; ignored in ``read`` mode.
+        mode: Only one run at a time may write; any number may read.
+        rank: Rank of this process within its run. Rank 0 creates the store; the others wait for it.
+        run_id: An id shared by all ranks of a run; by default from SLURM or ``MASTER_ADDR``.
 
     Raises:
-        FileNotFoundError: If there is no store to read.
-        ValueError: If its recipe is another, it is damaged, or holds a pickle or a link.
-        BlockingIOError: If another run is writing into it.
+        FileNotFoundError: In ``read`` mode, if there is no store.
+        ValueError: If its recipe differs, it is damaged, or it contains a pickle or a link.
+        BlockingIOError: If another run is writing to it.
     """
     files = StoreFiles(path_or_url)
     asked = find_layout(layout)
@@ -90,15 +90,15 @@ def open_store(
 def forecast_bytes(
     recipe: Recipe, layout: StoreLayout, dtype: StoreDtype, num_documents: int
 ) -> int:
-    """Return the bytes that so many adapters will take on a disk, to a few per cent.
+    """Return the disk space in bytes that adapters will take, to within a few per cent.
 
-    Compare them with `free_bytes` of the folder.
+    Compare it with `free_bytes` of the folder.
 
     Args:
-        recipe: What makes them.
-        layout: As for `open_store`.
-        dtype: In which form their numbers are stored.
-        num_documents: How many.
+        recipe: Recipe of the adapters.
+        layout: Store layout, as in `open_store`.
+        dtype: Dtype in which they are stored.
+        num_documents: Number of adapters.
     """
     return find_layout(layout).forecast(recipe, dtype, num_documents)
 
@@ -106,11 +106,11 @@ def forecast_bytes(
 def verify_store(
     path_or_url: str | os.PathLike[str], layout: StoreLayout | None = None
 ) -> list[Damage]:
-    """Return what is wrong in a store, even if it is too damaged to be opened.
+    """Return all damage in a store, even if the store is too damaged to be opened.
 
     Args:
         path_or_url: A folder, or any fsspec URL.
-        layout: A layout of the user's own, as for `open_store`.
+        layout: A layout of your own, as in `open_store`.
 
     Raises:
         FileNotFoundError: If there is no store.
@@ -129,18 +129,18 @@ def verify_store(
 def repair_store(
     path_or_url: str | os.PathLike[str], layout: StoreLayout | None = None
 ) -> list[Damage]:
-    """Take out what is damaged in a store, so that the next run encodes it again.
+    """Remove damaged entries from a store, so that the next run encodes them again.
 
     Args:
         path_or_url: A folder.
-        layout: A layout of the user's own, as for `open_store`.
+        layout: A layout of your own, as in `open_store`.
 
     Returns:
-        What was wrong.
+        The damage that was found.
 
     Raises:
-        ValueError: If its manifest is damaged, or it holds a pickle or a link.
-        BlockingIOError: If a run is writing into it.
+        ValueError: If its manifest is damaged, or it contains a pickle or a link.
+        BlockingIOError: If a run is writing to it.
     """
     files = StoreFiles(path_or_url)
     if layout is not None:
@@ -169,7 +169,7 @@ def _local(files: StoreFiles) -> Path:
 
 
 def _lock(folder: Path, rank: int, run_id: str | None) -> "RunLock":
-    # Locks need POSIX; reading does not.
+    # Imported here because locks need POSIX, which reading does not.
     from prag_lightning.adapters.store.lock import RunLock, current_run_id
 
     try:
@@ -201,7 +201,7 @@ def _create(files: StoreFiles, folder: Path, manifest: Manifest) -> None:
 def _check(
     files: StoreFiles, manifest: Manifest, recipe: Recipe | None, form: Manifest | None
 ) -> None:
-    """Refuse a store with a pickle or a link in it, or of another recipe or form."""
+    """Refuse a store that contains a pickle or a link, or has another recipe or format."""
     files.refuse_strangers()
     differences: list[str] = []
     if recipe:

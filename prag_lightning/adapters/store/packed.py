@@ -1,4 +1,4 @@
-"""The packed layout of a store: many documents in few files, for millions of them."""
+"""The packed store layout: millions of documents in few files."""
 
 import heapq
 import time
@@ -28,26 +28,26 @@ from prag_lightning.adapters.store.records import (
 )
 from prag_lightning.adapters.store.rows import RowCodec
 
-# A document's line in the journal and its entry in the index, at an id of some 20 letters.
+# Bytes of a document's journal line and index entry, for an id of about 20 characters.
 _NAMING_BYTES = 320
 _Place = tuple[WriterFiles, Entry]
 
 
 class PackedStore(AdapterStore):
-    """Adapters in shards; each writer has a folder of them.
+    """Adapters in shards, with a folder of shards per writer.
 
-    A document may be in several: the highest version of its adapter counts, and of two of one
-    version, which two runs at once can leave, the first.
+    If a document is stored several times, the highest version counts. If two concurrent runs stored
+    the same version, the first one counts.
 
     Args:
-        files: The store.
+        files: The store's files.
         manifest: Its manifest.
-        lock: The right to write, in ``write`` mode.
-        rank: Which writer this process is.
+        lock: The write lock, in ``write`` mode.
+        rank: Number of this writer.
 
     Raises:
-        ValueError: If a line of a journal is lost: it may be of any document, or of a newer adapter
-            of any, so that nothing can be said for sure.
+        ValueError: If a journal line is lost. It may belong to any document, or replace any
+            adapter, so that no answer of the store would be reliable.
     """
 
     name = "packed"
@@ -71,7 +71,7 @@ class PackedStore(AdapterStore):
             raise lost_lines(lost[0])
 
     def documents(self) -> Iterator[StoredDocument]:
-        """Yield all documents, sorted by their ids."""
+        """Yield all documents, sorted by id."""
         self._require_open()
         streams = [
             ((document_id, (writer, entry)) for document_id, entry in writer.entries())
@@ -90,7 +90,7 @@ class PackedStore(AdapterStore):
         return super().__len__()
 
     def find(self, document_ids: Sequence[str]) -> Mapping[str, StoredDocument]:
-        """Return those of the documents that are stored."""
+        """Return those documents that are stored."""
         self._require_open()
         newest: dict[str, _Place] = {}
         for writer in self._writers:
@@ -106,28 +106,29 @@ class PackedStore(AdapterStore):
 
     @classmethod
     def check(cls, files: StoreFiles, manifest: Manifest) -> Iterator[Damage]:
-        """Yield what is wrong: every adapter is read, every byte of every file accounted for."""
+        """Yield all damage, after reading every adapter and accounting for every byte."""
         return verify_packed(files, RowCodec(manifest.recipe.layout, manifest.dtype))
 
     @classmethod
     def repair(cls, files: StoreFiles, manifest: Manifest, lock: WriteLock) -> None:
-        """Take out what is damaged or dead, free its room, and make the indexes anew."""
+        """Remove damaged and unused adapters, free their space, and rebuild the indexes."""
         repair_packed(files, RowCodec(manifest.recipe.layout, manifest.dtype))
 
     @classmethod
     def forecast(cls, recipe: Recipe, dtype: StoreDtype, num_documents: int) -> int:
-        """Return the bytes that so many adapters will take on a disk, to a few per cent."""
+        """Return the disk space in bytes that the adapters will take, to within a few per cent."""
         return num_documents * (RowCodec(recipe.layout, dtype).num_bytes + _NAMING_BYTES)
 
     def copy_plan(self) -> Iterator[CopiedFile]:
-        """Yield the files: indexes, which must know nothing that the journals do not, first.
+        """Yield the indexes first, then the journals, then the shards.
 
-        Then the journals, whose lines must not come without their adapters; then the shards, which
-        must not say that they hold more than the journals have lines of.
+        A running writer may be adding to them. In this order, an index never covers lines that its
+        journal lacks, and a journal never names adapters that its shard lacks. The shard headers
+        are read before the journals are copied, so that they never count rows without lines.
         """
         plan = {file.name for file in super().copy_plan()}
         shards = [name for name in plan if name.endswith(".safetensors")]
-        # One without a journal has just been begun.
+        # A shard without a journal has only just been started.
         whole = [name for name in shards if name.replace(".safetensors", ".jsonl") in plan]
         headers = {name: self.files.read(name, stop=HEADER_BYTES) for name in whole}
         others = sorted(plan - set(shards), key=lambda name: name.endswith(".jsonl"))
@@ -164,7 +165,7 @@ class PackedStore(AdapterStore):
         self._own.add(lines, memoryview(b""))
 
     def _next_versions(self, document_ids: Sequence[str]) -> dict[str, int]:
-        """Return for each document a version above all that are stored; 0 for a new one."""
+        """Return a version above all stored ones for each document; 0 for a new document."""
         versions = dict.fromkeys(document_ids, 0)
         for writer in self._writers:
             for document_id, entry in writer.find(document_ids).items():

@@ -1,4 +1,4 @@
-"""Checking one packed shard and its journal to the last byte."""
+"""Checking every byte of one packed shard and its journal."""
 
 from collections.abc import Iterator
 
@@ -15,23 +15,23 @@ from prag_lightning.adapters.store.packed_ledger import FoundLine
 from prag_lightning.adapters.store.records import Damage
 from prag_lightning.adapters.store.rows import RowCodec
 
-# Bytes of a shard that are read at once.
+# Bytes of a shard to read at once.
 _READ_BYTES = 2**26
 
 
 class ShardCheck:
-    """What is wrong with a shard and its journal, and which of their lines can be trusted.
+    """Damage in a shard and its journal, and the journal lines that can be trusted.
 
     Args:
-        files: The store.
-        codec: Form of the adapters.
+        files: The store's files.
+        codec: Encoding of the adapters.
         folder: Name of the writer's folder.
         shard: Number of the shard.
-        index: The writer's index; it has lines that the journal may have lost.
-        is_last: Whether it is the writer's last shard, which a process may just have begun.
+        index: The writer's index, which may contain lines that the journal has lost.
+        is_last: Whether this is the writer's last shard, which may have only just been started.
 
     Attributes:
-        found: The lines about documents, once `damages` has ended.
+        found: The lines about documents; complete after `damages` is exhausted.
     """
 
     def __init__(
@@ -48,28 +48,28 @@ class ShardCheck:
         self._name, self._journal = shard_name(folder, shard), journal_name(folder, shard)
         self._covered = index.covered if index else Covered(-1)
         self.found: list[FoundLine] = []
-        # Lines about rows that are still to be looked at, and whether the index knows them.
+        # Lines of rows that have not been checked yet, and whether the index covers them.
         self._by_row: dict[int, list[tuple[Line, bool]]] = {}
         self._num_unreadable = 0
         self._num_without_line = 0
 
     def damages(self) -> Iterator[Damage]:
-        """Yield what is wrong, and note what is not."""
-        # In this order, for a running writer makes the journal before it adds a row.
+        """Yield the damage, and collect the intact lines."""
+        # The journal is checked last, because a running writer creates it before it adds a row.
         size = self._files.size(self._name) if self._files.exists(self._name) else 0
         missing = [name for name in (self._name, self._journal) if not self._files.exists(name)]
         if self._is_last and missing == [self._journal] and size <= HEADER_BYTES:
-            # A process died when it had made the shard, but not yet its journal.
+            # A killed process had created the shard, but not yet its journal.
             return
         yield from (Damage(None, name, "is missing") for name in missing)
-        # Before the journal, for a running writer adds its line to a row that is there.
+        # Read before the journal, because a running writer adds a row before its journal line.
         header = self._files.read(self._name, stop=HEADER_BYTES) if size else b""
         sealed_rows = rows_in_header(self._codec, header)
         if header and sealed_rows is None:
             yield Damage(None, self._name, "its header is damaged")
         if self._journal not in missing:
             yield from self._read_journal()
-        # Again, for it may have grown.
+        # Read again, because the shard may have grown.
         held = self._files.size(self._name) - HEADER_BYTES if size else 0
         held = max(0, held // self._codec.num_bytes)
         last_row = max(self._by_row, default=-1)
@@ -121,7 +121,7 @@ class ShardCheck:
             )
 
     def _check_rows(self, num_rows: int) -> Iterator[Damage]:
-        """Compare the rows that the shard holds with their lines."""
+        """Compare the rows in the shard with their lines."""
         size = self._codec.num_bytes
         at_once = max(1, _READ_BYTES // size)
         known: dict[int, tuple[str, Line]] | None = None
@@ -157,7 +157,7 @@ class ShardCheck:
         return Damage(document_id, self._journal, what)
 
     def _check_beyond(self, num_rows: int, claimed: int) -> Iterator[Damage]:
-        """Report the adapters that the shard should hold and does not."""
+        """Report adapters that are missing from the end of the shard."""
         beyond = {row: lines for row, lines in self._by_row.items() if row >= num_rows}
         if claimed > max([num_rows - 1, *beyond]) + 1:
             for row, (_, line) in self._lines_in_index().items():
@@ -174,7 +174,7 @@ class ShardCheck:
             yield Damage(None, self._journal, f"holds no lines of its last {num_lost} adapters")
 
     def _lines_in_index(self) -> dict[int, tuple[str, Line]]:
-        """Return the lines that the index has of this shard, with their documents, by row."""
+        """Return the index's documents and lines of this shard by row."""
         found = self._index.in_shard(self._shard) if self._index else {}
         return {
             row: (name, Line(row, name, e.text_digest, e.checksum, e.version, e.stored))

@@ -1,4 +1,4 @@
-"""The packed files of a writer: their names, the header of a shard, and opening an index."""
+"""The files of a packed writer: their names, shard headers, and opening an index."""
 
 import json
 import tempfile
@@ -13,13 +13,13 @@ HEADER_BYTES = 4096
 
 
 def shard_header(codec: RowCodec, num_rows: int) -> bytes:
-    """Return the first `HEADER_BYTES` of a shard: with ``num_rows`` after it, a safetensors file.
+    """Return the first `HEADER_BYTES` of a shard; ``num_rows`` rows make it a safetensors file.
 
-    The header is padded with spaces, as safetensors allows, so that rows can be added behind it.
+    The header is padded with spaces, as safetensors allows, so that its length never changes.
 
     Args:
-        codec: Form of the adapters.
-        num_rows: How many there are.
+        codec: Encoding of the adapters.
+        num_rows: Number of rows after the header.
     """
     tensor = {
         "dtype": codec.safetensors_dtype,
@@ -31,10 +31,10 @@ def shard_header(codec: RowCodec, num_rows: int) -> bytes:
 
 
 def rows_in_header(codec: RowCodec, header: bytes) -> int | None:
-    """Return how many rows a shard's header speaks of; None if it is not one of ours.
+    """Return the number of rows given in a shard's header; None if it is not a valid header.
 
     Args:
-        codec: Form of the adapters.
+        codec: Encoding of the adapters.
         header: The first `HEADER_BYTES` of the shard.
     """
     try:
@@ -51,10 +51,10 @@ def writer_folders(files: StoreFiles) -> list[str]:
 
 
 def shard_numbers(names: Iterable[str], suffix: str) -> set[int]:
-    """Return the numbers of the shards among file names; files of others are passed over.
+    """Return the numbers of the shards among file names, ignoring other files.
 
     Args:
-        names: Of the files in a writer's folder.
+        names: Names of the files in a writer's folder.
         suffix: ``.safetensors`` for the shards, ``.jsonl`` for their journals.
     """
     stems = (name.removesuffix(suffix) for name in names if name.endswith(suffix))
@@ -62,7 +62,7 @@ def shard_numbers(names: Iterable[str], suffix: str) -> set[int]:
 
 
 def shard_name(folder: str, shard: int) -> str:
-    """Return the name of a shard in the store.
+    """Return the path of a shard within the store.
 
     Args:
         folder: Name of the writer's folder.
@@ -72,7 +72,7 @@ def shard_name(folder: str, shard: int) -> str:
 
 
 def journal_name(folder: str, shard: int) -> str:
-    """Return the name of a shard's journal in the store.
+    """Return the path of a shard's journal within the store.
 
     Args:
         folder: Name of the writer's folder.
@@ -82,10 +82,10 @@ def journal_name(folder: str, shard: int) -> str:
 
 
 def index_names(files: StoreFiles, folder: str) -> list[str]:
-    """Return the names of the indexes in a writer's folder: one, or none yet.
+    """Return the names of the indexes in a writer's folder; usually one, or none at first.
 
     Args:
-        files: The store.
+        files: The store's files.
         folder: Name of the writer's folder.
     """
     names = files.names(folder)
@@ -93,20 +93,20 @@ def index_names(files: StoreFiles, folder: str) -> list[str]:
 
 
 def open_index(files: StoreFiles, folder: str, name: str) -> Index:
-    """Open an index, or a copy of it where the store is not on this machine.
+    """Open an index; for a remote store, a local copy of it.
 
     Args:
-        files: The store.
-        folder: Name of the writer's folder in it.
-        name: The index.
+        files: The store's files.
+        folder: Name of the writer's folder.
+        name: Name of the index.
 
     Raises:
-        FileNotFoundError: If its writer has put a newer one in its place.
+        FileNotFoundError: If its writer has replaced it by a newer one.
         IndexDamagedError: If it is damaged.
     """
     if files.local:
         return Index(files.local / folder / name)
     with tempfile.TemporaryDirectory(prefix="prag-index-") as copies:
         files.download(f"{folder}/{name}", Path(copies) / name)
-        # It stays open, and readable, after its name is gone.
+        # The copy is deleted right away; the open file stays readable.
         return Index(Path(copies) / name)

@@ -1,4 +1,4 @@
-"""An SQLite index of packed journals: where each document's adapter lies."""
+"""An SQLite index of packed journals, which maps documents to their adapters."""
 
 import errno
 import shutil
@@ -18,22 +18,22 @@ CREATE TABLE IF NOT EXISTS covered (
     shard INTEGER, rows INTEGER, num_bytes INTEGER, num_entries INTEGER
 );
 """
-# Indexes of the first version lack these columns of `adapters`.
+# Columns of `adapters` that indexes of format version 1 lack.
 _LATER = ("version", "stored")
 _AT_ONCE, _MANY = 500, 10_000
 _SqlRow = tuple[Any, ...]
 
 
 class Entry(NamedTuple):
-    """What is known of a document in a packed store.
+    """Index entry of a document in a packed store.
 
     Args:
-        shard: Number of the shard whose journal says so.
-        row: Row of its adapter in there; None if the document was deleted.
-        text_digest: Digest of what the adapter was trained on.
-        checksum: Over the adapter and what names it.
-        version: The highest one of a document counts.
-        stored: When, in seconds since 1970; 0 where that is not known.
+        shard: Number of the shard whose journal contains the entry.
+        row: Row of its adapter in the shard; None if the document was deleted.
+        text_digest: Digest of the text that the adapter was trained on.
+        checksum: Checksum of the adapter and its description.
+        version: Version of the document; the highest one counts.
+        stored: Time in seconds since 1970; 0 if unknown.
     """
 
     shard: int
@@ -45,12 +45,12 @@ class Entry(NamedTuple):
 
 
 class Covered(NamedTuple):
-    """How far the journals are known.
+    """How far an index covers the journals.
 
     Args:
-        shard: Up to the journal of this shard, and in this one
-        rows: up to this row,
-        num_bytes: up to this byte.
+        shard: The last journal that is covered, at least in part.
+        rows: Number of rows that are covered in it.
+        num_bytes: Number of bytes that are covered in it.
     """
 
     shard: int = 0
@@ -59,7 +59,7 @@ class Covered(NamedTuple):
 
 
 class IndexDamagedError(ValueError):
-    """An index is not what its name says: it is made anew from the journals.
+    """An index is not what its name says; it is rebuilt from the journals.
 
     Args:
         file: The index.
@@ -74,12 +74,12 @@ class IndexDamagedError(ValueError):
 
 
 def keep_newest(entries: dict[str, Entry], document_id: str, entry: Entry) -> None:
-    """Put an entry in its place, unless there is one that counts more.
+    """Add an entry, unless the existing one has the same or a higher version.
 
     Args:
-        entries: Those found before.
-        document_id: Whose entry it is.
-        entry: Found later; of two of one version the first counts.
+        entries: The entries found so far.
+        document_id: The document of the entry.
+        entry: The new entry.
     """
     known = entries.get(document_id)
     if known is None or entry.version > known.version:
@@ -87,30 +87,30 @@ def keep_newest(entries: dict[str, Entry], document_id: str, entry: Entry) -> No
 
 
 class Index:
-    """A read-only SQLite file of entries by document id. Its name holds the digest of its bytes.
+    """A read-only SQLite file of entries by document id, named after the digest of its bytes.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        IndexDamagedError: If it is damaged; so does every method.
+        IndexDamagedError: If it is damaged. Every method raises it too.
     """
 
     def __init__(self, file: Path) -> None:
         if index_name(digest_file(file)) != file.name:
             raise IndexDamagedError(file, "its bytes are not those that its name says")
-        # Immutable: no locks, no journal; so it also works on network and read-only disks.
+        # Opened as immutable, without locks or journal, so that read-only and network disks work.
         uri = f"{file.absolute().as_uri()}?mode=ro&immutable=1"
         try:
             self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
         except sqlite3.OperationalError as error:
-            # Its writer has put a newer one in its place since.
+            # Its writer has replaced it by a newer one.
             raise FileNotFoundError(errno.ENOENT, str(error), str(file)) from error
         self.file = file
-        # The file may come from anywhere: nothing in it is run, and damage is looked for.
+        # The file may be untrusted: ignore code in its schema, and check for corruption.
         self._query("PRAGMA trusted_schema = OFF")
         self._query("PRAGMA cell_size_check = ON")
         names = {row[1] for row in self._query("PRAGMA table_info(adapters)")}
         later = ", ".join(f"CAST({name} AS INTEGER)" if name in names else "0" for name in _LATER)
-        # Whatever lies there: what is no number points to a place that is not the adapter's.
+        # Values of unexpected types are cast; the checksum detects a wrong location.
         self._columns = (
             "id, CAST(shard AS INTEGER), CAST(row AS INTEGER), CAST(text_digest AS TEXT), "
             f"CAST(checksum AS TEXT), {later}"
@@ -123,9 +123,9 @@ class Index:
         self.num_documents = numbers[3]
 
     def find(self, document_ids: Sequence[str]) -> dict[str, Entry]:
-        """Return the entries of those documents that it knows."""
+        """Return the entries of those documents that the index contains."""
         found: dict[str, Entry] = {}
-        # In the order in which they lie there, which takes half the time.
+        # Sorted as in the file, which halves the time.
         ordered = sorted(document_ids)
         for start in range(0, len(ordered), _AT_ONCE):
             chunk = ordered[start : start + _AT_ONCE]
@@ -134,24 +134,24 @@ class Index:
         return found
 
     def after(self, document_id: str | None, limit: int) -> list[tuple[str, Entry]]:
-        """Return the next entries in the order of their documents' ids.
+        """Return the next entries, sorted by document id.
 
         Args:
-            document_id: They come after this one; None for the first.
-            limit: How many at most.
+            document_id: Start after this id; None starts at the beginning.
+            limit: Maximum number of entries.
         """
         where, values = ("", []) if document_id is None else ("WHERE id > ? ", [document_id])
         return self._entries(f"{where}ORDER BY id LIMIT {limit}", values)
 
     def entries(self) -> Iterator[tuple[str, Entry]]:
-        """Yield all entries in the order of their documents' ids."""
+        """Yield all entries, sorted by document id."""
         last: str | None = None
         while chunk := self.after(last, _MANY):
             yield from chunk
             last = chunk[-1][0]
 
     def in_shard(self, shard: int) -> dict[int, tuple[str, Entry]]:
-        """Return the documents and entries of a shard by row."""
+        """Return a shard's documents and entries by row."""
         found = self._entries("WHERE shard = ? AND row IS NOT NULL", [shard])
         return {entry.row: (name, entry) for name, entry in found if entry.row is not None}
 
@@ -173,20 +173,20 @@ class Index:
 def write_index(
     folder: Path, previous: Path | None, entries: Mapping[str, Entry], covered: Covered
 ) -> Path:
-    """Write an index, and take the previous one away.
+    """Write an index and delete the previous one.
 
     Args:
-        folder: Where it goes.
-        previous: The index whose entries it takes over; None if it has ``entries`` only.
-        entries: What is known since.
-        covered: How far it knows the journals.
+        folder: Folder of the index.
+        previous: The index whose entries are carried over; None to start with ``entries`` only.
+        entries: Entries added since.
+        covered: How far the new index covers the journals.
 
     Returns:
-        Its file.
+        The file of the index.
 
     Raises:
         IndexDamagedError: If the previous one has been damaged since it was opened.
-        StoreFullError: If there is no room for it.
+        StoreFullError: If the disk is full.
     """
     temporary = folder / ".index.tmp"
     needed = 200 * len(entries) + (previous.stat().st_size if previous else 0)
@@ -207,14 +207,14 @@ def write_index(
 
 
 def index_name(digest: str) -> str:
-    """Return the name of an index whose bytes have this SHA-256."""
+    """Return the name of an index with this SHA-256."""
     return f"index-{digest[:32]}.sqlite"
 
 
 def _insert(file: Path, entries: Iterable[tuple[str, Entry]], covered: Covered) -> None:
     connection = sqlite3.connect(file)
     try:
-        # The file gets its name when it is whole, so SQLite need not guard it.
+        # The file is renamed once complete, so SQLite's journal and syncs are not needed.
         connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + _SCHEMA)
         connection.execute("BEGIN")
         names = {row[1] for row in connection.execute("PRAGMA table_info(adapters)")}
@@ -234,7 +234,7 @@ def _insert(file: Path, entries: Iterable[tuple[str, Entry]], covered: Covered) 
         )
         connection.execute("COMMIT")
     except sqlite3.OperationalError as error:
-        # A full disk is the one thing that can go wrong here, and SQLite has several words for it.
+        # Only a full disk can fail here, for which SQLite has several messages.
         raise OSError(errno.ENOSPC, str(error), str(file)) from error
     finally:
         connection.close()

@@ -1,4 +1,4 @@
-"""All lines of all journals of a packed store, in one temporary database, to be compared."""
+"""All journal lines of a packed store in one temporary database, for comparison."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -16,12 +16,12 @@ CREATE TABLE line (
 
 
 class FoundLine(NamedTuple):
-    """A line about a document that can be read.
+    """A readable journal line about a document.
 
     Args:
         line: The line.
-        whole: Whether its adapter is as it was written; of a deletion, always.
-        covered: Whether the writer's index should know it.
+        whole: Whether its adapter is intact; always True for a deletion.
+        covered: Whether the writer's index should contain it.
     """
 
     line: Line
@@ -33,11 +33,11 @@ class Note(NamedTuple):
     """A line in the ledger.
 
     Args:
-        number: Its number there, in the order of writers, shards and lines.
+        number: Its position in the order of writers, shards and lines.
         writer: Number of the writer.
-        whole: Whether its adapter is as it was written.
-        covered: Whether the writer's index should know it.
-        entry: What it says.
+        whole: Whether its adapter is intact.
+        covered: Whether the writer's index should contain it.
+        entry: Contents of the line.
     """
 
     number: int
@@ -48,25 +48,25 @@ class Note(NamedTuple):
 
 
 class Ledger:
-    """Every line that can be read; in a file if there are many.
+    """All readable journal lines, on disk if there are many.
 
-    Lines are noted, then compared with each other, and those that do not count are struck out.
+    Lines are first added, then compared with each other, and superseded ones are struck out.
     """
 
     def __init__(self) -> None:
-        # A temporary database without a name: in memory while it is small.
+        # An unnamed temporary database, which stays in memory while it is small.
         self._database = sqlite3.connect("")
         self._database.executescript("PRAGMA journal_mode = OFF;" + _SCHEMA)
         self._struck_out: set[int] = set()
         self._restored: dict[tuple[int, int], list[Line]] = {}
 
     def note(self, writer: int, shard: int, lines: Iterable[FoundLine]) -> None:
-        """Take in the lines of a shard.
+        """Add the lines of a shard.
 
         Args:
-            writer: Number of the writer; writers and shards come in order.
+            writer: Number of the writer; writers and shards must be added in order.
             shard: Number of the shard.
-            lines: What was found in its journal.
+            lines: Lines found in its journal.
         """
         self._database.executemany(
             "INSERT INTO line VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -77,30 +77,30 @@ class Ledger:
         )
 
     def restore(self, writer: int, document_id: str, entry: Entry) -> Note:
-        """Note a deletion that only an index knows.
+        """Add a deletion that is recorded only in an index.
 
         Args:
             writer: Number of the writer.
-            document_id: The document.
-            entry: What the index says.
+            document_id: The deleted document.
+            entry: The index entry.
         """
         line = Line(None, document_id, version=entry.version, stored=entry.stored)
         self._restored.setdefault((writer, entry.shard), []).append(line)
         return Note(-len(self._restored), writer, True, True, entry)
 
     def sorted_notes(self) -> Iterator[tuple[str, Note]]:
-        """Yield all lines with their documents' ids, sorted by these."""
+        """Yield all lines with their document ids, sorted by id."""
         for number, name, writer, whole, covered, *entry in self._database.execute(
             "SELECT * FROM line ORDER BY id, number"
         ):
             yield name, Note(number, writer, whole, covered, Entry._make(entry))
 
     def strike_out(self, note: Note) -> None:
-        """Say that a line does not count."""
+        """Mark a line as superseded."""
         self._struck_out.add(note.number)
 
     def kept_lines(self, writer: int, shard: int) -> list[Line]:
-        """Return the lines of a shard that count, those with whole adapters, by row.
+        """Return the lines of a shard that count and whose adapters are intact, by row.
 
         Args:
             writer: Number of the writer.

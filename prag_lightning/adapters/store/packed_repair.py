@@ -1,4 +1,4 @@
-"""Taking out of packed files what is damaged or dead, and giving its room back."""
+"""Removing damaged and unused adapters from packed files, and freeing their space."""
 
 from contextlib import closing
 
@@ -19,23 +19,23 @@ from prag_lightning.adapters.store.packed_writer import ShardWriter
 from prag_lightning.adapters.store.rows import RowCodec
 from prag_lightning.documents.writing import write_whole
 
-# Bytes of adapters that are moved at once.
+# Bytes of adapters to move at once.
 _MOVE_BYTES = 2**26
 
 
 def repair_packed(files: StoreFiles, codec: RowCodec) -> None:
-    """Take damaged and dead adapters out of the journals, and make the indexes anew.
+    """Remove damaged and unused adapters from the journals, and rebuild the indexes.
 
-    What was damaged is no longer in the store, so that the next run encodes it again. A process
-    that dies at any moment leaves a store that can be read, and repaired again.
+    The next run encodes the damaged documents again. If the process dies at any moment, the store
+    remains readable and can be repaired again.
 
     Args:
-        files: The store, which is on this machine and locked.
-        codec: Form of its adapters.
+        files: The store's files, locked and on the local disk.
+        codec: Encoding of the adapters.
 
     Raises:
-        ValueError: If a pickle or a link lies in it.
-        StoreFullError: If there is no room to move adapters; what was damaged is taken out then.
+        ValueError: If the store contains a pickle or a link.
+        StoreFullError: If there is no room to move adapters; the damage is removed nevertheless.
     """
     folders = writer_folders(files)
     for folder in folders:
@@ -52,7 +52,7 @@ def repair_packed(files: StoreFiles, codec: RowCodec) -> None:
 
 
 def _shards(folder: str, touched: set[str]) -> list[int]:
-    """Return the shards of a folder that are among some files, or whose journals are."""
+    """Return the shards of a folder that are among the files, or whose journals are."""
     names = {name.removeprefix(f"{folder}/") for name in touched if name.startswith(f"{folder}/")}
     return sorted(shard_numbers(names, ".jsonl") | shard_numbers(names, ".safetensors"))
 
@@ -65,13 +65,13 @@ class _FolderRepair:
         self._files, self._codec, self._folder, self._root = files, codec, folder, files.local
 
     def run(self, kept: dict[int, list[Line]], hurt: list[int]) -> None:
-        """Leave in these shards only these lines and their adapters, and no room between them.
+        """Reduce shards to the given lines and their adapters, without gaps.
 
         Args:
-            kept: The lines by shard.
-            hurt: The shards whose journals may lack some of them.
+            kept: The lines to keep, by shard.
+            hurt: Shards whose journals may lack some of these lines.
         """
-        # Before the indexes are dropped, for those may be all that has them.
+        # Before the indexes are dropped, because these may contain lines that the journals lack.
         for shard in hurt:
             self._rewrite(shard, kept[shard])
         self._drop_indexes()
@@ -79,7 +79,7 @@ class _FolderRepair:
             self._rewrite(shard, kept[shard])
         gaps = {shard: lines for shard, lines in kept.items() if _has_gaps(lines)}
         self._move(gaps)
-        # A move may have made one, of places that are now empty.
+        # Moving may have written an index that refers to the emptied shards.
         self._drop_indexes()
         for shard, lines in gaps.items():
             self._empty(shard, _num_rows(lines))
@@ -87,7 +87,7 @@ class _FolderRepair:
             writer.finish()
 
     def _rewrite(self, shard: int, lines: list[Line]) -> None:
-        """Say of all other rows that they were taken out; the header first, for the last ones."""
+        """Mark all other rows as removed; the header is written first, so that it covers them."""
         num_rows = _num_rows(lines)
         by_row = {line.row: line for line in lines}
         rows = [by_row.get(row, Line(row)) for row in range(num_rows)]
@@ -95,7 +95,7 @@ class _FolderRepair:
         self._write_journal(shard, [*rows, *(line for line in lines if line.row is None)])
 
     def _move(self, kept: dict[int, list[Line]]) -> None:
-        """Copy adapters behind all others. They are there twice then, and the first count."""
+        """Copy adapters to a new shard. Until the old ones are removed, the old ones count."""
         if not kept:
             return
         size = self._codec.num_bytes
@@ -114,7 +114,7 @@ class _FolderRepair:
             writer.seal()
 
     def _empty(self, shard: int, num_rows: int) -> None:
-        """Give a shard's room back, once its adapters are elsewhere; its number stays taken."""
+        """Free a shard's space after its adapters were moved; its number stays in use."""
         self._write_journal(shard, [Line(row) for row in range(num_rows)])
         self._write_header(shard, 0)
         self._write_journal(shard, [])
@@ -139,7 +139,7 @@ class _FolderRepair:
 
 
 def _num_rows(lines: list[Line]) -> int:
-    """Return how many rows there must be for these lines."""
+    """Return the number of rows that these lines require."""
     return max((line.row + 1 for line in lines if line.row is not None), default=0)
 
 

@@ -1,4 +1,4 @@
-"""What one writer of a packed store wrote: shards of adapters, their journals, and the index."""
+"""The files of one packed writer: shards of adapters, their journals, and the index."""
 
 import threading
 import warnings
@@ -25,26 +25,26 @@ from prag_lightning.adapters.store.packed_index import (
 from prag_lightning.adapters.store.rows import RowCodec
 
 _ATTEMPTS = 3
-# Entries of an index that are taken at once while all of them are gone through.
+# Number of index entries to fetch at once when iterating over all of them.
 _AT_ONCE = 10_000
 
 
 class WriterFiles:
-    """What one writer wrote, as it is now: which documents, and where their adapters lie.
+    """The documents stored by one writer, and where their adapters are.
 
     Each line of ``000000.jsonl`` names the document of one row of ``000000.safetensors``; an
-    adapter is in the store from the moment its line is whole. The index knows most lines by id; it
-    can be lost, for the journals hold all of it.
+    adapter is in the store once its line is complete. The index maps ids to most of the lines. It
+    can be rebuilt from the journals, which contain everything.
 
     Args:
-        files: The store.
-        folder: Name of the writer's folder in it.
-        codec: Form of the adapters.
-        indexed: Whether to read the index, where there is one, and only what it does not know
-            from the journals.
+        files: The store's files.
+        folder: Name of the writer's folder.
+        codec: Encoding of the adapters.
+        indexed: Whether to use the index, if there is one, and read only newer lines from the
+            journals.
 
     Attributes:
-        lost: Which lines are missing or cannot be read, and no index has them.
+        lost: Descriptions of lines that are missing or unreadable and not in the index.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class WriterFiles:
         self.files = files
         self.folder = folder
         self.codec = codec
-        # One thread may write while another asks what there is.
+        # One thread may write while another looks up documents.
         self._swapping = threading.Lock()
         files.refuse_strangers(folder)
         self.index = self._open_index() if indexed else None
@@ -62,7 +62,7 @@ class WriterFiles:
         self._read_journals()
 
     def find(self, document_ids: Sequence[str]) -> dict[str, Entry]:
-        """Return the entries of those documents that are here."""
+        """Return the entries of those documents that this writer stored."""
         with self._swapping:
             found = self.index.find(document_ids) if self.index else {}
             for document_id in document_ids:
@@ -71,7 +71,7 @@ class WriterFiles:
         return found
 
     def entries(self) -> Iterator[tuple[str, Entry]]:
-        """Yield the entries of all documents here in the order of their ids."""
+        """Yield the entries of all documents, sorted by id."""
         last: str | None = None
         while True:
             with self._swapping:
@@ -91,7 +91,7 @@ class WriterFiles:
             self.index.close()
 
     def _open_index(self) -> Index | None:
-        """Open the index that knows most; of two, a process died before it took the old away."""
+        """Open the index that covers most; a killed process may have left an old one."""
         for attempt in range(_ATTEMPTS):
             found: list[Index] = []
             try:
@@ -103,7 +103,7 @@ class WriterFiles:
             except FileNotFoundError:
                 for index in found:
                     index.close()
-                # Its writer has put a newer one in its place.
+                # Its writer has replaced it by a newer one.
                 if attempt == _ATTEMPTS - 1:
                     raise
                 continue
@@ -115,7 +115,7 @@ class WriterFiles:
         return None
 
     def _read_journals(self) -> None:
-        """Take in what the index does not know."""
+        """Read the journal lines that the index does not cover."""
         self.recent: dict[str, Entry] = {}
         self.lost: list[str] = []
         self.end = self.index.covered if self.index else Covered()
@@ -123,13 +123,13 @@ class WriterFiles:
             self._read_shard(shard)
 
     def _read_shard(self, shard: int) -> None:
-        """Take in what the index does not know of a shard, and note what cannot be read."""
+        """Read the lines of a shard that the index does not cover, and record losses."""
         known = self.end if shard == self.end.shard else Covered(shard)
         journal = self.files.path(journal_name(self.folder, shard))
-        # Before the journal, for a running writer adds its line to a row that is there.
+        # Read before the journal, because a running writer adds a row before its journal line.
         sealed_rows, held_rows = self._rows(shard_name(self.folder, shard))
         contents = self._new_lines(shard, known.num_bytes)
-        # One without a journal is being begun, if it is the last one and empty.
+        # An empty last shard without a journal has only just been started.
         if contents is None and (held_rows > known.rows or shard != self.shards[-1]):
             self.lost.append(f"{journal}: is missing")
         elif contents is not None and self._has_lost_shard(shard, known.num_bytes):
@@ -148,21 +148,21 @@ class WriterFiles:
         self.end = Covered(shard, rows, num_bytes)
 
     def _has_lost_shard(self, shard: int, num_known_bytes: int) -> bool:
-        """Say whether a shard is missing whose adapters, or some of them, no index knows."""
+        """Return whether a shard is missing that has adapters outside the index."""
         if self.files.exists(shard_name(self.folder, shard)):
             return False
         size = self.files.size(journal_name(self.folder, shard))
         return num_known_bytes == 0 or size > num_known_bytes
 
     def _new_lines(self, shard: int, start: int) -> list[bytes] | None:
-        """Return the lines of a journal from a byte on; None if it is missing."""
+        """Return the lines of a journal from a byte offset on; None if it is missing."""
         try:
             return list(read_lines(self.files, journal_name(self.folder, shard), start))
         except FileNotFoundError:
             return None
 
     def _rows(self, name: str) -> tuple[int, int]:
-        """Return how many rows a shard says it has, and how many it holds; 0 if it is missing."""
+        """Return the number of rows in a shard's header and in its file; 0 if it is missing."""
         for _ in range(_ATTEMPTS):
             try:
                 header = self.files.read(name, stop=HEADER_BYTES)
@@ -170,25 +170,25 @@ class WriterFiles:
             except FileNotFoundError:
                 return 0, 0
             said = rows_in_header(self.codec, header)
-            # Else it is damaged, or just being written.
+            # Otherwise the header is damaged, or being written.
             if said is not None:
                 return said, held
-        # What lies there must be taken for adapters.
+        # Without a valid header, all bytes must be taken for adapters.
         return held, held
 
 
 def entry_of(shard: int, line: Line) -> Entry:
-    """Return what a journal's line says, as an index holds it.
+    """Return the index entry for a journal line.
 
     Args:
-        shard: The journal's shard.
-        line: The line, of a document.
+        shard: Shard of the journal.
+        line: A line about a document.
     """
     return Entry(shard, line.row, line.text_digest, line.checksum, line.version, line.stored)
 
 
 def _line_or_none(content: bytes) -> Line | None:
-    """Return a line of a journal; None if it cannot be read."""
+    """Parse a journal line; return None if it is unreadable."""
     try:
         return read_line(content)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Checking all packed files of a store against each other."""
+"""Checking the packed files of a store against each other."""
 
 import heapq
 from collections import Counter
@@ -26,23 +26,23 @@ _ATTEMPTS = 3
 
 
 def verify_packed(files: StoreFiles, codec: RowCodec) -> Iterator[Damage]:
-    """Yield what is wrong in the packed files of a store.
+    """Yield all damage in the packed files of a store.
 
     Args:
-        files: The store.
-        codec: Form of its adapters.
+        files: The store's files.
+        codec: Encoding of the adapters.
     """
     with closing(Ledger()) as ledger:
         yield from survey(files, codec, ledger)
 
 
 def survey(files: StoreFiles, codec: RowCodec, ledger: Ledger) -> Iterator[Damage]:
-    """Yield what is wrong, and note in the ledger what is right.
+    """Yield all damage, and add the intact lines to the ledger.
 
     Args:
-        files: The store.
-        codec: Form of its adapters.
-        ledger: Empty before.
+        files: The store's files.
+        codec: Encoding of the adapters.
+        ledger: An empty ledger.
     """
     folders = writer_folders(files)
     indexes: dict[int, Index] = {}
@@ -67,7 +67,7 @@ def survey(files: StoreFiles, codec: RowCodec, ledger: Ledger) -> Iterator[Damag
 
 
 def _shards(files: StoreFiles, folder: str, index: Index | None) -> list[int]:
-    """Return the shards that must be there: their numbers have no gaps."""
+    """Return the shards that must exist; their numbers have no gaps."""
     names = files.names(folder)
     numbers = shard_numbers(names, ".jsonl") | shard_numbers(names, ".safetensors")
     covered = {index.covered.shard} if index else set()
@@ -75,7 +75,7 @@ def _shards(files: StoreFiles, folder: str, index: Index | None) -> list[int]:
 
 
 def _open_indexes(files: StoreFiles, folder: str) -> tuple[list[Index], list[Damage]]:
-    """Return the index that knows most, if one is whole, and what is wrong with the others."""
+    """Return the indexes that can be opened, the best one first, and the damage of the others."""
     for _ in range(_ATTEMPTS):
         found: list[Index] = []
         damages: list[Damage] = []
@@ -87,7 +87,7 @@ def _open_indexes(files: StoreFiles, folder: str) -> tuple[list[Index], list[Dam
                     what = "is damaged; its adapters are not"
                     damages.append(Damage(None, f"{folder}/{name}", what))
         except FileNotFoundError:
-            # A running writer has put a newer one in its place.
+            # A running writer has replaced an index by a newer one.
             continue
         found.sort(key=lambda index: index.covered, reverse=True)
         for old in found[1:]:
@@ -99,17 +99,17 @@ def _open_indexes(files: StoreFiles, folder: str) -> tuple[list[Index], list[Dam
 
 
 class _Comparison:
-    """What the lines about each document say, beside each other and beside the indexes."""
+    """Compares all lines about each document with each other and with the indexes."""
 
     def __init__(self, folders: Sequence[str], indexes: dict[int, Index], ledger: Ledger) -> None:
         self._folders, self._indexes, self._ledger = folders, indexes, ledger
-        # Documents of which an index says something else than the journals.
+        # Documents whose index entry differs from the journals, by writer.
         self._differing: dict[int, list[str]] = {writer: [] for writer in indexes}
-        # Adapters that a newer one, or a deletion, has taken the place of, by file.
+        # Number of adapters per file that were replaced or deleted later.
         self._replaced: Counter[str] = Counter()
 
     def damages(self) -> Iterator[Damage]:
-        """Yield where they disagree, and strike out in the ledger what does not count."""
+        """Yield disagreements, and strike out superseded lines in the ledger."""
         streams: list[Iterator[tuple[str, Note | tuple[int, Entry]]]]
         streams = [self._ledger.sorted_notes(), *starmap(_said, self._indexes.items())]
         merged = heapq.merge(*streams, key=itemgetter(0))
@@ -137,7 +137,7 @@ class _Comparison:
     def _restore_deletions(
         self, document_id: str, notes: list[Note], entries: dict[int, Entry]
     ) -> Iterator[Damage]:
-        """Note deletions that an index knows and no journal: else the document would come back."""
+        """Add deletions that only an index records, so that the document does not reappear."""
         for writer, entry in entries.items():
             newest = max((note.entry.version for note in notes), default=-1)
             if entry.row is None and entry.version > newest:
@@ -158,8 +158,8 @@ class _Comparison:
                 self._differing[writer].append(document_id)
 
     def _strike_out(self, document_id: str, notes: list[Note]) -> Iterator[Damage]:
-        """Strike out all lines but the one that counts, and deletions of nothing."""
-        # The newest; of copies one that is whole, and the first.
+        """Strike out all lines but the one that counts, and deletions that have no effect."""
+        # The newest version first; among equal ones, an intact one, then the earliest.
         notes.sort(key=lambda note: (-note.entry.version, not note.whole, note.number))
         if len(notes) == 1 and notes[0].entry.row is None:
             self._ledger.strike_out(notes[0])
@@ -176,6 +176,6 @@ class _Comparison:
 
 
 def _said(writer: int, index: Index) -> Iterator[tuple[str, tuple[int, Entry]]]:
-    """Yield what an index says of each document, sorted by their ids, with whose index it is."""
+    """Yield each document of an index with the writer and entry, sorted by id."""
     for document_id, entry in index.entries():
         yield document_id, (writer, entry)

@@ -1,4 +1,4 @@
-"""Adding adapters to packed shards so that a kill at any moment leaves whole ones only."""
+"""Adding adapters to packed shards so that they stay intact if the process is killed."""
 
 import os
 from collections.abc import Sequence
@@ -30,26 +30,26 @@ from prag_lightning.adapters.store.packed_shards import WriterFiles, entry_of
 from prag_lightning.adapters.store.rows import RowCodec
 from prag_lightning.documents.writing import sync_folder
 
-# A shard is closed when it has grown to this size.
+# Size at which a shard is closed.
 SHARD_BYTES = 2**31
-# Entries that are kept in memory, and read anew at each opening, before the index takes them in.
+# Entries kept in memory, and read again at each opening, before they are added to the index.
 FOLD_EVERY = 50_000
 
 
 class ShardWriter(WriterFiles):
-    """`WriterFiles` that grow.
+    """`WriterFiles` that can be written to.
 
-    The order makes it safe: the adapter's bytes, flush, its journal line, flush. A process that
-    dies between leaves bytes without a line, which are cut off at the next opening.
+    An adapter's bytes are written and flushed first, then its journal line is written and flushed.
+    If the process dies in between, the bytes without a line are cut off at the next opening.
 
     Args:
-        files: The store.
-        folder: Name of the writer's folder in it.
-        root: The store's folder on this machine.
-        codec: Form of the adapters.
+        files: The store's files.
+        folder: Name of the writer's folder.
+        root: The store's folder on the local disk.
+        codec: Encoding of the adapters.
 
     Raises:
-        ValueError: If something is damaged that the next adapter would hide.
+        ValueError: If there is damage that further writing would hide.
     """
 
     def __init__(self, files: StoreFiles, folder: str, root: Path, codec: RowCodec) -> None:
@@ -57,7 +57,7 @@ class ShardWriter(WriterFiles):
         self._descriptors: tuple[int, int] | None = None
         (root / folder).mkdir(exist_ok=True)
         sync_folder(root)
-        # What a process that was killed while it wrote an index left behind.
+        # Left by a process that was killed while writing an index.
         (root / folder / ".index.tmp").unlink(missing_ok=True)
         super().__init__(files, folder, codec)
         self._refuse_losses()
@@ -65,14 +65,15 @@ class ShardWriter(WriterFiles):
             self._cut_torn_tail()
 
     def add(self, lines: Sequence[Line], rows: memoryview) -> None:
-        """Add adapters, or say that documents were deleted, with one flush for all.
+        """Add adapters or deletions, with one flush for all of them.
 
         Args:
-            lines: What each adapter is; their rows are given here. Without a row, a deletion.
-            rows: The bytes of the adapters, one after another.
+            lines: Description of each adapter, to which rows are assigned here; without a row, a
+                deletion.
+            rows: The bytes of the adapters, concatenated.
 
         Raises:
-            StoreFullError: If there is no room; none of them is stored then.
+            StoreFullError: If the disk is full; none of them is stored then.
         """
         if not self._descriptors:
             self._open_shard()
@@ -89,24 +90,24 @@ class ShardWriter(WriterFiles):
         self.end = Covered(shard, row, num_bytes + len(journal))
         if self._row_offset() >= SHARD_BYTES:
             self.seal()
-        # An index is written anew as a whole, so a large one less often.
+        # An index is always rewritten as a whole, so a large one is rewritten less often.
         num_indexed = self.index.num_documents if self.index else 0
         if len(self.recent) >= max(FOLD_EVERY, num_indexed // 20):
             self.fold()
 
     def begin_shard(self) -> None:
-        """Let the next adapter be the first of another shard."""
+        """Start a new shard with the next adapter."""
         self.seal()
         self._open_shard(another=True)
 
     def seal(self) -> None:
-        """Make the open shard a valid safetensors file; the next adapter may begin another."""
+        """Make the open shard a valid safetensors file; it may still grow."""
         if self._descriptors:
             self._close_shard()
             self._write_header()
 
     def fold(self) -> None:
-        """Take all entries into the index, or make it anew if it was damaged meanwhile."""
+        """Add all entries to the index; rebuild it if it was damaged."""
         folder = self._root / self.folder
         if self.recent:
             try:
@@ -122,18 +123,18 @@ class ShardWriter(WriterFiles):
                 if self.index:
                     self.index.close()
                 self.index, self.recent = Index(file), {}
-        # The journals count: whatever else calls itself an index is old, or damaged.
+        # Any other index file is outdated or damaged, and the journals contain everything.
         for other in folder.glob("index-*.sqlite"):
             if not self.index or other != self.index.file:
                 other.unlink()
 
     def finish(self) -> None:
-        """Seal the open shard and bring the index up to date."""
+        """Seal the open shard and update the index."""
         self.seal()
         self.fold()
 
     def close(self) -> None:
-        """Close the files as they are."""
+        """Close the files without finishing them."""
         self._close_shard()
         super().close()
 
@@ -147,7 +148,7 @@ class ShardWriter(WriterFiles):
         shard, journal = self._descriptors
         offset = self._row_offset()
         try:
-            # A line may stand there that an interrupted call wrote.
+            # Remove a line that an interrupted call may have written.
             os.ftruncate(journal, self.end.num_bytes)
             with needs_room(
                 self._root / shard_name(self.folder, self.end.shard), len(rows) + len(lines)
@@ -157,7 +158,7 @@ class ShardWriter(WriterFiles):
                 write_at(journal, memoryview(lines), self.end.num_bytes)
                 os.fsync(journal)
         except BaseException:
-            # Half a line must not stand where the next one will begin.
+            # Remove a partial line, so that the next one starts at a line boundary.
             os.ftruncate(journal, self.end.num_bytes)
             os.ftruncate(shard, offset)
             raise
@@ -180,12 +181,12 @@ class ShardWriter(WriterFiles):
         return HEADER_BYTES + self.end.rows * self.codec.num_bytes
 
     def _cut_torn_tail(self) -> None:
-        """Cut what a killed process left behind the last whole adapter, and seal the shard."""
+        """Cut off what a killed process left after the last intact adapter, and seal the shard."""
         shard = self.end.shard
         journal = self._root / journal_name(self.folder, shard)
         path = self._root / shard_name(self.folder, shard)
         if not journal.exists():
-            # The process died when it had made the shard, but not yet its journal.
+            # A killed process had created the shard, but not yet its journal.
             write_synced(path, shard_header(self.codec, 0))
             write_synced(journal, b"")
         sealed_rows, _ = self._rows(shard_name(self.folder, shard))
@@ -198,7 +199,7 @@ class ShardWriter(WriterFiles):
             self._write_header()
 
     def _end_of_whole_lines(self, sealed_rows: int) -> int:
-        """Return where the journal's last line ends whose adapter is as it was written."""
+        """Return the end of the last journal line whose adapter is intact."""
         shard, num_bytes = self.end.shard, self.end.num_bytes
         known = self.index.covered if self.index else Covered()
         start = known.num_bytes if known.shard == shard else 0
@@ -212,7 +213,7 @@ class ShardWriter(WriterFiles):
         return num_bytes
 
     def _is_whole(self, line: Line, sealed_rows: int) -> bool:
-        """Say whether a line's adapter was on the disk before the line was."""
+        """Return whether a line's adapter was completely written."""
         if line.row is None or line.row < sealed_rows:
             return True
         start = HEADER_BYTES + line.row * self.codec.num_bytes
@@ -220,7 +221,7 @@ class ShardWriter(WriterFiles):
         return is_intact(line, self.files.read(name, start, start + self.codec.num_bytes))
 
     def _refuse_losses(self) -> None:
-        """Refuse to write where that would hide something that is missing or damaged."""
+        """Refuse to write if that would hide lost or damaged data."""
         if self.lost:
             raise lost_lines(self.lost[0])
         journal = journal_name(self.folder, self.end.shard)
@@ -237,7 +238,7 @@ class ShardWriter(WriterFiles):
 
 
 def lost_lines(what: str) -> ValueError:
-    """Return the error that says what is lost, and how to go on."""
+    """Return the error for lost lines, which also says how to continue."""
     return ValueError(
         f"{what}; run `prag store verify STORE --repair true`, and encode the lost documents again"
     )

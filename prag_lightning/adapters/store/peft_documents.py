@@ -1,4 +1,4 @@
-"""The folder of one document in the ``peft`` layout: finding, reading and checking it."""
+"""The folder of one document in the ``peft`` layout: locating, reading and checking it."""
 
 import hashlib
 import time
@@ -12,34 +12,34 @@ from prag_lightning.adapters.store.journal import Line, is_intact, read_line
 from prag_lightning.adapters.store.records import Damage
 
 DOCUMENT_FILE = "document.json"
-# A folder that is about to be replaced is called so until the new one is in its place.
+# Suffix of an old folder until the new one has taken its place.
 REPLACED = ".replaced"
-# How often, and with which pause in seconds, a folder is looked at before it is called damaged.
+# Number of attempts, and pause in seconds, before a folder is reported as damaged.
 LOOKS, PAUSE = 3, 0.01
 _NAME_DIGITS = 64
-# Bytes that are read of the two files beside the weights.
+# Maximum number of bytes to read from the two files beside the weights.
 _SMALL_FILE_LIMIT = 2**20
 
 
 def folder_of(document_id: str) -> str:
-    """Return the folder of a document; its id is data, and never part of a path."""
+    """Return the folder of a document, from a hash, since ids must not be used as paths."""
     digest = hashlib.sha256(document_id.encode()).hexdigest()
     return f"documents/{digest[:2]}/{digest}"
 
 
 def document_folders(files: StoreFiles) -> Iterator[str]:
-    """Yield the folders of all documents, each once."""
+    """Yield the folder of each document once."""
     for part in files.names("documents"):
         names = set(files.names(f"documents/{part}"))
         for name in sorted(names):
-            # Desktops leave files of their own in folders.
+            # File managers may add files of their own.
             whole = name.removesuffix(REPLACED)
             if len(whole) == _NAME_DIGITS and (name == whole or whole not in names):
                 yield f"documents/{part}/{name}"
 
 
 def replaced_folders(files: StoreFiles) -> Iterator[str]:
-    """Yield the folders that were about to be replaced."""
+    """Yield the old folders that were being replaced."""
     for part in files.names("documents"):
         for name in files.names(f"documents/{part}"):
             if name.endswith(REPLACED):
@@ -47,14 +47,14 @@ def replaced_folders(files: StoreFiles) -> Iterator[str]:
 
 
 def read_document(files: StoreFiles, folder: str) -> Line | None:
-    """Return which document a folder is of, and what is known of its adapter.
+    """Return a folder's document, and the description of its adapter.
 
     Args:
-        files: The store.
-        folder: The document's folder in it.
+        files: The store's files.
+        folder: The document's folder.
 
     Returns:
-        None if there is no such folder.
+        The description; None if there is no such folder.
 
     Raises:
         ValueError: If the folder is damaged.
@@ -65,7 +65,7 @@ def read_document(files: StoreFiles, folder: str) -> Line | None:
     except FileNotFoundError:
         if not files.names(folder):
             return None
-        # What a running writer has put there since is whole.
+        # A running writer may have replaced the folder in the meantime.
         if not files.exists(name):
             raise _damaged(files, folder, f"lacks its {DOCUMENT_FILE}") from None
         content = files.read(name, stop=_SMALL_FILE_LIMIT)
@@ -84,16 +84,16 @@ def read_document(files: StoreFiles, folder: str) -> Line | None:
 
 
 def read_weights(files: StoreFiles, folder: str, layout: AdapterLayout, document: Line) -> bytes:
-    """Return the safetensors file of a folder, whose checksum is right.
+    """Return the contents of a folder's safetensors file after verifying its checksum.
 
     Args:
-        files: The store.
-        folder: The document's folder in it.
-        layout: The modules of an adapter.
-        document: What `read_document` says of the folder.
+        files: The store's files.
+        folder: The document's folder.
+        layout: Layout of an adapter.
+        document: The description that `read_document` returned.
 
     Raises:
-        ValueError: If the folder is damaged, or holds a pickle.
+        ValueError: If the folder is damaged or contains a pickle.
     """
     files.refuse_strangers(folder)
     name = f"{folder}/{WEIGHTS_FILE}"
@@ -111,17 +111,17 @@ def read_weights(files: StoreFiles, folder: str, layout: AdapterLayout, document
 
 
 def read_whole(files: StoreFiles, folder: str) -> dict[str, bytes]:
-    """Return the files of a folder by name, all of one moment.
+    """Return a consistent snapshot of a folder's files by name.
 
-    A running writer may be replacing the document: the checksum, which is over the adapter and what
-    names it, says whether they belong together.
+    A running writer may be replacing the document. The checksum of the adapter and its description
+    shows whether the files belong together.
 
     Args:
-        files: The store.
-        folder: A document's folder in it.
+        files: The store's files.
+        folder: A document's folder.
 
     Returns:
-        Nothing if the document is no longer there; as they are if they are damaged.
+        The files; an empty mapping if the document was deleted. Damaged files are returned as is.
     """
     plain = folder.removesuffix(REPLACED)
     found: dict[str, bytes] = {}
@@ -155,12 +155,12 @@ def _belong_together(contents: Mapping[str, bytes]) -> bool:
 
 
 def check_folder(files: StoreFiles, folder: str, layout: AdapterLayout) -> Damage | None:
-    """Return what is wrong with a folder; None if nothing is.
+    """Return the damage in a folder; None if there is none.
 
     Args:
-        files: The store.
-        folder: A document's folder in it.
-        layout: The modules of an adapter.
+        files: The store's files.
+        folder: A document's folder.
+        layout: Layout of an adapter.
     """
     document_id: str | None = None
     try:

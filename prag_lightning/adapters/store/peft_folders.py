@@ -1,4 +1,4 @@
-"""The ``peft`` layout of a store: a folder for each document, which PEFT and servers load."""
+"""The ``peft`` store layout: a folder per document, which PEFT and servers load directly."""
 
 import shutil
 import time
@@ -45,26 +45,26 @@ from prag_lightning.adapters.store.records import (
 from prag_lightning.adapters.store.rows import RowCodec
 from prag_lightning.documents.writing import sync_folder
 
-# Of the usual file systems.
+# Block size of common file systems.
 _BLOCK_BYTES = 4096
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class PeftFolderStore(AdapterStore):
-    """Adapters in folders named by the SHA-256 of their document's id.
+    """Adapters in folders named after the SHA-256 of the document's id.
 
-    A folder is written under another name and renamed when it is whole and on the disk. Beside
-    PEFT's two files it holds ``document.json``: the id, the text's digest and a checksum.
+    A folder is written under a temporary name, flushed to disk and then renamed. Besides PEFT's two
+    files it contains ``document.json`` with the id, the text digest and a checksum.
 
     Args:
-        files: The store.
+        files: The store's files.
         manifest: Its manifest.
-        lock: The right to write, in ``write`` mode.
-        rank: This process's number among those that write.
+        lock: The write lock, in ``write`` mode.
+        rank: Rank of this process among the writers.
     """
 
     name = "peft"
-    # PEFT reads no int8.
+    # PEFT cannot read int8.
     dtypes = ("float32", "bfloat16", "float16")
 
     def __init__(
@@ -88,16 +88,17 @@ class PeftFolderStore(AdapterStore):
         return sum(1 for _ in document_folders(self.files))
 
     def find(self, document_ids: Sequence[str]) -> Mapping[str, StoredDocument]:
-        """Return those of the documents that are stored.
+        """Return those documents that are stored.
 
         Raises:
-            ValueError: If the folder of one is damaged.
+            ValueError: If a document's folder is damaged.
         """
         self._require_open()
         found: dict[str, StoredDocument] = {}
         for document_id in document_ids:
             folder = folder_of(document_id)
-            # One that is being replaced is under its other name meanwhile, and then back.
+            # While being replaced, a document is under its other name, and then under its own
+            # again.
             for name in (folder, folder + REPLACED, folder):
                 if (document := read_document(self.files, name)) is not None:
                     found[document_id] = _stored(document, name)
@@ -105,7 +106,7 @@ class PeftFolderStore(AdapterStore):
         return found
 
     def copy_plan(self) -> Iterator[CopiedFile]:
-        """Yield the files, those of each document all of one moment."""
+        """Yield all files, with a consistent snapshot of each document."""
         for folder in document_folders(self.files):
             target = folder.removesuffix(REPLACED)
             for name, content in read_whole(self.files, folder).items():
@@ -116,13 +117,13 @@ class PeftFolderStore(AdapterStore):
 
     @classmethod
     def check(cls, files: StoreFiles, manifest: Manifest) -> Iterator[Damage]:
-        """Yield what is wrong: every file of every document is read."""
+        """Yield all damage, after reading every file of every document."""
         for folder in document_folders(files):
             for _ in range(LOOKS):
                 damage = check_folder(files, folder, manifest.recipe.layout)
                 if damage is None:
                     break
-                # A running writer may have been replacing or deleting it.
+                # A running writer may have been replacing or deleting the folder.
                 time.sleep(PAUSE)
             else:
                 assert damage is not None
@@ -133,7 +134,7 @@ class PeftFolderStore(AdapterStore):
 
     @classmethod
     def repair(cls, files: StoreFiles, manifest: Manifest, lock: WriteLock) -> None:
-        """Take out what is damaged, so that the next run encodes it again."""
+        """Remove what is damaged, so that the next run encodes it again."""
         assert files.local is not None
         for unfinished in files.local.glob(".unfinished-*"):
             _remove(unfinished)
@@ -149,9 +150,9 @@ class PeftFolderStore(AdapterStore):
 
     @classmethod
     def forecast(cls, recipe: Recipe, dtype: StoreDtype, num_documents: int) -> int:
-        """Return the bytes that so many adapters will take on a disk, to a few per cent."""
+        """Return the disk space in bytes that the adapters will take, to within a few per cent."""
         size = RowCodec(recipe.layout, dtype).num_bytes + 100 * len(recipe.layout.matrices)
-        # Two small files and two folders beside it, a block each; few documents share a folder.
+        # Two small files and two folders take a block each; few documents share a parent folder.
         blocks = -(-size // _BLOCK_BYTES) + 4
         return num_documents * blocks * _BLOCK_BYTES
 
@@ -174,7 +175,7 @@ class PeftFolderStore(AdapterStore):
             self._write_folder(self.folder / folder_of(document_id), files)
 
     def _write_folder(self, folder: Path, files: Mapping[str, bytes]) -> None:
-        """Write a folder whole or not at all, and only then give up the one in its place."""
+        """Write a folder atomically, and only then remove the one it replaces."""
         replaced = folder.with_name(folder.name + REPLACED)
         try:
             with needs_room(folder, sum(map(len, files.values()))):
@@ -203,7 +204,7 @@ class PeftFolderStore(AdapterStore):
             self._discard(folder if folder.exists() else replaced)
 
     def _discard(self, folder: Path) -> None:
-        """Delete a folder, if it is there, so that at no moment half of it is seen."""
+        """Delete a folder, if it exists, without leaving a partial one visible."""
         if folder.exists():
             folder.rename(self._temporary)
             sync_folder(folder.parent)
@@ -222,7 +223,7 @@ class PeftFolderStore(AdapterStore):
         try:
             return read_weights(self.files, folder, self.layout, line)
         except ValueError:
-            # A running writer may have replaced it since it was found.
+            # A running writer may have replaced it in the meantime.
             again = self.find([document.id]).get(document.id)
             if again is None or again == document:
                 raise
@@ -236,7 +237,7 @@ def _stored(document: Line, folder: str) -> StoredDocument:
 
 
 def _remove(path: Path) -> None:
-    """Delete a folder, if it is there; of a link, only the link."""
+    """Delete a folder, if it exists; if it is a link, delete only the link."""
     if path.is_symlink():
         path.unlink()
     elif path.exists():

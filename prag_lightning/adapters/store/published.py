@@ -1,4 +1,4 @@
-"""Adapters of the published encoder, ``offline/.../data_{i}/passage_{j}``, into a store."""
+"""Importing adapters of the published encoder, ``offline/.../data_{i}/passage_{j}``."""
 
 import json
 import re
@@ -14,14 +14,14 @@ from prag_lightning.adapters.peft_format import CONFIG_FILE, read_adapter, read_
 from prag_lightning.adapters.store.base import AdapterStore
 from prag_lightning.adapters.store.recipe import Scalar, digest_text
 
-# Adapters that are stored with one flush to the disk.
+# Number of adapters stored with one flush to disk.
 _AT_ONCE = 64
 _TRAINING = re.compile(r"^(lr=|aug_model=)")
 
 
 @dataclass(frozen=True)
 class PublishedAdapter:
-    """One adapter of the published encoder: its folder, and the document that it is of."""
+    """An adapter of the published encoder: its folder and its document."""
 
     folder: Path
     document_id: str
@@ -33,18 +33,18 @@ def find_adapters(
     data_file: Path | None = None,
     passage_id: Callable[[str], str] = digest_text,
 ) -> list[PublishedAdapter]:
-    """Return the adapters below a folder, each document's first, in the order of their questions.
+    """Return the adapters below a folder in question order; only the first of each document.
 
     Args:
-        published_dir: The folder in which ``data_0`` lies; without ``data_file``, also any above.
-        data_file: The published data file that they were made from. With it a document's id is
-            made from its text, and so the same for all questions that share the passage; without
-            it the id is ``data_{i}/passage_{j}``.
-        passage_id: What gives a text its id; a published passage has none.
+        published_dir: The folder that contains ``data_0``, or, without ``data_file``, a parent.
+        data_file: The published data file that the adapters were made from. If given, a document's
+            id is derived from its text, so that questions share passages; otherwise it is
+            ``data_{i}/passage_{j}``.
+        passage_id: Derives an id from a text, as published passages have none.
 
     Raises:
-        FileNotFoundError: If there are none.
-        ValueError: If the data file is another's.
+        FileNotFoundError: If there are no adapters.
+        ValueError: If the data file does not belong to the adapters.
     """
     folders = sorted(published_dir.glob("**/data_*/passage_*"), key=_natural)
     if not folders:
@@ -78,10 +78,10 @@ def read_lora(adapter: PublishedAdapter) -> LoraConfig:
 
 
 def published_settings(published_dir: Path) -> dict[str, Scalar]:
-    """Return how the adapters were trained, as far as the names of their folders say.
+    """Return the training settings that the adapters' folder names contain.
 
     Raises:
-        ValueError: If adapters of several trainings lie below the folder.
+        ValueError: If the folder contains adapters with different settings.
     """
     below = {part for path in published_dir.glob("**/data_*") for part in path.parts}
     parts = [part for part in sorted(below) if _TRAINING.match(part)]
@@ -95,14 +95,14 @@ def published_settings(published_dir: Path) -> dict[str, Scalar]:
 
 
 def import_adapters(adapters: Iterable[PublishedAdapter], store: AdapterStore) -> None:
-    """Store adapters; each is checked against the store's recipe first.
+    """Store adapters, after checking each against the store's recipe.
 
     Args:
-        adapters: What to store.
-        store: Open for writing.
+        adapters: The adapters.
+        store: A store that is open for writing.
 
     Raises:
-        ValueError: If one is damaged, or fits another base model; names its folder.
+        ValueError: If one is damaged or fits another base model; the message names its folder.
     """
     remaining = iter(adapters)
     while chunk := list(islice(remaining, _AT_ONCE)):
@@ -115,13 +115,13 @@ def import_adapters(adapters: Iterable[PublishedAdapter], store: AdapterStore) -
 
 
 def _natural(folder: Path) -> tuple[str, list[int]]:
-    """Return what sorts ``data_2`` before ``data_10``."""
+    """Return a sort key that puts ``data_2`` before ``data_10``."""
     numbers = [int(number) for part in folder.parts[-2:] for number in re.findall(r"\d+", part)]
     return folder.parent.parent.as_posix(), numbers
 
 
 def _read_passages(data_file: Path) -> dict[str, str]:
-    """Return the passages of a published data file by the names of their adapters' folders."""
+    """Return the passages of a published data file by the folder names of their adapters."""
     if not data_file.is_file():
         raise FileNotFoundError(f"{data_file}: no such file; expected a published data file")
     try:

@@ -1,4 +1,4 @@
-"""What made the adapters of a store, and in what two recipes differ."""
+"""The recipe of a store's adapters, and comparing two recipes."""
 
 import hashlib
 import json
@@ -13,23 +13,23 @@ from prag_lightning.adapters.layout import AdapterLayout, LoraConfig
 
 StoreDtype = Literal["float32", "bfloat16", "float16", "int8"]
 Scalar = str | int | float | bool | None
-# What must agree for an adapter to fit a base model at all.
+# Fields that must agree for an adapter to fit a base model at all.
 _FITTING = ("base_digest", "lora", "modules")
-# What must agree for it to answer as it was trained to.
+# Fields that must agree for it to answer as it was trained to.
 _ANSWERING = (*_FITTING, "warm_start", "prompt_version")
-# What must agree for another adapter to be put beside it.
+# Fields that must agree for further adapters to be added.
 _ENCODING = (*_ANSWERING, "training", "imported_from")
 
 
 class Frozen(BaseModel):
-    """Settings that are written to a file, and read again as they were."""
+    """Immutable settings that are the same after writing them to a file and reading them back."""
 
     model_config = ConfigDict(
         frozen=True,
         strict=True,
         extra="forbid",
         allow_inf_nan=False,
-        # So that an alpha of 32 is 32.0 here and after it was written and read.
+        # Makes an alpha of 32 equal to 32.0, as it is after reading it back.
         revalidate_instances="always",
     )
 
@@ -38,20 +38,20 @@ class Recipe(Frozen):
     """Everything that an adapter depends on besides its document.
 
     Args:
-        base_model: Name or folder of the base model, to be shown; the digest is what is compared.
+        base_model: Name or folder of the base model, for display; the digest is compared.
         base_digest: Digest of the base model.
         lora: The LoRA settings.
         modules: The adapted layers, as in `AdapterLayout`.
         warm_start: Digest of the warm start.
         training: The training settings by name.
-        prompt_version: Digest of the prompt's wording.
-        imported_from: Where the adapters were trained, if not here; then nothing is known of how,
-            and the three fields before say so.
-        base_digest_version: What ``base_digest`` covers: 1 a sample of the weights, 2 the
+        prompt_version: Digest of the prompt wording.
+        imported_from: Where imported adapters were trained; the previous three fields then say that
+            their training is unknown. None for adapters that were trained here.
+        base_digest_version: What ``base_digest`` covers: 1 for a sample of the weights, 2 for the
             configuration and all weights.
-        sampled_base_digest: The digest of version 1, for comparison with stores made before.
-        prompt: The prompt's wording by name, for those who use an exported adapter: the fields of
-            a template, ``exemplars`` and ``chat_template``. ``prompt_version`` is what is compared.
+        sampled_base_digest: Digest of version 1, for comparison with older stores.
+        prompt: The prompt wording by name, for users of an exported adapter: the fields of a
+            template, ``exemplars`` and ``chat_template``. Only ``prompt_version`` is compared.
     """
 
     base_model: str
@@ -68,20 +68,20 @@ class Recipe(Frozen):
 
     @property
     def layout(self) -> AdapterLayout:
-        """How an adapter of this recipe lies in a flat row."""
+        """Memory layout of the recipe's adapters."""
         return AdapterLayout(self.modules, self.lora.rank)
 
 
 def recipe_differences(stored: Recipe, asked: Recipe, *, to_write: bool) -> list[str]:
-    """Return a line for each setting that keeps a run from using a store.
+    """Return a line for each setting that prevents a run from using a store.
 
-    To read adapters, it is enough that they answer with this base, warm start and prompt, however
-    they were trained; adapters from elsewhere need only fit the base.
+    To read adapters, the base model, warm start and prompt must agree, but not the training. For
+    imported adapters only the base model must agree.
 
     Args:
-        stored: The recipe of the store.
-        asked: The recipe of the run.
-        to_write: Whether the run adds adapters to those that are there.
+        stored: Recipe of the store.
+        asked: Recipe of the run.
+        to_write: Whether the run adds adapters.
     """
     fields = _ANSWERING if stored.imported_from is None else _FITTING
     lines: list[str] = []
@@ -99,7 +99,7 @@ def recipe_differences(stored: Recipe, asked: Recipe, *, to_write: bool) -> list
 
 
 def _comparable_bases(stored: Recipe, asked: Recipe) -> tuple[dict[str, object], dict[str, object]]:
-    """Return both bases by the newest digest that both have; by their names if they share none."""
+    """Return both bases by the newest digest version that they share, or else by name."""
     if stored.base_digest_version == asked.base_digest_version:
         return {"base_digest": stored.base_digest}, {"base_digest": asked.base_digest}
     ours, theirs = _sampled(stored), _sampled(asked)
@@ -113,7 +113,7 @@ def _sampled(recipe: Recipe) -> str | None:
 
 
 def _settings(recipe: Recipe, field: str) -> dict[str, object]:
-    """Return one field of a recipe by dotted names, its modules in a few words."""
+    """Return one field of a recipe by dotted names, with its modules summarized."""
     value = getattr(recipe, field)
     if isinstance(value, LoraConfig):
         return {
@@ -129,9 +129,9 @@ def _settings(recipe: Recipe, field: str) -> dict[str, object]:
 
 
 def digest_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """Return a digest, 32 hexadecimal digits, of named tensors: names, types, shapes and numbers.
+    """Return a digest, 32 hexadecimal digits, of tensors with their names, dtypes and shapes.
 
-    Every number counts: the digest of a model of 1 GB takes about a second.
+    All values are included; a model of 1 GB takes about a second.
     """
     digest = hashlib.sha256()
     for name, tensor in tensors:
@@ -141,5 +141,5 @@ def digest_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
 
 
 def digest_text(*texts: str) -> str:
-    """Return a digest, 32 hexadecimal digits, of what an adapter was trained on."""
+    """Return a digest, 32 hexadecimal digits, of the texts that an adapter was trained on."""
     return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:32]

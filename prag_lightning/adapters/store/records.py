@@ -1,4 +1,4 @@
-"""What a store says of its documents, of its size, and of what is wrong with it."""
+"""Descriptions of a store's documents, size and damage."""
 
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -8,13 +8,13 @@ from prag_lightning.adapters.store.manifest import Manifest
 
 @dataclass(frozen=True)
 class Damage:
-    """One thing in a store that is not as it was written.
+    """A deviation of a store from what was written.
 
     Args:
-        document_id: The document that it concerns, if that is known.
-        file: Where it is.
-        what: What is wrong.
-        harmless: Whether every adapter is there nevertheless; a repair tidies up.
+        document_id: The affected document, if known.
+        file: The affected file.
+        what: Description of the damage.
+        harmless: Whether every adapter is intact nevertheless; a repair only tidies up.
     """
 
     document_id: str | None
@@ -25,7 +25,7 @@ class Damage:
 
 @dataclass(frozen=True)
 class StoreStats:
-    """How much a store holds, and what made it. Bytes are those of all its files."""
+    """Size of a store in documents and bytes of all its files, and its recipe."""
 
     num_documents: int
     num_bytes: int
@@ -33,7 +33,7 @@ class StoreStats:
 
     @property
     def bytes_per_document(self) -> float:
-        """Bytes of all files by documents; 0 for an empty store."""
+        """Average bytes per document, over all files; 0 for an empty store."""
         return self.num_bytes / self.num_documents if self.num_documents else 0.0
 
 
@@ -41,10 +41,10 @@ class StoredDocument(NamedTuple):
     """A document that has an adapter.
 
     Args:
-        id: The document.
-        text_digest: Digest of what the adapter was trained on.
-        stored: When, in seconds since 1970; 0 where that is not known.
-        place: Where the layout keeps it, which is the layout's own business.
+        id: Id of the document.
+        text_digest: Digest of the text that the adapter was trained on.
+        stored: Time in seconds since 1970; 0 if unknown.
+        place: Location of the adapter, in a form private to the layout.
     """
 
     id: str
@@ -54,13 +54,13 @@ class StoredDocument(NamedTuple):
 
 
 class CopiedFile(NamedTuple):
-    """A file of a copy of a store.
+    """A file of a store to be copied.
 
     Args:
-        name: Its name, in the store as in the copy.
-        head: The bytes that it begins with there, where what the store's file will begin with
-            later would not fit the files that were copied before.
-        is_whole: Whether these are all of it, so that the store's file need not be read.
+        name: Its name, the same in the store and in the copy.
+        head: First bytes of the copy, if the store's own first bytes may have changed by the time
+            the rest is copied.
+        is_whole: Whether ``head`` is the complete contents, so that the file need not be read.
     """
 
     name: str
@@ -69,10 +69,10 @@ class CopiedFile(NamedTuple):
 
 
 class WriteLock(Protocol):
-    """The right to write into a store."""
+    """The right to write to a store."""
 
     def check(self) -> None:
-        """Raise ``OSError`` if the store is no longer there."""
+        """Raise ``OSError`` if the store no longer exists."""
 
     def release(self) -> None:
-        """Give it back."""
+        """Give up the right to write."""

@@ -1,4 +1,4 @@
-"""Adapters as bytes: float32, bfloat16 or float16 as they are, int8 with scales."""
+"""Encoding adapters as bytes: unchanged float32, bfloat16 or float16, or int8 with scales."""
 
 from functools import cached_property
 
@@ -12,15 +12,15 @@ _FLOATS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 
 class RowCodec:
-    """Turns flat float32 rows into a store's bytes and back.
+    """Encodes flat float32 rows as a store's bytes, and decodes them.
 
-    In int8 an adapter is its scales, float32, and after them its numbers. There is one scale for
-    each row of a ``lora_A`` and each column of a ``lora_B``: its largest absolute value by 127.
-    (A row of ``lora_B`` holds ``rank`` numbers; scales for those would be larger than the numbers.)
+    An int8 adapter consists of its scales in float32, followed by its numbers. Each row of a
+    ``lora_A`` and each column of a ``lora_B`` has one scale, its largest absolute value over 127.
+    (Scales for the rows of ``lora_B``, of ``rank`` numbers each, would take more space than these.)
 
     Args:
-        layout: Where the matrices lie in a row.
-        dtype: In which form the numbers are stored.
+        layout: Memory layout of an adapter.
+        dtype: Dtype in which adapters are stored.
     """
 
     def __init__(self, layout: AdapterLayout, dtype: StoreDtype) -> None:
@@ -29,26 +29,26 @@ class RowCodec:
 
     @cached_property
     def num_bytes(self) -> int:
-        """Bytes of one adapter."""
+        """Size of one adapter in bytes."""
         if self._dtype == "int8":
             return 4 * self._num_scales + self._layout.num_params
         return _FLOATS[self._dtype].itemsize * self._layout.num_params
 
     @property
     def safetensors_dtype(self) -> str:
-        """How a safetensors header names the type of `safetensors_width` numbers."""
+        """Dtype of the stored elements in safetensors notation."""
         return {"float32": "F32", "bfloat16": "BF16", "float16": "F16", "int8": "U8"}[self._dtype]
 
     @property
     def safetensors_width(self) -> int:
-        """Numbers of that type in one adapter; in int8, bytes."""
+        """Number of stored elements per adapter; for int8, of bytes."""
         return self.num_bytes if self._dtype == "int8" else self._layout.num_params
 
     def encode(self, rows: Tensor) -> memoryview:
-        """Return the bytes of rows, shape ``(n, num_params)``, one after another.
+        """Return the concatenated bytes of rows, shape ``(n, num_params)``.
 
         Raises:
-            ValueError: If a number is not finite, or is not in the stored type.
+            ValueError: If a number is not finite, or overflows the stored dtype.
         """
         quantized = self._dtype == "int8"
         numbers = rows if quantized else rows.to(_FLOATS[self._dtype])
@@ -58,7 +58,7 @@ class RowCodec:
         return stored.contiguous().view(-1).view(torch.uint8).numpy().data
 
     def decode(self, data: bytes) -> Tensor:
-        """Return the row of one adapter's bytes, shape ``(num_params,)``, float32."""
+        """Decode one adapter's bytes to a row, shape ``(num_params,)``, float32."""
         raw = torch.frombuffer(bytearray(data), dtype=torch.uint8)
         if self._dtype != "int8":
             return raw.view(_FLOATS[self._dtype]).to(torch.float32)
@@ -71,14 +71,14 @@ class RowCodec:
             1, index, rows.abs(), "amax"
         )
         scales = largest / 127
-        # A row of zeros has the scale zero, and stays zeros.
+        # A row of zeros has scale 0 and must stay zero.
         steps = rows / scales.clamp_min(torch.finfo(torch.float32).tiny).gather(1, index)
         numbers = steps.round().clamp(-127, 127).to(torch.int8)
         return torch.cat([scales.view(torch.uint8), numbers.view(torch.uint8)], dim=1)
 
     @cached_property
     def _scale_of(self) -> Tensor:
-        """Which scale each number uses, shape ``(num_params,)``."""
+        """Index of the scale that each number uses, shape ``(num_params,)``."""
         rank = self._layout.rank
         components = torch.arange(rank)
         parts: list[Tensor] = []

@@ -1,4 +1,4 @@
-"""Readers of other people's data sets, by the name of their format."""
+"""Readers of external data sets, by format name."""
 
 from prag_lightning.documents.entries import Entry, Reader
 from prag_lightning.documents.formats.beir import read_beir
@@ -25,7 +25,7 @@ FORMATS: dict[str, Reader] = {
     "squad": read_squad,
     "text": TextFiles(),
 }
-# Those without questions.
+# Formats without questions.
 CORPORA = frozenset({"dpr", "jsonl", "text"})
 
 __all__ = ["CORPORA", "FORMATS", "Entry", "Reader"]

@@ -1,4 +1,4 @@
-"""BEIR (arXiv:2104.08663): a corpus, queries, and which documents are relevant for them."""
+"""BEIR (arXiv:2104.08663): a corpus, queries and relevance judgements."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,10 +28,10 @@ class _Relevance(ForeignRecord):
 
 
 def read_beir(source: Path) -> Iterator[Entry]:
-    """Read ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/test.tsv`` of a folder.
+    """Read ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/test.tsv`` in a folder.
 
-    Documents with a score above 0 are gold. Queries without a line in the relevance file belong to
-    another split and are passed over. BEIR has no answers.
+    Documents with a score above 0 are gold. Queries without relevance judgements belong to another
+    split and are skipped. BEIR has no answers.
 
     Args:
         source: The folder.

@@ -20,12 +20,12 @@ class _Answer(ForeignRecord):
 class _ComplexWebQuestion(ForeignRecord):
     id: NonEmpty = Field(alias="ID")
     question: NonEmpty
-    # The test set has none.
+    # The test set has no answers.
     answers: tuple[_Answer, ...] = ()
 
 
 def read_complexwebquestions(source: Path) -> Iterator[Entry]:
-    """Read ``ComplexWebQuestions_dev.json``; accepted are all answers and their aliases."""
+    """Read ``ComplexWebQuestions_dev.json``; all answers and their aliases are accepted."""
     file = source / _DEV_FILE if source.is_dir() else source
     for row in read_rows(file, _DEV_FILE):
         record = row.parse(_ComplexWebQuestion)

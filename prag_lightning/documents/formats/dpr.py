@@ -1,4 +1,4 @@
-"""The Wikipedia of DPR (arXiv:2004.04906): 21 million passages of 100 words, one a line."""
+"""DPR's Wikipedia (arXiv:2004.04906): 21 million passages of 100 words, one per line."""
 
 import gzip
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ class _Row(ForeignRecord):
 
 
 def read_dpr(source: Path) -> Iterator[Entry]:
-    """Read ``psgs_w100.tsv``, packed by gzip or not, one line at a time."""
+    """Read ``psgs_w100.tsv``, compressed by gzip or not, one line at a time."""
     file = existing(source, "psgs_w100.tsv or psgs_w100.tsv.gz")
     with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
         for row in read_table(lines, _Row, str(file)):

@@ -1,4 +1,4 @@
-"""Title and text of one file: plain text, Markdown, HTML, PDF or Word."""
+"""Extracting the title and text of a file: plain text, Markdown, HTML, PDF or Word."""
 
 import io
 import logging
@@ -13,24 +13,24 @@ from typing import NamedTuple
 
 from prag_lightning.documents.yaml_text import load_yaml
 
-# A byte order mark says what the text behind it is encoded in.
+# Encodings indicated by a byte order mark.
 _MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
-# "naпve": Latin letters and others in one word come from a wrong guess of the encoding.
+# Latin letters mixed with another script in a word, as in "naпve", show a wrong encoding guess.
 _MIXED_SCRIPTS = re.compile(r"[A-Za-z][\u0370-\u05ff]|[\u0370-\u05ff][A-Za-z]")
 _FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
-# Of longer files, only the beginning is looked at for a title.
+# In longer files, only the beginning is searched for a title.
 _TITLE_CHARACTERS = 50_000
 _MARKUP = ["a", "img", "b", "strong", "i", "em", "code"]
 _NO_TEXT = ["script", "style", "noscript", "template", "nav", "head", "svg"]
 
 
 class FileText(NamedTuple):
-    """What a file says.
+    """Text extracted from a file.
 
     Args:
-        text: Its text.
-        title: Its title, where it has one.
-        encoding: What the text was decoded from, where that had to be guessed.
+        text: The text.
+        title: The title, if there is one.
+        encoding: The encoding, if it had to be guessed.
     """
 
     text: str
@@ -40,11 +40,11 @@ class FileText(NamedTuple):
 
 @dataclass(frozen=True)
 class _Kind:
-    """One kind of file.
+    """A kind of file.
 
     Args:
-        read: Returns what the file's bytes say.
-        libraries: What must be installed for it.
+        read: Extracts the text from a file's bytes.
+        libraries: Libraries that must be installed for it.
     """
 
     read: Callable[[bytes], FileText]
@@ -52,21 +52,21 @@ class _Kind:
 
 
 def missing_libraries(suffix: str) -> list[str]:
-    """Return which libraries that files of this kind need are not installed."""
+    """Return the libraries that files with this suffix need but that are not installed."""
     return [name for name in KINDS[suffix].libraries if find_spec(name) is None]
 
 
 def read_file_text(file: Path) -> FileText:
-    """Return what a file says.
+    """Extract the text of a file.
 
     Args:
         file: A file with one of the suffixes of ``KINDS``.
 
     Returns:
-        Its text, and its title where it has one.
+        Its text, and its title if there is one.
 
     Raises:
-        ValueError: If it cannot be read, or has no text that a program can read, such as a scan.
+        ValueError: If it cannot be read, or has no extractable text, such as a scan.
         OSError: If the file cannot be opened.
     """
     kind = KINDS[file.suffix.lower()]
@@ -80,7 +80,7 @@ def read_file_text(file: Path) -> FileText:
             warnings.simplefilter("ignore")
             found = kind.read(content)
     except Exception as error:
-        # These libraries raise whatever comes up when a file is damaged.
+        # On damaged files these libraries raise exceptions of any type.
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ValueError(f"{kind.libraries[0]} cannot read it ({reason[:200]})") from error
     if content and not found.text.strip():
@@ -89,16 +89,16 @@ def read_file_text(file: Path) -> FileText:
 
 
 def decode_text(content: bytes) -> tuple[str, str | None]:
-    """Return a text, and its encoding if that is a guess.
+    """Decode a text, and return its encoding if that was guessed.
 
     Args:
         content: The text in UTF-8, with a byte order mark, or in any other encoding.
 
     Returns:
-        The text, with line feeds at its lines' ends, and the encoding where it was guessed.
+        The text, with line feeds as line breaks, and the encoding if it was guessed.
 
     Raises:
-        ValueError: If it is no text.
+        ValueError: If it is not text.
     """
     encoding = _MARKS.get(content[:3]) or _MARKS.get(content[:2]) or "utf-8"
     guess = None
@@ -132,7 +132,7 @@ def _read_plain(content: bytes) -> FileText:
 
 
 def _read_markdown(content: bytes) -> FileText:
-    """Read Markdown: the title is that of its front matter, else its first heading."""
+    """Read Markdown; the title is the one in the front matter, or else the first heading."""
     text, encoding = decode_text(content)
     fields, body = _split_front_matter(text)
     title = fields.get("title")
@@ -141,7 +141,7 @@ def _read_markdown(content: bytes) -> FileText:
 
 
 def _split_front_matter(text: str) -> tuple[dict[object, object], str]:
-    """Return the fields that stand in YAML before the text, and the text behind them."""
+    """Return the fields of the YAML front matter, and the text after it."""
     if found := _FRONT_MATTER.match(text):
         try:
             fields = load_yaml(found[1])
@@ -153,7 +153,7 @@ def _split_front_matter(text: str) -> tuple[dict[object, object], str]:
 
 
 def first_heading(markdown: str) -> str | None:
-    """Return the words of the first heading of the first level; `#` in code is none."""
+    """Return the text of the first level 1 heading; `#` in code blocks is ignored."""
     from markdown_it import MarkdownIt
 
     tokens = MarkdownIt("commonmark").parse(markdown[:_TITLE_CHARACTERS])
@@ -182,7 +182,7 @@ def _read_html(content: bytes) -> FileText:
 def _read_pdf(content: bytes) -> FileText:
     from pypdf import PdfReader
 
-    # It warns of faults that it has mended.
+    # pypdf warns about problems that it has fixed itself.
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)
     pages = [page.extract_text() for page in PdfReader(io.BytesIO(content)).pages]
     text = "\n\n".join(pages).replace("\0", "")

@@ -1,4 +1,4 @@
-"""The reader of a format, by its short name or by where it is imported from."""
+"""Finding the reader of a format, by short name or import path."""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
@@ -13,8 +13,8 @@ def find_reader(name: str, settings: Mapping[str, object]) -> Reader:
 
     Args:
         name: One of ``FORMATS``, or the import path of a reader: a function from a path to entries,
-            or a class that makes one. The working directory is looked into, too.
-        settings: Fields of a reader that is a dataclass, in place of their defaults.
+            or a class whose instances are such functions. The working directory is searched, too.
+        settings: Values for the fields of a dataclass reader that replace the defaults.
 
     Returns:
         The reader.

@@ -1,4 +1,4 @@
-"""FlashRAG (arXiv:2405.13576): JSON Lines of questions, or of a corpus."""
+"""FlashRAG (arXiv:2405.13576): JSON Lines of questions or of a corpus."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +10,11 @@ from prag_lightning.documents.records import Document, Question, distinct, read_
 
 class _Line(ForeignRecord):
     id: NonEmpty
-    # Of a question.
+    # Fields of a question.
     question: NonEmpty | None = None
     golden_answers: tuple[str, ...] = ()
     metadata: dict[str, Any] | None = None
-    # Of a corpus: the title, then the text.
+    # Field of a document: the title and then the text.
     contents: str | None = None
 
 

@@ -1,4 +1,4 @@
-"""JSON Lines of documents; long ones in passages."""
+"""JSON Lines of documents; long documents are split into passages."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ class JsonLines:
     """Reads JSON Lines of ``id`` (or ``_id``), ``title`` and ``text``.
 
     Args:
-        passage_words: Longer documents are split into passages of about as many words.
-        overlap_words: How many words of a passage the next one begins with, at most.
+        passage_words: Approximate number of words per passage; longer documents are split.
+        overlap_words: Maximum number of words by which consecutive passages overlap.
     """
 
     passage_words: int = PASSAGE_WORDS

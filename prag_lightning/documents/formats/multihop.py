@@ -1,4 +1,4 @@
-"""HotpotQA (arXiv:1809.09600) and 2WikiMultihopQA (arXiv:2011.01060): questions over passages."""
+"""HotpotQA (arXiv:1809.09600) and 2WikiMultihopQA (arXiv:2011.01060): multi-hop questions."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,13 +21,13 @@ from prag_lightning.documents.records import Document, Question, distinct, read_
 class _MultihopQuestion(ForeignRecord):
     id: NonEmpty = Field(validation_alias=AliasChoices("_id", "id"))
     question: NonEmpty
-    # The test sets have neither answers nor supporting facts.
+    # The test sets have no answers and no supporting facts.
     answer: str | None = None
     answer_id: str | None = None
     type: str | None = None
     # Title and sentences of each paragraph.
     context: Annotated[list[tuple[str, list[str]]], rows_of("title", "sentences")]
-    # Title and number of each sentence that the answer rests on.
+    # Title and sentence number of each supporting fact.
     supporting_facts: Annotated[tuple[tuple[str, int], ...], rows_of("title", "sent_id")] = ()
 
 
@@ -39,7 +39,7 @@ class _Aliases(ForeignRecord):
 def read_hotpotqa(source: Path) -> Iterator[Entry]:
     """Read HotpotQA's ``hotpot_dev_distractor_v1.json``, or what ``datasets`` exports.
 
-    The paragraphs of each question become documents, those of its supporting facts its gold ones.
+    A question's paragraphs become documents; those that contain its supporting facts are gold.
 
     Args:
         source: The JSON, JSON Lines or Parquet file.
@@ -49,14 +49,14 @@ def read_hotpotqa(source: Path) -> Iterator[Entry]:
     """
     for row in read_rows(source, "HotpotQA's JSON, such as hotpot_dev_distractor_v1.json"):
         record = row.parse(_MultihopQuestion)
-        # HotpotQA's sentences begin with their space.
+        # HotpotQA's sentences start with a space where one is needed.
         yield _entry(record, [record.answer], separator="")
 
 
 def read_2wikimultihopqa(source: Path) -> Iterator[Entry]:
-    """Read ``dev.json`` of 2WikiMultihopQA with ``id_aliases.json`` beside it.
+    """Read ``dev.json`` of 2WikiMultihopQA with ``id_aliases.json`` next to it.
 
-    Accepted are the answer and all aliases of the entity that it is.
+    The answer and all aliases of its entity are accepted.
 
     Args:
         source: The folder, or ``dev.json`` in it.
@@ -73,7 +73,7 @@ def read_2wikimultihopqa(source: Path) -> Iterator[Entry]:
 
 
 def _read_aliases(folder: Path) -> dict[str, list[str]]:
-    """Return the aliases of each entity; the file is JSON Lines in spite of its name."""
+    """Return the aliases of each entity; despite its name, the file is JSON Lines."""
     file = existing(
         folder / "id_aliases.json", "the aliases of answers, in the archive data_ids_april7.zip"
     )
@@ -92,20 +92,20 @@ def _entry(record: _MultihopQuestion, answers: list[str | None], separator: str)
             document_ids=_gold(record, documents),
             type=record.type,
         ),
-        # A paragraph that stands there twice is one document.
+        # A repeated paragraph is one document.
         documents=tuple(dict.fromkeys(documents)),
     )
 
 
 def _gold(record: _MultihopQuestion, documents: Sequence[Document]) -> list[str]:
-    """Return the ids of the paragraphs that the supporting facts are in, or none of them.
+    """Return the ids of the paragraphs with the supporting facts, or an empty list.
 
-    Retrieved paragraphs, as in HotpotQA's full-wiki setting, may lack one that is needed.
+    Retrieved paragraphs, as in HotpotQA's full-wiki setting, may lack a required one.
     """
     gold: list[str] = []
     for title, number in record.supporting_facts:
         named = [place for place, paragraph in enumerate(record.context) if paragraph[0] == title]
-        # Of several paragraphs with one title, those that have the sentence.
+        # Among paragraphs with the same title, only those that have the sentence count.
         holding = [place for place in named if number < len(record.context[place][1])]
         if not named:
             return []

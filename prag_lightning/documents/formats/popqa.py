@@ -1,4 +1,4 @@
-"""PopQA (arXiv:2212.10511): questions about entities, popular and not; a table."""
+"""PopQA (arXiv:2212.10511): a table of questions about popular and less popular entities."""
 
 import ast
 import json
@@ -15,11 +15,11 @@ from prag_lightning.documents.records import Question, distinct
 
 
 def _parse_list(field: str) -> object:
-    """Return a list that was written as JSON or as a Python literal."""
+    """Parse a list written as JSON or as a Python literal."""
     for parse in (from_json, ast.literal_eval):
         try:
             parsed: object = parse(field)
-            # Half a surrogate pair is no text that could be written, and infinity no number.
+            # Rejects lone surrogates, which cannot be written as UTF-8, and infinity.
             json.dumps(parsed, ensure_ascii=False, allow_nan=False).encode()
         except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             continue
@@ -37,7 +37,7 @@ class _Row(ForeignRecord):
 def read_popqa(source: Path) -> Iterator[Entry]:
     """Read ``popQA.tsv``: questions without documents.
 
-    Accepted are the object and its aliases, as in the published code.
+    The object and its aliases are accepted, as in the published code.
     """
     file = source / "popQA.tsv" if source.is_dir() else source
     with existing(file, "popQA.tsv").open("rb") as lines:

@@ -1,4 +1,4 @@
-"""The layout that the published PRAG code works on, ``data_aug/<data set>/<model>/<type>.json``."""
+"""The layout of the published PRAG code, ``data_aug/<data set>/<model>/<type>.json``."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,7 +38,7 @@ class _Augmentation(ForeignRecord):
 
 
 class _AugmentedPassage(ForeignRecord):
-    # Two fields are named after the model that wrote them.
+    # Two field names contain the name of the model that wrote them.
     model_config = ConfigDict(extra="allow")
 
     passage: str
@@ -62,9 +62,9 @@ class _PublishedQuestion(ForeignRecord):
 def read_published(source: Path) -> Iterator[Entry]:
     """Read a file of the published layout, or all files of a folder.
 
-    A passage that several questions retrieved is one document, with its first augmentation. The
-    order of a question's passages is its ranking. Questions that ``total.json`` lists come first,
-    in its order.
+    A passage that was retrieved for several questions becomes one document, with its first
+    augmentation. The order of a question's passages is its ranking. Questions listed in
+    ``total.json`` come first, in the same order.
     """
     if existing(source, _EXPECTED).is_file():
         yield from _read_file(source, None)
@@ -82,20 +82,20 @@ def read_published(source: Path) -> Iterator[Entry]:
 
 
 def _rank_in_total(file: Path) -> Callable[[Entry], int]:
-    """Return the place of an entry's question in a list of questions, last if it is not in it."""
+    """Return a sort key for entries: the position of the question in a list; last if absent."""
     listed = read_rows(file, _EXPECTED) if file.exists() else ()
     ranks = {row.parse(_ListedQuestion).question: rank for rank, row in enumerate(listed)}
     return lambda entry: ranks.get(entry.question.question if entry.question else "", len(ranks))
 
 
 def _read_file(file: Path, type_name: str | None) -> Iterator[Entry]:
-    """Yield the entries of a file; one beside others is named after the type of its questions."""
+    """Yield the entries of a file; in a folder of files, the file name is the question type."""
     for row in read_rows(file, _EXPECTED):
         yield _entry(row.parse(_PublishedQuestion), type_name, row.where)
 
 
 def _entry(record: _PublishedQuestion, type_name: str | None, where: str) -> Entry:
-    # The published retriever fills up with empty passages where it finds too few.
+    # The published retriever pads short results with empty passages.
     retrieved = [document_of("", passage) for passage in record.passages if passage.strip()]
     gold = [document_of("", passage) for passage in record.golden_passages]
     augmented = [passage for passage in record.augment if passage.passage.strip()]

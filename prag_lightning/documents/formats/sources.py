@@ -1,4 +1,4 @@
-"""How sources are read: JSON, JSON Lines, Parquet and tables, with the place of every fault."""
+"""Reading JSON, JSON Lines, Parquet and tables, with error messages that name the place."""
 
 import csv
 from collections.abc import Iterable, Iterator
@@ -17,39 +17,39 @@ _MARK = b"\xef\xbb\xbf"
 
 
 class Row(NamedTuple):
-    """One entry of a source, not yet checked.
+    """An unvalidated entry of a source.
 
     Args:
-        value: What stands there.
-        where: Where that is, for messages.
+        value: The parsed value.
+        where: Its place, for error messages.
     """
 
     value: object
     where: str
 
     def parse(self, record_type: type[RecordT]) -> RecordT:
-        """Return the row as a record.
+        """Validate the row and return it as a record.
 
         Raises:
-            ValueError: If it is not valid; names the place and the field.
+            ValueError: If it is not valid; the message names the place and the field.
         """
         return _validated(self.value, record_type, self.where)
 
 
 def read_rows(file: Path, expected: str, key: str | None = None) -> Iterator[Row]:
-    """Yield the entries of a JSON array, of JSON Lines or of a Parquet file.
+    """Yield the entries of a JSON array, a JSON Lines file or a Parquet file.
 
     Args:
         file: The source.
-        expected: What the source should be, for the message if it is not there.
-        key: The array may also stand under this key in one object.
+        expected: Description of the source for the error message if it is missing.
+        key: Key of the array, if it is inside an object.
 
     Yields:
         The entries; JSON Lines and Parquet are read one at a time.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is none of these; names the line.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file has none of these formats; the message names the line.
     """
     if existing(file, expected).suffix == ".parquet":
         yield from _read_parquet(file)
@@ -66,7 +66,7 @@ def read_rows(file: Path, expected: str, key: str | None = None) -> Iterator[Row
 
 
 def _holds_lines(file: Path, key: str | None) -> bool:
-    """Return whether every line is an object of its own."""
+    """Return whether every line is a separate object."""
     with file.open("rb") as lines:
         first = next((line for line in lines if line.strip()), b"")
     if file.suffix in (".jsonl", ".ndjson"):
@@ -74,7 +74,7 @@ def _holds_lines(file: Path, key: str | None) -> bool:
     try:
         entry = from_json(first.removeprefix(_MARK))
     except ValueError:
-        # An object or an array over several lines.
+        # An object or an array that spans several lines.
         return False
     return isinstance(entry, dict) and (key is None or key not in entry)
 
@@ -112,17 +112,17 @@ def _parse(content: bytes, problem: str) -> Any:
 
 
 def decode(content: bytes, where: str) -> str:
-    """Return text from UTF-8 bytes.
+    """Decode UTF-8 bytes.
 
     Args:
         content: The bytes.
-        where: Where they stand, for messages.
+        where: Their place, for error messages.
 
     Returns:
         The text, without a byte order mark.
 
     Raises:
-        ValueError: If they are not UTF-8 or hold a NUL; names the byte.
+        ValueError: If they are not UTF-8 or contain a NUL; the message names the byte.
     """
     try:
         text = content.decode("utf-8-sig")
@@ -140,23 +140,23 @@ def decode(content: bytes, where: str) -> str:
 def read_table(lines: Iterable[bytes], record_type: type[RecordT], where: str) -> Iterator[RecordT]:
     """Yield the rows of a tab-separated table with a header.
 
-    Every line is one row: a field with an unbalanced quotation mark cannot swallow the next ones.
+    Every line is one row, so an unbalanced quotation mark in a field does not affect other rows.
 
     Args:
         lines: The table's lines; read one at a time.
-        record_type: Its fields are the columns that there must be.
-        where: The file's name for messages.
+        record_type: The record type, whose fields are the required columns.
+        where: Name of the file for error messages.
 
     Yields:
-        The rows, checked.
+        The validated rows.
 
     Raises:
-        ValueError: If a column is missing, or a line is no such row; names the line.
+        ValueError: If a column is missing or a line is not valid; the message names the line.
     """
     header: list[str] = []
     for number, line in enumerate(lines, start=1):
         place = f"{where}:{number}"
-        # A carriage return within a line is no end of it.
+        # A carriage return within a line does not end it.
         row = _split(decode(line, place).rstrip("\r\n").replace("\r", " "), place)
         if not header:
             header = row
@@ -186,7 +186,7 @@ def _validated(value: object, record_type: type[RecordT], where: str) -> RecordT
 def _split(line: str, where: str) -> list[str]:
     if '"' not in line:
         return line.split("\t") if line else []
-    # A field may be of any length; csv refuses more than 131,072 characters unless told.
+    # Fields may have any length, but csv refuses more than 131,072 characters by default.
     csv.field_size_limit(max(csv.field_size_limit(), len(line)))
     try:
         return next(csv.reader([line], delimiter="\t", strict=True), [])

@@ -1,4 +1,4 @@
-"""SQuAD (arXiv:1606.05250): questions about paragraphs of Wikipedia."""
+"""SQuAD (arXiv:1606.05250): questions about Wikipedia paragraphs."""
 
 from collections.abc import Iterator
 from itertools import groupby
@@ -18,7 +18,7 @@ from prag_lightning.documents.records import Document, Question, distinct
 
 
 def _texts(answers: object) -> object:
-    """Return the texts of answers, whose places in the paragraph do not matter here."""
+    """Return the texts of the answers without their positions."""
     if not isinstance(answers, list):
         return answers
     return [answer.get("text") if isinstance(answer, dict) else answer for answer in answers]
@@ -46,7 +46,7 @@ class _Columns(ForeignRecord):
 
 
 class _FlatQuestion(ForeignRecord):
-    """A question as Hugging Face's ``datasets`` has it; without answers its context has none."""
+    """A question as exported by ``datasets``; unanswerable if ``answers`` is empty."""
 
     id: NonEmpty
     title: str = ""
@@ -56,16 +56,16 @@ class _FlatQuestion(ForeignRecord):
 
 
 def read_squad(source: Path) -> Iterator[Entry]:
-    """Read ``dev-v1.1.json`` or the like, or what ``datasets`` exports.
+    """Read ``dev-v1.1.json`` or a similar file, or an export by ``datasets``.
 
-    Each paragraph is a document. Questions that their paragraph does not answer (version 2.0) are
-    left out.
+    Each paragraph is a document. Questions that cannot be answered from their paragraph (version
+    2.0) are left out.
 
     Args:
         source: The JSON, JSON Lines or Parquet file.
 
     Yields:
-        Each question with its paragraph, and paragraphs without a question.
+        Each question with its paragraph, and paragraphs without questions.
     """
     rows = read_rows(source, "SQuAD's JSON, such as dev-v1.1.json", key="data")
     for context, group in groupby(rows, _context_of):
@@ -77,12 +77,12 @@ def read_squad(source: Path) -> Iterator[Entry]:
 
 
 def _context_of(row: Row) -> object:
-    """Return the paragraph of a flat row, None for an article."""
+    """Return the paragraph of a flat row; None for an article."""
     return row.value.get("context") if isinstance(row.value, dict) else None
 
 
 def _flat_entries(rows: list[_FlatQuestion]) -> Iterator[Entry]:
-    """Yield the entries of one paragraph's questions."""
+    """Yield the entries of the questions about one paragraph."""
     document = _document(rows[0].title, rows[0].context)
     answerable = [row for row in rows if distinct(row.answers.text)]
     for row in answerable:

@@ -1,4 +1,4 @@
-"""Folders of notes, pages and papers, or one such file; long ones in passages."""
+"""Folders of notes, pages and papers, or a single such file, split into passages."""
 
 import os
 from collections import Counter
@@ -19,18 +19,18 @@ _NUM_NAMED = 10
 
 @dataclass(frozen=True)
 class TextFiles:
-    """Reads every text, Markdown, HTML, PDF and Word file of a folder and the folders in it.
+    """Reads all text, Markdown, HTML, PDF and Word files of a folder, recursively.
 
-    A document's id is the file's path within the folder. Its title is what the file gives as one
-    (front matter, the first heading, HTML's title), else the file's name. Hidden files and folders
-    are skipped, and so are symbolic links, which may lead out of the folder. What was read and what
-    was skipped is printed at the end, by kind.
+    A document's id is the file's path relative to the folder. Its title is the one in the file
+    (front matter, first heading or HTML title), or else the file name. Hidden files and folders are
+    skipped, and so are symbolic links, which may lead out of the folder. A summary of the files
+    that were read and skipped is printed at the end, by kind.
 
     Args:
-        passage_words: Longer documents are split into passages of about as many words.
-        overlap_words: How many words of a passage the next one begins with, at most.
-        on_error: What happens when files cannot be read: ``stop`` ends the conversion and names
-            them all, ``skip`` names them and goes on.
+        passage_words: Approximate number of words per passage; longer documents are split.
+        overlap_words: Maximum number of words by which consecutive passages overlap.
+        on_error: What to do with unreadable files: ``stop`` ends the conversion and lists them all,
+            ``skip`` lists them and continues.
     """
 
     passage_words: int = PASSAGE_WORDS
@@ -41,14 +41,15 @@ class TextFiles:
         """Yield the passages of each file.
 
         Args:
-            source: The folder, or one file.
+            source: The folder, or a single file.
 
         Yields:
             An entry for each file.
 
         Raises:
             FileNotFoundError: If there is no such folder or file, or no file of these kinds in it.
-            ValueError: If files cannot be read, and are not to be skipped; names them.
+            ValueError: If files cannot be read and ``on_error`` is ``stop``; the message lists
+                them.
         """
         account = _Account(existing(source, _EXPECTED))
         for file in account.list_files():
@@ -60,7 +61,7 @@ class TextFiles:
 
 
 class _Account:
-    """What was read of a folder, what was skipped, and what cannot be read."""
+    """The files of a folder that were read, were skipped, or cannot be read."""
 
     def __init__(self, source: Path) -> None:
         self._source = source
@@ -97,7 +98,7 @@ class _Account:
         return not reason
 
     def read(self, file: Path) -> Document | None:
-        """Return the document that a file is, or None if it cannot be read."""
+        """Read a file as a document; return None if it cannot be read."""
         try:
             document_id = self._id_of(file)
             found = read_file_text(file)
@@ -124,7 +125,7 @@ class _Account:
         self._faults.append(f"{_shown(error.filename)}: {error.strerror}")
 
     def close(self, on_error: OnError) -> None:
-        """Print the account, or refuse what cannot be read."""
+        """Print the summary, or raise an error for unreadable files."""
         faults = f"{len(self._faults)} cannot be read: {_some(self._faults)}"
         if self._faults and on_error == "stop":
             raise ValueError(f"{faults}; mend or move them, or leave them out by --on_error skip")
@@ -138,7 +139,7 @@ class _Account:
 
 
 def _why_skipped(path: Path) -> str | None:
-    """Return the kind of what is not read, or None for a folder or file that is."""
+    """Return why a path is skipped; None if it is not."""
     suffix = path.suffix.lower()
     if path.is_symlink():
         return "symbolic link"
@@ -155,7 +156,7 @@ def _why_skipped(path: Path) -> str | None:
 
 
 def _by_kind(counts: Counter[str]) -> str:
-    """Return how many there are of each kind, the most frequent first.
+    """Return a summary of counts by kind, the most frequent first.
 
     >>> _by_kind(Counter({".md": 2, "hidden file": 3, "symbolic link": 1}))
     '3 hidden files, 2 .md, 1 symbolic link'
@@ -175,5 +176,5 @@ def _some(names: Iterable[str]) -> str:
 
 
 def _shown(path: object) -> str:
-    """Return a path that can be printed, whatever bytes its name is made of."""
+    """Return a path in printable form, even if its name is not valid text."""
     return str(path).encode(errors="backslashreplace").decode()
