@@ -28,6 +28,14 @@ torch.set_num_threads(1)
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
+_LONG_FILES = (
+    "test_smollm2.py",
+    "test_per_document.py",
+    "test_interruptions.py",
+    "test_disks.py",
+    "test_python_api.py",
+    "test_report.py",
+)
 _HANDLERS = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
 
 _TEXTS = [
@@ -72,6 +80,11 @@ def tiny_tokenizer(chat: bool = True) -> PreTrainedTokenizerFast:
     )
     tokenizer.chat_template = _CHAT if chat else None
     return tokenizer
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long, so that no process waits for one at the end."""
+    items.sort(key=lambda item: item.path.name not in _LONG_FILES)
 
 
 @pytest.fixture(autouse=True)
