@@ -5,7 +5,6 @@ from typing import Any, cast
 
 from lightning import Callback, LightningModule, Trainer
 
-from prag_lightning.adapters.store.opening import open_store
 from prag_lightning.encoding.strangers import Strangers
 from prag_lightning.module import ParametricRAG
 
@@ -58,7 +57,7 @@ class TrainWithStrangers(Callback):
         """
         module = cast(ParametricRAG, pl_module)
         encoder = cast(Any, trainer).datamodule.training_encoder
-        with open_store(self.store, module.recipe(encoder, {}), mode="read") as store:
+        with module.open_store(encoder, self.store) as store:
             # Independent of the order in which they were stored.
             ids = sorted(store.ids(), key=lambda name: hashlib.sha256(name.encode()).digest())
             if len(ids) <= self.most:

@@ -16,7 +16,18 @@ from prag_lightning.adapters.merge import (
 
 
 @dataclass(frozen=True)
-class Sum(MergeRule):
+class _Scaled(MergeRule):
+    """A rule whose weights are multiplied by a factor."""
+
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse a scale that would subtract the adapters."""
+        require_positive("scale", self.scale)
+
+
+@dataclass(frozen=True)
+class Sum(_Scaled):
     """Gives every adapter the same weight (Su et al. 2025, arXiv:2501.15915, section 3.3).
 
     The warm start, which all adapters contain, is therefore added once per document.
@@ -31,19 +42,13 @@ class Sum(MergeRule):
         ValueError: If the scale is not above 0.
     """
 
-    scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuse a scale that would subtract the adapters."""
-        require_positive("scale", self.scale)
-
     def weigh(self, scores: Sequence[float]) -> MergeWeights:
         """Return ``scale`` for each document."""
         return MergeWeights((self.scale,) * len(scores))
 
 
 @dataclass(frozen=True)
-class Mean(MergeRule):
+class Mean(_Scaled):
     """Averages the adapters.
 
     >>> Mean().weigh([9.0, 8.0])
@@ -56,19 +61,13 @@ class Mean(MergeRule):
         ValueError: If the scale is not above 0.
     """
 
-    scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuse a scale that would subtract the adapters."""
-        require_positive("scale", self.scale)
-
     def weigh(self, scores: Sequence[float]) -> MergeWeights:
         """Return ``scale / k`` for each of ``k`` documents."""
         return MergeWeights((self.scale / len(scores),) * len(scores))
 
 
 @dataclass(frozen=True)
-class Anchored(MergeRule):
+class Anchored(_Scaled):
     """Gives every adapter the same weight, and counts the warm start once.
 
     The merge is the warm start plus what each document changed.
@@ -82,12 +81,6 @@ class Anchored(MergeRule):
     Raises:
         ValueError: If the scale is not above 0.
     """
-
-    scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuse a scale that would subtract the adapters."""
-        require_positive("scale", self.scale)
 
     def weigh(self, scores: Sequence[float]) -> MergeWeights:
         """Return ``scale`` for each document, and a warm start weight such that it counts once."""

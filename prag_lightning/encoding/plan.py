@@ -203,7 +203,9 @@ def plan_tasks(
         num_strangers_questions: How many questions about other documents to append.
     """
     plan = EncodingPlan([], {}, Counter())
-    others = [augmentations[name] for name in sorted(augmentations) if augmentations[name].qas]
+    others = list[Augmentation]()
+    if num_strangers_questions:
+        others = [augmentations[name] for name in sorted(augmentations) if augmentations[name].qas]
     for document in documents:
         bare = Augmentation(document_id=document.id, rewrites=[], qas=[])
         augmentation = augmentations.get(document.id, bare)
@@ -217,7 +219,8 @@ def plan_tasks(
             plan.rejected[document.id] = "its text is empty"
         else:
             prompts = document_prompts(document, limits.cut(augmentation), passage_in_prompt)
-            prompts += strangers_questions(document.id, others, num_strangers_questions)
+            if others:
+                prompts += strangers_questions(document.id, others, num_strangers_questions)
             plan.tasks.append(EncodingTask(document.id, prompts, document.text))
             plan.num_short.update(limits.short(augmentation))
     # Documents that train side by side then begin and end together, and have prompts of similar

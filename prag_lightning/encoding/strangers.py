@@ -4,6 +4,7 @@ import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -56,6 +57,11 @@ class Strangers:
         digest = digest_tensors([("rows", self.rows)])
         return f"1 to {self.most} in {self.probability} of the steps, seed {self.seed}, {digest}"
 
+    @cached_property
+    def _finished(self) -> Tensor:
+        """The strangers and, behind them, the warm start."""
+        return torch.cat([self.rows, self.warm_start[None]])
+
     def beside(self, weight: Tensor, slots: Sequence[int], drawn: dict[int, list[int]]) -> Route:
         """Return the route of rows with their strangers.
 
@@ -73,9 +79,8 @@ class Strangers:
             missing = width - len(places)
             table.append([slot, *places, *[slot] * missing, warm_start])
             weights.append([1.0] * (1 + len(places)) + [0.0] * missing + [-1.0 * len(places)])
-        finished = torch.cat([self.rows, self.warm_start[None]]).to(weight)
         return Route(
             torch.tensor(table, device=weight.device),
             torch.tensor(weights, device=weight.device),
-            torch.cat([weight, finished]),
+            torch.cat([weight, self._finished.to(weight)]),
         )
