@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -110,3 +111,22 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.lstat())
     except FileNotFoundError:
         return False
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Yield a folder to write files into, which becomes ``folder`` when all are on the disk.
+
+    If the block fails, nothing is left of it.
+    """
+    draft = folder.with_name(f".{folder.name}.tmp")
+    # Left by a process that was killed.
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        yield draft
+        for file in draft.iterdir():
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
+        draft.replace(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)

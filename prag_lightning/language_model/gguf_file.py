@@ -4,7 +4,6 @@ import copy
 import errno
 import hashlib
 import json
-import os
 import re
 import shutil
 import sys
@@ -18,6 +17,7 @@ from platformdirs import user_cache_path
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
+from prag_lightning.documents.writing import whole_folder
 from prag_lightning.language_model.loading_errors import errors_in_one_line
 
 _MAGIC = b"GGUF"
@@ -137,21 +137,13 @@ def _convert(file: Path, folder: Path) -> None:
     start = monotonic()
     size = file.stat().st_size / 1e6
     _say(f"converting {file.name} ({size:,.0f} MB), once; this may take a minute")
-    draft = folder.with_name(f".{folder.name}.tmp")
-    # Left by a conversion that was killed.
-    shutil.rmtree(draft, ignore_errors=True)
-    try:
-        with errors_in_one_line(str(file)):
-            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-            model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name)
-            _check_room(model, folder.parent)
-            tokenizer.save_pretrained(draft)
-            _save(model, draft)
-            (draft / _SOURCE).write_text(json.dumps(str(file)), encoding="utf-8")
-            _flush(draft)
-            draft.replace(folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    with errors_in_one_line(str(file)), whole_folder(folder) as draft:
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+        model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name)
+        _check_room(model, folder.parent)
+        tokenizer.save_pretrained(draft)
+        _save(model, draft)
+        (draft / _SOURCE).write_text(json.dumps(str(file)), encoding="utf-8")
     size = ConvertedBase(file, folder).num_bytes / 1e6
     _say(f"converted in {monotonic() - start:.0f} s; {size:,.0f} MB are kept in {folder}")
 
@@ -178,13 +170,6 @@ def _check_room(model: PreTrainedModel, folder: Path) -> None:
             errno.ENOSPC,
             f"{needed / 1e6:,.0f} MB are needed in {folder}, and {free / 1e6:,.0f} are free",
         )
-
-
-def _flush(folder: Path) -> None:
-    """Flush a folder's files to disk before it gets its final name."""
-    for file in folder.iterdir():
-        with file.open("rb") as stream:
-            os.fsync(stream.fileno())
 
 
 def _say(text: str) -> None:

@@ -1,6 +1,5 @@
 """Merging an adapter permanently into a base model's weights."""
 
-import shutil
 from pathlib import Path
 
 import torch
@@ -9,6 +8,7 @@ from transformers.pytorch_utils import Conv1D
 from prag_lightning.adapters.bank import feature_sizes, find_target_modules
 from prag_lightning.adapters.layout import AdapterLayout
 from prag_lightning.adapters.peft_format import read_adapter, read_settings
+from prag_lightning.documents.writing import whole_folder
 from prag_lightning.language_model.base_model import load_base, load_tokenizer
 
 
@@ -43,12 +43,6 @@ def merge_into_base(base: str, adapter: Path, output: Path) -> None:
         weight = module.weight
         merged = weight.float() + (update.T if isinstance(module, Conv1D) else update)
         weight.copy_(merged.to(weight.dtype))
-    draft = output.with_name(f".{output.name}.tmp")
-    # Left by a merge that was killed.
-    shutil.rmtree(draft, ignore_errors=True)
-    try:
+    with whole_folder(output) as draft:
         model.save_pretrained(draft)
         tokenizer.save_pretrained(draft)
-        draft.replace(output)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
