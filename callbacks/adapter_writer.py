@@ -2,7 +2,7 @@
 
 import errno
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
@@ -19,6 +19,7 @@ from prag_lightning.adapters.store.export import export_adapter
 from prag_lightning.adapters.store.opening import AdapterStore, forecast_bytes, open_store
 from prag_lightning.adapters.store.recipe import StoreDtype
 from prag_lightning.datamodule import DocumentDataModule
+from prag_lightning.encoding.sharing import Claim
 from prag_lightning.encoding.warm_up import WARM_START_ID
 from prag_lightning.module import ParametricRAG
 
@@ -59,6 +60,8 @@ class AdapterWriter(Callback):
         # Documents with prompts that were truncated, or are longer than the base's context.
         self._cut: set[str] = set()
         self._too_long: set[str] = set()
+        # Documents that other processes are encoding.
+        self._refused: set[str] = set()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give the module its store."""
@@ -82,7 +85,6 @@ class AdapterWriter(Callback):
             layout=self.layout,
             dtype=self.dtype,
             mode="write",
-            rank=trainer.global_rank,
         )
         self._store, self._data = store, data
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="adapter-writer")
@@ -90,10 +92,9 @@ class AdapterWriter(Callback):
         self._tasks = {task.document_id: task for task in plan.tasks}
         self.failures = dict(plan.rejected)
         stored = store.text_digests(list(self._tasks))
-        current = {
-            name for name, digest in stored.items() if self._tasks[name].is_what_was_stored(digest)
-        }
+        current = self._current(stored)
         data.leave_out(current)
+        data.share(self._claim)
         self._name = f"process {trainer.global_rank}: " if trainer.world_size > 1 else ""
         print(f"{self._name}{len(plan.tasks)} documents, {len(current)} of them encoded before")
         if num_changed := len(stored) - len(current):
@@ -101,6 +102,22 @@ class AdapterWriter(Callback):
         for kind, count in (+plan.num_short).items():
             print(f"{self._name}{count} of them have fewer {kind} than asked for; all are taken")
         self._require_room(store, len(plan.tasks) - len(current), trainer.world_size)
+
+    def _current(self, stored: Mapping[str, str]) -> set[str]:
+        """Return those stored documents whose adapters were trained on what they are now."""
+        return {
+            name for name, digest in stored.items() if self._tasks[name].is_what_was_stored(digest)
+        }
+
+    def _claim(self, document_ids: Sequence[str]) -> Claim:
+        """Claim documents that no other process is encoding or has encoded since."""
+        assert self._store is not None
+        granted = set(self._store.claim(document_ids))
+        encoded = self._current(self._store.text_digests(document_ids))
+        self._store.release(granted & encoded)
+        refused = set(document_ids) - granted - encoded
+        self._refused = (self._refused | refused) - granted
+        return Claim(granted - encoded, refused)
 
     def on_train_batch_end(
         self,
@@ -137,15 +154,21 @@ class AdapterWriter(Callback):
         self._finish()
         rejected = self._data.plan.rejected
         ids = [*self._tasks, *rejected]
+        self._store.refresh()
         stored = self._store.text_digests(list(self._tasks))
-        missing = [document_id for document_id in self._tasks if document_id not in stored]
+        missing = [name for name in self._tasks if name not in stored]
+        elsewhere = self._refused.intersection(missing)
+        missing = [name for name in missing if name not in elsewhere]
         # Some of them may have an adapter of an earlier text.
         missing += rejected
         if WARM_START_ID in self._store and self._data.warm_up is not None:
             self._write_warm_start(Path(trainer.default_root_dir) / WARM_START_ID)
         self._store.close()
         where = cast(ParametricRAG, pl_module).store_dir
-        print(f"{self._name}{len(ids) - len(missing)} of {len(ids)} documents are in {where}")
+        num_stored = len(ids) - len(missing) - len(elsewhere)
+        print(f"{self._name}{num_stored} of {len(ids)} documents are in {where}")
+        if elsewhere:
+            print(f"{self._name}other processes are encoding {len(elsewhere)} more of them")
         self._say_lengths(cast(ParametricRAG, pl_module).num_positions)
         for document_id in missing:
             reason = self.failures.setdefault(document_id, "it was not trained to its end")

@@ -9,7 +9,6 @@ from lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 
 from prag_lightning.adapters.merge import make_merge_rule
-from prag_lightning.adapters.store.lock import current_run_id
 from prag_lightning.adapters.store.opening import AdapterStore
 from prag_lightning.adapters.store.recipe import digest_text
 from prag_lightning.adapters.warm_start import adds_nothing
@@ -23,7 +22,12 @@ from prag_lightning.answering.scoring import make_scoring
 from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.documents.records import read_records, write_records
 from prag_lightning.documents.terminal import open_console
-from prag_lightning.encoding.per_document import PATIENCE, PerDocumentStrategy, wait_for_file
+from prag_lightning.encoding.per_document import (
+    PATIENCE,
+    PerDocumentStrategy,
+    current_run_id,
+    wait_for_file,
+)
 from prag_lightning.evaluation.results import write_answers, write_results
 from prag_lightning.evaluation.scores import (
     EvaluationScores,

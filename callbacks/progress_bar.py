@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from prag_lightning.documents.terminal import open_console
 from prag_lightning.encoding.durations import duration
+from prag_lightning.encoding.sharing import SharedSteps
 
 # Most seconds, and largest share of the work, between two lines.
 _MOST_SECONDS = 30.0
@@ -42,6 +43,7 @@ class Work:
     done: float = 0
     steps: int = 0
     start: float | None = None
+    elsewhere: int = 0
 
     def begin(self) -> None:
         """Start the clock, unless it is running."""
@@ -58,6 +60,16 @@ class Work:
         self.count += count
         self.done += done
         self.steps += 1
+
+    def leave(self, num_elsewhere: int) -> None:
+        """Expect less, as other processes do some of the units.
+
+        Args:
+            num_elsewhere: How many they do, in all.
+        """
+        total = self.total + self.elsewhere
+        self.size *= (total - num_elsewhere) / max(1, self.total)
+        self.total, self.elsewhere = total - num_elsewhere, num_elsewhere
 
     @property
     def share(self) -> float:
@@ -184,6 +196,7 @@ class UnitProgressBar(ProgressBar):
         steps = loader.dataset
         size = steps.estimate_num_tokens()
         self._begin([Work("encoding", "documents", len(steps.tasks), size, len(steps))])
+        self._sampler: SharedSteps = loader.sampler
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -200,10 +213,16 @@ class UnitProgressBar(ProgressBar):
         batch_idx: int,
     ) -> None:
         """Count the tokens of this batch, and the documents that it finished."""
+        self._works[0].leave(self._sampler.num_elsewhere)
         self._advance(0, len(batch.ends), batch.num_tokens)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the bar as it is."""
+        if self._sampler.num_elsewhere:
+            # There were fewer steps than for all documents.
+            self._works[0].num_steps = self._works[0].steps
+            if self._display is not None:
+                self._display.show(self._works[0])
         self._end()
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -28,6 +28,7 @@ from prag_lightning.encoding.objectives import LossOn, NextToken, Objective, mak
 from prag_lightning.encoding.per_document import wait_for_file
 from prag_lightning.encoding.plan import EncodingSteps, PassageInPrompt
 from prag_lightning.encoding.planning import EncodingPlan, plan_tasks
+from prag_lightning.encoding.sharing import Claimant, SharedSteps
 from prag_lightning.encoding.warm_up import plan_warm_up
 from prag_lightning.language_model.base_model import load_tokenizer
 from prag_lightning.language_model.embedded import DEMO
@@ -190,6 +191,7 @@ class DocumentDataModule(LightningDataModule):
         self._check_objective()
         # Documents that need not be encoded.
         self._left_out: Container[str] = ()
+        self._claim: Claimant | None = None
 
     def _check_objective(self) -> None:
         name = type(self.objective).__name__
@@ -321,6 +323,13 @@ class DocumentDataModule(LightningDataModule):
         """Skip these documents when encoding; set by the callback that opens the store."""
         self._left_out = document_ids
 
+    def share(self, claim: Claimant) -> None:
+        """Encode only what ``claim`` grants; set by the callback that opens the store.
+
+        Other processes may then encode the same documents at the same time.
+        """
+        self._claim = claim
+
     def set_num_slots(self, num_slots: int) -> None:
         """Train this many documents at once, from the next ``train_dataloader`` on."""
         self.num_slots = num_slots
@@ -367,7 +376,8 @@ class DocumentDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[EncodingBatch]:
         """Return the steps that encode the documents."""
-        return self._loader(self.encoding_steps(self.num_slots))
+        steps = self.encoding_steps(self.num_slots)
+        return self._loader(steps, SharedSteps(steps, self._claim))
 
     # ---------------------------------------------------------------- asking
 
@@ -431,16 +441,20 @@ class DocumentDataModule(LightningDataModule):
     def question_loaders(self, stage: str) -> list[DataLoader[QuestionBatch]]:
         """Return one loader for each method that answers in ``validate``, ``test``, ``predict``."""
         asked, settings = self.question_set(stage), (self.question_batch_size, self.max_tokens)
-        return [
-            self._loader(asked.batches(name, self.encoder, *settings)) for name in asked.methods
-        ]
+        loaders = []
+        for name in asked.methods:
+            batches = asked.batches(name, self.encoder, *settings)
+            # Every process already has its own questions. With several processes, Lightning would
+            # replace any other sampler by one that shuffles and divides.
+            sampler: DistributedSampler[Any] = DistributedSampler(
+                batches, num_replicas=1, rank=0, shuffle=False
+            )
+            loaders.append(self._loader(batches, sampler))
+        return loaders
 
-    def _loader(self, dataset: EncodingSteps | QuestionBatches) -> DataLoader:  # type: ignore[type-arg]
-        # Every process already has its own steps and questions. With several processes, Lightning
-        # would replace any other sampler by one that shuffles and divides.
-        sampler: DistributedSampler[Any] = DistributedSampler(
-            dataset, num_replicas=1, rank=0, shuffle=False
-        )
+    def _loader(
+        self, dataset: EncodingSteps | QuestionBatches, sampler: DistributedSampler[Any]
+    ) -> DataLoader:  # type: ignore[type-arg]
         return DataLoader(dataset, batch_size=None, sampler=sampler, num_workers=self.num_workers)
 
 

@@ -4,11 +4,14 @@ import errno
 import fcntl
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Literal, TextIO, overload
 
+# What file systems without hard links answer.
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -53,6 +56,36 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
     """
     with atomic_file(path, "wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def write_once(path: Path, content: bytes) -> None:
+    """Write a file atomically, unless it exists: of several processes, the first one writes it.
+
+    Args:
+        path: The file, in a folder that exists.
+        content: Its contents.
+
+    Raises:
+        OSError: If the file cannot be written, as on a full disk; the message names the file.
+    """
+    # Under a name of its own: after a death between the next two steps, it is the file itself.
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with _named_in_errors(path), draft.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

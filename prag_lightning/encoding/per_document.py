@@ -27,6 +27,22 @@ class LostProcessError(RuntimeError):
     """A process of the run ended early; what it had not saved is lost."""
 
 
+def current_run_id() -> str:
+    """Return an id that only the ranks of this run share: their job or rendezvous."""
+    known = os.environ
+    if job := known.get("SLURM_JOB_ID"):
+        # A requeued job keeps its number.
+        restart = known.get("SLURM_RESTART_COUNT", "")
+        return f"slurm {job}.{known.get('SLURM_STEP_ID', '')}" + (restart and f" again {restart}")
+    point = f"{known.get('MASTER_ADDR', '')}:{known.get('MASTER_PORT', '')}"
+    errors = known.get("TORCHELASTIC_ERROR_FILE")
+    if errors and known.get("LOCAL_WORLD_SIZE") == known.get("WORLD_SIZE"):
+        # torchrun creates a folder per run, RUN/attempt_N/RANK/error.json, whereas its port may be
+        # that of an earlier run.
+        return f"{point} {Path(errors).parents[1]}"
+    return point
+
+
 def wait_for_file(
     file: Path, seconds: float = PATIENCE, meanwhile: Callable[[], None] | None = None
 ) -> None:

@@ -210,8 +210,9 @@ class EncodingSteps(Dataset[EncodingBatch]):
         self.objective = objective
         self.packed = packed
         self.max_tokens = max_tokens
-        steps = [task.num_steps(batch_size, passes) for task in tasks]
-        self.schedule = Schedule(steps, num_slots)
+        self.num_slots = num_slots
+        self.num_steps = [task.num_steps(batch_size, passes) for task in tasks]
+        self.schedule = Schedule(self.num_steps, num_slots)
 
     def __len__(self) -> int:
         """Return the number of steps."""
@@ -224,9 +225,9 @@ class EncodingSteps(Dataset[EncodingBatch]):
         tokens = sum(len(self._encode(prompt).ids) for task in sampled for prompt in task.prompts)
         return tokens * self.passes * len(self.tasks) / max(1, len(sampled))
 
-    def __getitem__(self, index: int) -> EncodingBatch:
-        """Return the batch of one step."""
-        turns = self.schedule[index]
+    def __getitem__(self, index: int | tuple[Turn, ...]) -> EncodingBatch:
+        """Return the batch of one step, given its index in the schedule of all, or its turns."""
+        turns = self.schedule[index] if isinstance(index, int) else index
         ids = {turn.slot: self.tasks[turn.document].document_id for turn in turns}
         return collate_encoding(
             [row for turn in turns for row in self._rows(turn)],

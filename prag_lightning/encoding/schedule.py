@@ -37,17 +37,34 @@ class Schedule(Sequence[tuple[Turn, ...]]):
     """
 
     def __init__(self, num_steps: Sequence[int], num_slots: int) -> None:
-        assert all(steps > 0 for steps in num_steps)
-        self._num_steps = num_steps
+        self._num_steps: list[int] = []
         self._documents: list[list[int]] = [[] for _ in range(num_slots)]
         self._starts: list[list[int]] = [[] for _ in range(num_slots)]
-        free = [(0, slot) for slot in range(num_slots)]
-        for document, steps in enumerate(num_steps):
-            start, slot = heapq.heappop(free)
-            self._documents[slot].append(document)
-            self._starts[slot].append(start)
-            heapq.heappush(free, (start + steps, slot))
-        self._length = max((time for time, _ in free), default=0)
+        # A heap of the step from which each slot is free.
+        self._free = [(0, slot) for slot in range(num_slots)]
+        self._length = 0
+        for steps in num_steps:
+            self.append(steps)
+
+    def append(self, num_steps: int, earliest: int = 0) -> None:
+        """Add a document after all others.
+
+        Args:
+            num_steps: Steps that it takes; not 0.
+            earliest: The first step in which it may begin.
+        """
+        assert num_steps > 0
+        start, slot = heapq.heappop(self._free)
+        start = max(start, earliest)
+        self._documents[slot].append(len(self._num_steps))
+        self._starts[slot].append(start)
+        self._num_steps.append(num_steps)
+        heapq.heappush(self._free, (start + num_steps, slot))
+        self._length = max(self._length, start + num_steps)
+
+    def has_free_slot(self, index: int) -> bool:
+        """Return whether a slot has no document in a step, and none after it."""
+        return self._free[0][0] <= index
 
     def __len__(self) -> int:
         """Return the number of steps."""

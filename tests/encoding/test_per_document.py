@@ -21,7 +21,7 @@ from prag_lightning.adapters.store.opening import open_store
 from prag_lightning.cli.main import main
 from prag_lightning.demo.world import write_world
 from prag_lightning.documents.records import Document, Question, read_records, write_records
-from prag_lightning.encoding.per_document import WaitingLauncher, end_with_parent
+from prag_lightning.encoding.per_document import WaitingLauncher, current_run_id, end_with_parent
 from prag_lightning.evaluation.scores import Prediction
 
 
@@ -319,3 +319,40 @@ def test_sigusr1_ends_a_run_as_sigterm_does_and_leaves_no_checkpoint(
     process.join(60)
     assert process.exitcode == 143, log.read_text()
     assert list(root.rglob("*.ckpt")) == []
+
+
+def test_a_run_is_known_by_its_job_or_its_meeting_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith(("SLURM_", "TORCHELASTIC_", "MASTER_")):
+            monkeypatch.delenv(name)
+    alone = current_run_id()
+    monkeypatch.setenv("MASTER_ADDR", "node1")
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    launched = current_run_id()
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert [alone, launched, current_run_id()] == [":", "node1:29500", "slurm 7."]
+
+
+def test_a_run_of_the_same_job_or_port_is_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_id(**settings: str) -> str:
+        with monkeypatch.context() as patch:
+            for name, value in settings.items():
+                patch.setenv(name, value)
+            return current_run_id()
+
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    logs = "/tmp/torchelastic_a/none_{run}/attempt_0/{rank}/error.json"
+    one, same, other, elsewhere = (
+        run_id(
+            TORCHELASTIC_ERROR_FILE=logs.format(run=run, rank=rank),
+            LOCAL_WORLD_SIZE="2",
+            WORLD_SIZE=size,
+        )
+        for run, rank, size in [("a", 0, "2"), ("a", 1, "2"), ("b", 0, "2"), ("b", 0, "4")]
+    )
+    assert one == same != other
+    # Every machine of several has a folder of its own.
+    assert elsewhere == run_id()
+    job = {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}
+    assert run_id(**job) == "slurm 7.0" != run_id(**job, SLURM_RESTART_COUNT="1")

@@ -1,6 +1,6 @@
 """The interface of a store of finished adapters, whatever its file layout."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import ClassVar
@@ -18,8 +18,9 @@ __all__ = ["AdapterStore", "StoredDocument"]
 class AdapterStore(LayoutContract):
     """Finished adapters by document id; opened with `open_store`.
 
-    A store shows the documents that it held when it was opened, and those added through it since.
-    To write a layout, subclass it with a ``name``; see docs/extending/store_layout.md.
+    A store shows the documents that it held when it was opened, and those added through it since;
+    `refresh` also shows what others have added. To write a layout, subclass it with a ``name``; see
+    docs/extending/store_layout.md.
     """
 
     layouts: ClassVar[dict[str, type["AdapterStore"]]] = {}
@@ -35,12 +36,12 @@ class AdapterStore(LayoutContract):
         """Store adapters; they are on disk when this returns.
 
         A document that is already stored with the same text is skipped. With another text, its
-        adapter is replaced, and one of the two is in the store at any time.
+        adapter is replaced, and one of the two is in the store at any time. If several writers
+        store a document at the same moment, the first adapter counts.
 
         Args:
             document_ids: The documents.
             rows: Their adapters, shape ``(n, num_params)``, float32.
-            text_digests: Digest of the text that each adapter was trained on.
             text_digests: Digest of what each was trained on.
 
         Raises:
@@ -60,6 +61,28 @@ class AdapterStore(LayoutContract):
             chosen = rows if len(new) == len(rows) else rows[new]
             with _held(lock):
                 self._add([document_ids[i] for i in new], chosen, [text_digests[i] for i in new])
+        self.release(document_ids)
+
+    def claim(self, document_ids: Sequence[str]) -> list[str]:
+        """Claim documents to encode, so that no other writer begins them; then `refresh`.
+
+        A claim ends when its document is stored, and when this store is closed or its process dies.
+
+        Returns:
+            The documents that no other living writer has claimed; some may be stored by now.
+
+        Raises:
+            ValueError: If the store is open for reading.
+        """
+        granted = self._require_lock().claim(document_ids, kept=list(self._claimed))
+        self._claimed |= dict.fromkeys(granted)
+        self.refresh()
+        return granted
+
+    def release(self, document_ids: Iterable[str]) -> None:
+        """Give up claims on documents; others may claim them after the next `claim`."""
+        for document_id in document_ids:
+            self._claimed.pop(document_id, None)
 
     def delete(self, document_ids: Sequence[str]) -> None:
         """Delete the adapters of documents; the deletion is durable when this returns.
@@ -67,14 +90,17 @@ class AdapterStore(LayoutContract):
         Raises:
             ValueError: If one is not stored, or the store is open for reading; nothing is deleted
                 then.
+            BlockingIOError: If others are writing to the store.
         """
         lock = self._require_lock()
         names = list(dict.fromkeys(document_ids))
-        found = self.find(names)
-        self._require_all(names, found)
-        if names:
-            with _held(lock):
-                self._delete([found[name] for name in names])
+        with lock.alone():
+            self.refresh()
+            found = self.find(names)
+            self._require_all(names, found)
+            if names:
+                with _held(lock):
+                    self._delete([found[name] for name in names])
 
     def get_many(self, document_ids: Sequence[str]) -> Tensor:
         """Return the adapters of documents, shape ``(n, num_params)``, float32.
@@ -183,6 +209,11 @@ class AdapterStore(LayoutContract):
         for document_id in document_ids:
             check_document_id(document_id)
         known = self.text_digests(document_ids)
+        pairs = zip(document_ids, text_digests, strict=True)
+        if any(known.get(document_id, digest) != digest for document_id, digest in pairs):
+            # Another writer may have replaced an adapter, which must not come back.
+            self.refresh()
+            known = self.text_digests(document_ids)
         new: dict[str, int] = {}
         for i, (document_id, digest) in enumerate(zip(document_ids, text_digests, strict=True)):
             if known.get(document_id) != digest:

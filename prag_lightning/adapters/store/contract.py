@@ -27,7 +27,7 @@ class LayoutContract(ABC):
         files: The files of the store.
         manifest: Its manifest.
         lock: The write lock, in ``write`` mode.
-        rank: Rank of this process among the writers.
+        writer: Number of this writer; others may write at the same time.
 
     Attributes:
         name: Name of the layout in manifests and settings.
@@ -38,14 +38,16 @@ class LayoutContract(ABC):
     dtypes: ClassVar[tuple[StoreDtype, ...]] = ("float32", "bfloat16", "float16", "int8")
 
     def __init__(
-        self, files: StoreFiles, manifest: Manifest, lock: WriteLock | None = None, rank: int = 0
+        self, files: StoreFiles, manifest: Manifest, lock: WriteLock | None = None, writer: int = 0
     ) -> None:
         self.files = files
         self.manifest = manifest
-        self.rank = rank
+        self.writer = writer
         self.layout: AdapterLayout = manifest.recipe.layout
         self._lock = lock
         self._closed = False
+        # Documents that this writer has claimed and not stored yet, in order.
+        self._claimed: dict[str, None] = {}
 
     @property
     def recipe(self) -> Recipe:
@@ -86,6 +88,9 @@ class LayoutContract(ABC):
         Raises:
             ValueError: If one is damaged; the message names it.
         """
+
+    def refresh(self) -> None:  # noqa: B027
+        """Look at what other writers have stored since the store was opened."""
 
     def _finish(self) -> None:  # noqa: B027 - there may be nothing to do
         """Bring the files into their final state and close them."""

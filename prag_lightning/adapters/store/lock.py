@@ -1,213 +1,182 @@
-"""The write lock on a store, shared by the ranks of one run."""
+"""Locks on a store: one for each writer, and one for whoever needs the store alone."""
 
-import errno
 import fcntl
-import json
 import os
 import socket
 import time
-import uuid
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from prag_lightning.adapters.store.durable import (
-    StoreLostError,
-    needs_room,
-    open_plain,
-    write_at,
+from prag_lightning.adapters.store.claims import claim_documents
+from prag_lightning.adapters.store.durable import open_plain
+from prag_lightning.adapters.store.lock_file import (
+    NO_FLOCK,
+    Holder,
+    LockFile,
+    is_at,
+    is_held,
+    read_holder,
+    try_lock,
+    writer_lock_file,
 )
 
-_NO_FLOCK = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
-_RUN_LOCK = "run.lock"
-_NUM_BYTES = 1024
-
-# A forked worker inherits the descriptor and with it the lock, which it would keep after its
-# parent was killed.
-_held: set[int] = set()
+_ALONE = "run.lock"
+# Seconds for which an operation of moments, such as a look at this lock, is waited for.
+_PATIENCE = 1.0
+# Writers named in a message.
+_NUM_NAMED = 5
 
 
-def _let_go() -> None:
-    while _held:
-        os.close(_held.pop())
+class WriterLock(LockFile):
+    """The right to write as one of a store's writers; others may write at the same time.
 
-
-os.register_at_fork(after_in_child=_let_go)
-
-
-class RunLock:
-    """The write lock on a store; released by `release`, or when the process dies.
-
-    Rank 0 takes ``run.lock``, provided that no rank of an earlier run still holds a lock. The other
-    ranks wait until rank 0 admits them, and then take a lock each, so that no two processes write
-    the same files. Rank 0 admits ranks with a token that is unique to the run. A rank uses a token
-    only once, so the token that a finished run left in the file admits no one.
+    Writers are numbered. A process takes the first number that nobody holds, so that it continues
+    the files of a writer that has ended. What a killed process left is taken over by processes of
+    its own host only: elsewhere, a lock that is held may seem free on some network disks.
 
     Args:
         folder: The store.
-        rank: Rank of this process within its run.
-        run_id: An id that all ranks of the run share.
-        wait: Seconds that the other ranks wait for rank 0.
+
+    Attributes:
+        number: Number of the writer.
 
     Raises:
-        BlockingIOError: If another run is writing to the store; the message names its process.
-        TimeoutError: If rank 0 does not admit this rank in time.
+        BlockingIOError: If another process needs the store alone; the message names it.
     """
 
-    def __init__(self, folder: Path, rank: int, run_id: str, wait: float = 300.0) -> None:
-        self._folder = folder
-        self._path = folder / (f"rank-{rank:05d}.lock" if rank else _RUN_LOCK)
-        self._words: dict[str, str | int] = {"run_id": run_id}
-        self._process: dict[str, str | int] = {"pid": os.getpid(), "host": socket.gethostname()}
-        if rank:
-            self._join(run_id, wait)
-        else:
-            self._take()
-            try:
-                # Ranks of an earlier run can no longer join from here on.
-                self._write(self._process)
-                self._refuse_other_ranks()
-            except BaseException:
-                self.release()
-                raise
-            self._words["word"] = uuid.uuid4().hex
+    def __init__(self, folder: Path) -> None:
+        self.number, descriptor = _take_any(folder)
+        super().__init__(writer_lock_file(folder, self.number), descriptor)
+        # This lock was taken first and is looked for by `StoreLock`, so that of two processes which
+        # open the store at once at least one sees the other.
+        if _stays_held(folder / _ALONE):
+            self.release()
+            raise BlockingIOError(
+                f"{folder}: {read_holder(folder / _ALONE).name} deletes, repairs or merges in this "
+                f"store, for which it must be alone; wait until it is done{_if_gone(folder)}"
+            )
 
-    def announce(self) -> None:
-        """Admit the other ranks of this run."""
-        self._write({**self._process, **self._words})
+    def claim(self, document_ids: Sequence[str], kept: Collection[str]) -> list[str]:
+        """Claim documents beside those ``kept``; return those that no other writer has claimed."""
+        return claim_documents(self._folder, self.number, self.holder.word, document_ids, kept)
 
-    def check(self) -> None:
-        """Check that the store is still the one that was locked.
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Have the store alone in the block.
 
         Raises:
-            StoreLostError: If its lock is no longer there.
+            BlockingIOError: If another process is writing.
         """
+        lock = StoreLock(self._folder, but=self.number)
         try:
-            there = os.path.samestat(os.fstat(self._descriptor), os.lstat(self._path))
-        except FileNotFoundError:
-            there = False
-        if not there:
-            raise StoreLostError(self._folder)
+            yield
+        finally:
+            lock.release()
 
-    def release(self) -> None:
-        """Release the lock. A rank that arrives late still finds its run in the file."""
-        # Best effort: it is closing the file that releases the lock.
-        with suppress(OSError):
-            self._write(self._words)
-        _held.discard(self._descriptor)
-        os.close(self._descriptor)
 
-    def _join(self, run_id: str, wait: float) -> None:
-        """Take this rank's lock once rank 0 has admitted it."""
-        deadline = time.monotonic() + wait
-        joined_before = _content(self._path).get("word")
-        _refuse_holder(self._folder, self._path)
-        while True:
-            word = self._open_word(run_id)
-            if word is not None and word != joined_before:
-                self._take()
-                self._words["word"] = word
-                self._write({**self._process, **self._words})
-                if self._open_word(run_id) == word:
-                    return
-                # Another run has started in the meantime.
-                self.release()
+class StoreLock(LockFile):
+    """The right to change everything in a store, while no other process writes.
+
+    Args:
+        folder: The store.
+        but: Number of a writer that this process holds itself.
+
+    Raises:
+        BlockingIOError: If other processes are writing; the message names them.
+    """
+
+    def __init__(self, folder: Path, but: int | None = None) -> None:
+        path = folder / _ALONE
+        descriptor = open_plain(path, os.O_RDWR | os.O_CREAT)
+        deadline = time.monotonic() + _PATIENCE
+        while not try_lock(descriptor, path, fcntl.LOCK_EX):
+            # Perhaps a writer that is just looking.
             if time.monotonic() > deadline:
-                raise TimeoutError(
-                    f"{self._folder}: rank 0 of this run ({run_id}) did not open the store within "
-                    f"{wait:g} seconds; see what stopped it, and start the run again"
-                )
-            time.sleep(0.05)
+                os.close(descriptor)
+                raise BlockingIOError(_refusal(folder, [read_holder(path)]))
+            time.sleep(0.01)
+        super().__init__(path, descriptor)
+        if others := [writer for number, writer in living_writers(folder) if number != but]:
+            self.release()
+            raise BlockingIOError(_refusal(folder, others))
 
-    def _open_word(self, run_id: str) -> str | int | None:
-        """Return the token with which rank 0 of this run admits ranks; None if it does not."""
-        content = _content(self._folder / _RUN_LOCK)
-        return content.get("word") if content.get("run_id") == run_id else None
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Have the store alone in the block, as outside of it."""
+        yield
 
-    def _take(self) -> None:
-        self._descriptor = open_plain(self._path, os.O_RDWR | os.O_CREAT)
-        if not _try_lock(self._descriptor, self._path, fcntl.LOCK_EX):
-            os.close(self._descriptor)
-            raise BlockingIOError(_refusal(self._folder, _content(self._path)))
-        _held.add(self._descriptor)
-
-    def _refuse_other_ranks(self) -> None:
-        """Refuse to start while a rank of an earlier run, which outlives its rank 0, is alive."""
-        for path in sorted(self._folder.glob("rank-*.lock")):
-            _refuse_holder(self._folder, path)
-
-    def _write(self, content: dict[str, str | int]) -> None:
-        # Fixed length and a single write, so that no other process reads a partial record.
-        data = json.dumps(content).encode().ljust(_NUM_BYTES)
-        with needs_room(self._path, len(data)):
-            write_at(self._descriptor, memoryview(data), 0)
-            os.ftruncate(self._descriptor, len(data))
+    def claim(self, document_ids: Sequence[str], kept: Collection[str]) -> list[str]:
+        """Return all documents, as there is no other writer."""
+        return list(document_ids)
 
 
-def current_run_id() -> str:
-    """Return an id that only the ranks of this run share: their job or rendezvous."""
-    known = os.environ
-    if job := known.get("SLURM_JOB_ID"):
-        # A requeued job keeps its number.
-        restart = known.get("SLURM_RESTART_COUNT", "")
-        return f"slurm {job}.{known.get('SLURM_STEP_ID', '')}" + (restart and f" again {restart}")
-    point = f"{known.get('MASTER_ADDR', '')}:{known.get('MASTER_PORT', '')}"
-    errors = known.get("TORCHELASTIC_ERROR_FILE")
-    if errors and known.get("LOCAL_WORLD_SIZE") == known.get("WORLD_SIZE"):
-        # torchrun creates a folder per run, RUN/attempt_N/RANK/error.json, whereas its port may be
-        # that of an earlier run.
-        return f"{point} {Path(errors).parents[1]}"
-    return point
+def writer_numbers(folder: Path) -> list[int]:
+    """Return the numbers of all writers that a store has had."""
+    stems = (path.stem.removeprefix("writer-") for path in folder.glob("writer-*.lock"))
+    return sorted(int(stem) for stem in stems if stem.isdecimal())
 
 
-def _try_lock(descriptor: int, path: Path, kind: int) -> bool:
+def living_writers(folder: Path) -> Iterator[tuple[int, Holder]]:
+    """Yield the number and process of each writer whose lock is held."""
+    for number in writer_numbers(folder):
+        path = writer_lock_file(folder, number)
+        if is_held(path):
+            yield number, read_holder(path)
+
+
+def _take_any(folder: Path) -> tuple[int, int]:
+    """Lock the first free writer's lock file; return its number, and the open file."""
+    number = 0
+    while (descriptor := _take_over(writer_lock_file(folder, number))) is None:
+        number += 1
+    return number, descriptor
+
+
+def _take_over(path: Path) -> int | None:
+    """Lock a writer's lock file if it is new, or free and may be taken over."""
     try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        descriptor, is_new = open_plain(path, os.O_RDWR | os.O_CREAT | os.O_EXCL), True
+    except FileExistsError:
+        descriptor, is_new = open_plain(path, os.O_RDWR), False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        last = read_holder(path)
+        taken = last.released or not last.pid or last.host == socket.gethostname()
+        taken = taken and is_at(descriptor, path)
     except BlockingIOError:
-        return False
+        taken = False
     except OSError as error:
-        if error.errno not in _NO_FLOCK:
+        if error.errno not in NO_FLOCK:
+            os.close(descriptor)
             raise
-        # The file system has no locks: rely on the contents of the file.
-        return not _is_alive(_content(path))
-    return True
-
-
-def _refuse_holder(folder: Path, path: Path) -> None:
-    """Raise if another process holds a lock on a store."""
-    descriptor = open_plain(path, os.O_RDWR | os.O_CREAT)
-    try:
-        # A shared lock, so that two processes that check at once do not see each other as holders.
-        if not _try_lock(descriptor, path, fcntl.LOCK_SH):
-            raise BlockingIOError(_refusal(folder, _content(path)))
-    finally:
+        # Without locks, only the creation of a file is decided between processes.
+        taken = is_new
+    if not taken:
         os.close(descriptor)
+        return None
+    return descriptor
 
 
-def _content(path: Path) -> dict[str, str | int]:
-    """Return the contents of a lock file; empty if nothing has been written yet."""
-    try:
-        with open(open_plain(path, os.O_RDONLY), "rb") as file:
-            content = json.loads(file.read())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+def _stays_held(path: Path) -> bool:
+    """Return whether a lock is held for longer than a process needs to be refused it."""
+    deadline = time.monotonic() + _PATIENCE
+    while is_held(path):
+        if time.monotonic() > deadline:
+            return True
+        time.sleep(0.01)
+    return False
 
 
-def _is_alive(holder: dict[str, str | int]) -> bool:
-    if "pid" not in holder or holder.get("host") != socket.gethostname():
-        return "pid" in holder
-    try:
-        os.kill(int(holder["pid"]), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _refusal(folder: Path, holder: dict[str, str | int]) -> str:
-    who = f"process {holder.get('pid', 'unknown')} on host {holder.get('host', 'unknown')}"
+def _refusal(folder: Path, holders: list[Holder]) -> str:
+    names = ", ".join(holder.name for holder in holders[:_NUM_NAMED])
+    more = f" and {len(holders) - _NUM_NAMED} more" if len(holders) > _NUM_NAMED else ""
+    verb = "is" if len(holders) == 1 else "are"
     return (
-        f"{folder}: {who} is writing into this store; wait until it is done, or use another "
-        f"store folder (if that process is gone, delete the *.lock files in {folder})"
+        f"{folder}: {names}{more} {verb} writing into this store, which must be alone for this; "
+        f"wait until that is done{_if_gone(folder)}"
     )
+
+
+def _if_gone(folder: Path) -> str:
+    return f" (if that process is gone, delete the *.lock files in {folder})"

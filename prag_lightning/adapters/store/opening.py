@@ -2,8 +2,9 @@
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from prag_lightning.adapters.files import StoreFiles
 from prag_lightning.adapters.store.base import AdapterStore
@@ -12,10 +13,10 @@ from prag_lightning.adapters.store.layouts import StoreLayout, find_layout, layo
 from prag_lightning.adapters.store.manifest import MANIFEST, Manifest, load_manifest
 from prag_lightning.adapters.store.recipe import Recipe, StoreDtype, recipe_differences
 from prag_lightning.adapters.store.records import Damage, StoreStats
-from prag_lightning.documents.writing import write_whole
+from prag_lightning.documents.writing import write_once
 
 if TYPE_CHECKING:
-    from prag_lightning.adapters.store.lock import RunLock
+    from prag_lightning.adapters.store.lock import StoreLock, WriterLock
 
 __all__ = [
     "AdapterStore",
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 _MOST_DIFFERENCES = 10
+_Lock = TypeVar("_Lock", "WriterLock", "StoreLock")
 
 
 def open_store(
@@ -38,10 +40,11 @@ def open_store(
     layout: StoreLayout = "packed",
     dtype: StoreDtype = "float32",
     mode: Literal["read", "write"],
-    rank: int = 0,
-    run_id: str | None = None,
 ) -> AdapterStore:
     """Open a store; in ``write`` mode, create it if it does not exist.
+
+    Any number of processes, on any number of hosts, may write at once. Each is a writer of its own,
+    and `AdapterStore.claim` divides the documents between them.
 
     Args:
         path_or_url: A folder, or any fsspec URL in ``read`` mode.
@@ -51,14 +54,12 @@ def open_store(
             PEFT and servers load directly), or a subclass of `AdapterStore` or its class path. In
             ``read`` mode only a layout of your own needs to be given.
         dtype: Dtype in which adapters are stored; ignored in ``read`` mode.
-        mode: Only one run at a time may write; any number may read.
-        rank: Rank of this process within its run. Rank 0 creates the store; the others wait for it.
-        run_id: An id shared by all ranks of a run; by default from SLURM or ``MASTER_ADDR``.
+        mode: Whether to read adapters only, or also to add some.
 
     Raises:
         FileNotFoundError: In ``read`` mode, if there is no store.
         ValueError: If its recipe differs, it is damaged, or it contains a pickle or a link.
-        BlockingIOError: If another run is writing to it.
+        BlockingIOError: If adapters are being deleted, repaired or merged.
     """
     files = StoreFiles(path_or_url)
     asked = find_layout(layout)
@@ -68,7 +69,7 @@ def open_store(
         return layout_of(manifest, files.url)(files, manifest)
     folder = _local(files)
     form = Manifest(layout=asked.name, dtype=dtype, recipe=recipe) if recipe else None
-    lock = _lock(folder, rank, run_id)
+    lock = _lock(folder, _writer_lock)
     try:
         if form and not files.exists(MANIFEST):
             if dtype not in asked.dtypes:
@@ -79,12 +80,10 @@ def open_store(
             _create(files, folder, form)
         manifest = load_manifest(files)
         _check(files, manifest, recipe, form)
-        store = layout_of(manifest, files.url)(files, manifest, lock, rank)
-        lock.announce()
+        return layout_of(manifest, files.url)(files, manifest, lock, lock.number)
     except BaseException:
         lock.release()
         raise
-    return store
 
 
 def forecast_bytes(
@@ -140,7 +139,7 @@ def repair_store(
 
     Raises:
         ValueError: If its manifest is damaged, or it contains a pickle or a link.
-        BlockingIOError: If a run is writing to it.
+        BlockingIOError: If others are writing to it.
     """
     files = StoreFiles(path_or_url)
     if layout is not None:
@@ -149,7 +148,7 @@ def repair_store(
     manifest = load_manifest(files)
     folder = _local(files)
     found = layout_of(manifest, files.url)
-    lock = _lock(folder, rank=0, run_id="repair")
+    lock = _lock(folder, _store_lock)
     try:
         damages = list(found.check(files, manifest))
         if damages:
@@ -168,14 +167,24 @@ def _local(files: StoreFiles) -> Path:
     return files.local
 
 
-def _lock(folder: Path, rank: int, run_id: str | None) -> "RunLock":
+def _writer_lock(folder: Path) -> "WriterLock":
     # Imported here because locks need POSIX, which reading does not.
-    from prag_lightning.adapters.store.lock import RunLock, current_run_id
+    from prag_lightning.adapters.store.lock import WriterLock
 
+    return WriterLock(folder)
+
+
+def _store_lock(folder: Path) -> "StoreLock":
+    from prag_lightning.adapters.store.lock import StoreLock
+
+    return StoreLock(folder)
+
+
+def _lock(folder: Path, take: Callable[[Path], _Lock]) -> _Lock:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return RunLock(folder, rank, current_run_id() if run_id is None else run_id)
-    except (BlockingIOError, TimeoutError):
+        return take(folder)
+    except BlockingIOError:
         raise
     except OSError as error:
         if error.errno == errno.ENOSPC:
@@ -188,14 +197,15 @@ def _lock(folder: Path, rank: int, run_id: str | None) -> "RunLock":
 
 def _create(files: StoreFiles, folder: Path, manifest: Manifest) -> None:
     strangers = [name for name in files.names() if not name.endswith(".lock")]
-    if strangers:
+    # Another process may create it at the same moment.
+    if strangers and not files.exists(MANIFEST):
         raise ValueError(
             f"{folder}: holds '{strangers[0]}' but no {MANIFEST}, so it is no store; give an "
             "empty or new folder"
         )
     content = manifest.to_json()
     with needs_room(folder / MANIFEST, len(content)):
-        write_whole(folder / MANIFEST, content)
+        write_once(folder / MANIFEST, content)
 
 
 def _check(

@@ -1,6 +1,7 @@
 """The packed store layout: millions of documents in few files."""
 
 import heapq
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
@@ -36,14 +37,14 @@ _Place = tuple[WriterFiles, Entry]
 class PackedStore(AdapterStore):
     """Adapters in shards, with a folder of shards per writer.
 
-    If a document is stored several times, the highest version counts. If two concurrent runs stored
-    the same version, the first one counts.
+    If a document is stored several times, the highest version counts. If two concurrent writers
+    stored the same version, the one that was stored first counts.
 
     Args:
         files: The store's files.
         manifest: Its manifest.
         lock: The write lock, in ``write`` mode.
-        rank: Number of this writer.
+        writer: Number of this writer.
 
     Raises:
         ValueError: If a journal line is lost. It may belong to any document, or replace any
@@ -53,13 +54,15 @@ class PackedStore(AdapterStore):
     name = "packed"
 
     def __init__(
-        self, files: StoreFiles, manifest: Manifest, lock: WriteLock | None = None, rank: int = 0
+        self, files: StoreFiles, manifest: Manifest, lock: WriteLock | None = None, writer: int = 0
     ) -> None:
-        super().__init__(files, manifest, lock, rank)
+        super().__init__(files, manifest, lock, writer)
         self._codec = RowCodec(self.layout, manifest.dtype)
         self._own: ShardWriter | None = None
+        # One thread may claim while another writes.
+        self._refreshing = threading.Lock()
         if lock:
-            self._own = ShardWriter(files, f"writer-{rank:05d}", self.folder, self._codec)
+            self._own = ShardWriter(files, f"writer-{writer:05d}", self.folder, self._codec)
         self._writers = [
             self._own
             if self._own and name == self._own.folder
@@ -70,6 +73,18 @@ class PackedStore(AdapterStore):
             self._abandon()
             raise lost_lines(lost[0])
 
+    def refresh(self) -> None:
+        """Read what other writers have stored since."""
+        self._require_open()
+        with self._refreshing:
+            known = {writer.folder for writer in self._writers}
+            for writer in self._writers:
+                if writer is not self._own:
+                    writer.refresh()
+            new = [name for name in writer_folders(self.files) if name not in known]
+            added = [WriterFiles(self.files, name, self._codec) for name in new]
+            self._writers = sorted([*self._writers, *added], key=lambda writer: writer.folder)
+
     def documents(self) -> Iterator[StoredDocument]:
         """Yield all documents, sorted by id."""
         self._require_open()
@@ -79,7 +94,7 @@ class PackedStore(AdapterStore):
         ]
         merged = heapq.merge(*streams, key=lambda item: item[0])
         for document_id, group in groupby(merged, key=lambda item: item[0]):
-            writer, entry = max((place for _, place in group), key=_version)
+            writer, entry = min((place for _, place in group), key=_precedence)
             if entry.row is not None:
                 yield _document(document_id, (writer, entry))
 
@@ -96,7 +111,7 @@ class PackedStore(AdapterStore):
         for writer in self._writers:
             for document_id, entry in writer.find(document_ids).items():
                 known = newest.get(document_id)
-                if known is None or entry.version > known[1].version:
+                if known is None or _precedence((writer, entry)) < _precedence(known):
                     newest[document_id] = (writer, entry)
         return {
             document_id: _document(document_id, place)
@@ -202,8 +217,9 @@ class PackedStore(AdapterStore):
             writer.close()
 
 
-def _version(place: _Place) -> int:
-    return place[1].version
+def _precedence(place: _Place) -> tuple[int, int]:
+    """Return a key by which the entry that counts comes first; of equal ones, the first writer."""
+    return -place[1].version, place[1].stored
 
 
 def _document(document_id: str, place: _Place) -> StoredDocument:

@@ -1,6 +1,7 @@
 """The files of a packed writer: their names, shard headers, and opening an index."""
 
 import json
+import re
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +11,7 @@ from prag_lightning.adapters.store.packed_index import Index
 from prag_lightning.adapters.store.rows import RowCodec
 
 HEADER_BYTES = 4096
+_WRITER = re.compile(r"writer-\d{5,}")
 
 
 def shard_header(codec: RowCodec, num_rows: int) -> bytes:
@@ -47,7 +49,7 @@ def rows_in_header(codec: RowCodec, header: bytes) -> int | None:
 
 def writer_folders(files: StoreFiles) -> list[str]:
     """Return the names of the writers' folders in a store."""
-    return [name for name in files.names() if name.startswith("writer-")]
+    return [name for name in files.names() if _WRITER.fullmatch(name)]
 
 
 def shard_numbers(names: Iterable[str], suffix: str) -> set[int]:

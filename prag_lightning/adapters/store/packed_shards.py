@@ -27,6 +27,8 @@ from prag_lightning.adapters.store.rows import RowCodec
 _ATTEMPTS = 3
 # Number of index entries to fetch at once when iterating over all of them.
 _AT_ONCE = 10_000
+# Entries kept in memory before a newer index of their writer is opened.
+_MOST_RECENT = 200_000
 
 
 class WriterFiles:
@@ -57,8 +59,7 @@ class WriterFiles:
         self._swapping = threading.Lock()
         files.refuse_strangers(folder)
         self.index = self._open_index() if indexed else None
-        names = files.names(folder)
-        self.shards = sorted(shard_numbers(names, ".jsonl") | shard_numbers(names, ".safetensors"))
+        self.shards = self._shard_numbers()
         self._read_journals()
 
     def find(self, document_ids: Sequence[str]) -> dict[str, Entry]:
@@ -85,10 +86,29 @@ class WriterFiles:
                 return
             last = stop
 
+    def refresh(self) -> None:
+        """Read what its writer has added since."""
+        shards = self._shard_numbers()
+        with self._swapping:
+            self.shards = shards
+            if not self.lost and len(self.recent) < _MOST_RECENT:
+                for shard in range(self.end.shard, max(shards, default=-1) + 1):
+                    self._read_shard(shard)
+            if self.lost or len(self.recent) >= _MOST_RECENT:
+                # It may have been seen while its writer was writing, or cut off a torn line.
+                if self.index:
+                    self.index.close()
+                self.index = self._open_index()
+                self._read_journals()
+
     def close(self) -> None:
         """Close the index."""
         if self.index:
             self.index.close()
+
+    def _shard_numbers(self) -> list[int]:
+        names = self.files.names(self.folder)
+        return sorted(shard_numbers(names, ".jsonl") | shard_numbers(names, ".safetensors"))
 
     def _open_index(self) -> Index | None:
         """Open the index that covers most; a killed process may have left an old one."""

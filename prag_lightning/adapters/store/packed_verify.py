@@ -160,7 +160,9 @@ class _Comparison:
     def _strike_out(self, document_id: str, notes: list[Note]) -> Iterator[Damage]:
         """Strike out all lines but the one that counts, and deletions that have no effect."""
         # The newest version first; among equal ones, an intact one, then the earliest.
-        notes.sort(key=lambda note: (-note.entry.version, not note.whole, note.number))
+        notes.sort(
+            key=lambda note: (-note.entry.version, not note.whole, note.entry.stored, note.number)
+        )
         if len(notes) == 1 and notes[0].entry.row is None:
             self._ledger.strike_out(notes[0])
         for note in notes[1:]:

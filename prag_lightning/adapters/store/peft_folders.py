@@ -1,5 +1,6 @@
 """The ``peft`` store layout: a folder per document, which PEFT and servers load directly."""
 
+import errno
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,6 +46,9 @@ from prag_lightning.adapters.store.records import (
 from prag_lightning.adapters.store.rows import RowCodec
 from prag_lightning.documents.writing import sync_folder
 
+_REPLACE = "replace.lock"
+# What the system answers if a folder is moved to where another one is.
+_NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST)
 # Block size of common file systems.
 _BLOCK_BYTES = 4096
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -60,7 +64,7 @@ class PeftFolderStore(AdapterStore):
         files: The store's files.
         manifest: Its manifest.
         lock: The write lock, in ``write`` mode.
-        rank: Rank of this process among the writers.
+        writer: Number of this writer.
     """
 
     name = "peft"
@@ -68,12 +72,12 @@ class PeftFolderStore(AdapterStore):
     dtypes = ("float32", "bfloat16", "float16")
 
     def __init__(
-        self, files: StoreFiles, manifest: Manifest, lock: WriteLock | None = None, rank: int = 0
+        self, files: StoreFiles, manifest: Manifest, lock: WriteLock | None = None, writer: int = 0
     ) -> None:
-        super().__init__(files, manifest, lock, rank)
+        super().__init__(files, manifest, lock, writer)
         self._config = config_json(self.recipe.lora, self.recipe.base_model)
         if lock:
-            self._temporary = self.folder / f".unfinished-{rank:05d}"
+            self._temporary = self.folder / f".unfinished-{writer:05d}"
             _remove(self._temporary)
 
     def documents(self) -> Iterator[StoredDocument]:
@@ -176,7 +180,6 @@ class PeftFolderStore(AdapterStore):
 
     def _write_folder(self, folder: Path, files: Mapping[str, bytes]) -> None:
         """Write a folder atomically, and only then remove the one it replaces."""
-        replaced = folder.with_name(folder.name + REPLACED)
         try:
             with needs_room(folder, sum(map(len, files.values()))):
                 self._temporary.mkdir()
@@ -187,13 +190,33 @@ class PeftFolderStore(AdapterStore):
         except BaseException:
             shutil.rmtree(self._temporary, ignore_errors=True)
             raise
-        if folder.exists():
-            _remove(replaced)
-            folder.rename(replaced)
-        self._temporary.rename(folder)
+        replaced = folder.with_name(folder.name + REPLACED)
+        try:
+            if folder.exists() or replaced.exists():
+                self._replace(folder, replaced)
+            else:
+                self._temporary.rename(folder)
+        except OSError as error:
+            if error.errno not in _NOT_EMPTY:
+                raise
+            # Another writer has stored the document in the same moment, and the first one counts.
+            _remove(self._temporary)
         sync_folder(folder.parent)
         sync_folder(folder.parent.parent)
-        self._discard(replaced)
+
+    def _replace(self, folder: Path, replaced: Path) -> None:
+        """Put the new folder into the place of an old one."""
+        # Imported here because locks need POSIX, which reading does not.
+        from prag_lightning.adapters.store.lock_file import turn
+
+        # Only one writer at a time, for each moves the old folder out of the way.
+        with turn(self.folder / _REPLACE):
+            if folder.exists():
+                _remove(replaced)
+                folder.rename(replaced)
+            self._temporary.rename(folder)
+            sync_folder(folder.parent)
+            self._discard(replaced)
 
     def _delete(self, documents: Sequence[StoredDocument]) -> None:
         for document in documents:

@@ -1,5 +1,7 @@
 """Descriptions of a store's documents, size and damage."""
 
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -73,6 +75,12 @@ class WriteLock(Protocol):
 
     def check(self) -> None:
         """Raise ``OSError`` if the store no longer exists."""
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Have the store alone in a block; raise ``BlockingIOError`` if others are writing."""
+
+    def claim(self, document_ids: Sequence[str], kept: Collection[str]) -> list[str]:
+        """Claim documents beside those ``kept``; return those that no one else has claimed."""
 
     def release(self) -> None:
         """Give up the right to write."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from prag_lightning.adapters.layout import LoraConfig
-from prag_lightning.adapters.store import lock
+from prag_lightning.adapters.store import lock_file
 from prag_lightning.adapters.store.opening import AdapterStore, Damage, open_store, verify_store
 from prag_lightning.adapters.store.recipe import Recipe, StoreDtype
 
@@ -58,13 +58,17 @@ def put(store: AdapterStore, document_id: str, row: Tensor, text_digest: str) ->
 
 
 def fill(
-    folder: Path, num_documents: int, layout: str = "packed", rank: int = 0, seed: int = 0
+    folder: Path, num_documents: int, layout: str = "packed", writer: int = 0, seed: int = 0
 ) -> Tensor:
-    """Write a store of ``doc 0``, ``doc 1``, ...; return their adapters."""
+    """Write a store of ``doc 0``, ``doc 1``, ... as one of its writers; return their adapters."""
     rows = adapters(num_documents, seed)
-    prefix = f"rank {rank} " if rank else ""
+    prefix = f"writer {writer} " if writer else ""
     ids = [prefix + name for name in names(num_documents)]
-    with open_store(folder, RECIPE, layout=layout, mode="write", rank=rank, run_id="test") as store:
+    with ExitStack() as others:
+        for _ in range(writer):
+            others.enter_context(open_store(folder, RECIPE, layout=layout, mode="write"))
+        store = others.enter_context(open_store(folder, RECIPE, layout=layout, mode="write"))
+        assert store.writer == writer
         for document_id, row in zip(ids, rows, strict=True):
             put(store, document_id, row, f"text of {document_id}")
     return rows
@@ -90,7 +94,7 @@ def killed_at(call: int, *, power_cut: bool = False) -> Iterator[SimpleNamespace
         except Killed:
             outcome.died = True
     # The kernel gives the locks of a dead process back.
-    lock._let_go()
+    lock_file.let_go()
     if outcome.died:
         _close_temporary_files()
 

@@ -154,13 +154,11 @@ def test_a_death_at_any_write_of_a_change_leaves_the_old_adapter_or_the_new_one(
     assert call > 8
 
 
-def write(folder: Path, ranks: dict[int, list[str]], seed: int, digest: str) -> torch.Tensor:
-    """Let several ranks of one run store documents at the same time; return their adapters."""
+def write(folder: Path, writers: list[list[str]], seed: int, digest: str) -> torch.Tensor:
+    """Let several writers store documents at the same time; return their adapters."""
     rows = adapters(5, seed=seed)
-    stores = [
-        open_store(folder, RECIPE, mode="write", rank=rank, run_id=f"{seed}") for rank in ranks
-    ]
-    for store, ids in zip(stores, ranks.values(), strict=True):
+    stores = [open_store(folder, RECIPE, mode="write") for _ in writers]
+    for store, ids in zip(stores, writers, strict=True):
         places = [names(5).index(document_id) for document_id in ids]
         store.put_many(ids, rows[places], [digest] * len(ids))
     for store in stores:
@@ -169,8 +167,8 @@ def write(folder: Path, ranks: dict[int, list[str]], seed: int, digest: str) -> 
 
 
 def test_a_document_that_was_stored_twice_counts_once_and_the_first_wins(tmp_path: Path) -> None:
-    # As two runs at once could leave it.
-    rows = write(tmp_path, {0: ["doc 0", "doc 1"], 1: ["doc 1", "doc 2"]}, 0, "text")
+    # As two runs at once could leave it that claim nothing.
+    rows = write(tmp_path, [["doc 0", "doc 1"], ["doc 1", "doc 2"]], 0, "text")
     with open_store(tmp_path, mode="read") as store:
         assert len(store) == 3
         assert list(store.ids()) == names(3)
@@ -188,13 +186,13 @@ def test_a_document_that_was_stored_twice_counts_once_and_the_first_wins(tmp_pat
         assert torch.equal(store.get_many(names(3)), rows[:3])
 
 
-def test_a_change_by_another_rank_counts_and_the_old_adapter_does_not_come_back(
+def test_a_change_by_another_writer_counts_and_the_old_adapter_does_not_come_back(
     tmp_path: Path,
 ) -> None:
-    old = write(tmp_path, {0: ["doc 0", "doc 1"], 1: ["doc 2", "doc 3"]}, 0, "old")
-    # Fewer ranks, more ranks: documents belong to others now.
-    new = write(tmp_path, {0: ["doc 2"]}, 1, "new")
-    with open_store(tmp_path, RECIPE, mode="write", run_id="deleting") as store:
+    old = write(tmp_path, [["doc 0", "doc 1"], ["doc 2", "doc 3"]], 0, "old")
+    # Fewer writers: documents belong to others now.
+    new = write(tmp_path, [["doc 2"]], 1, "new")
+    with open_store(tmp_path, RECIPE, mode="write") as store:
         store.delete(["doc 3"])
     for _ in range(3):
         with open_store(tmp_path, mode="read") as store:
@@ -212,9 +210,9 @@ def test_a_repair_that_dies_at_any_write_loses_nothing_and_brings_nothing_back(
     monkeypatch.setattr(packed_writer, "SHARD_BYTES", 4096 + 3 * 4 * RECIPE.layout.num_params)
     monkeypatch.setattr(packed_repair, "_MOVE_BYTES", 1)
     before = tmp_path / "before"
-    old = write(before, {0: names(3), 1: ["doc 3", "doc 4"]}, 0, "old")
-    new = write(before, {0: ["doc 1", "doc 3"]}, 1, "new")
-    with open_store(before, RECIPE, mode="write", run_id="deleting") as store:
+    old = write(before, [names(3), ["doc 3", "doc 4"]], 0, "old")
+    new = write(before, [["doc 1", "doc 3"]], 1, "new")
+    with open_store(before, RECIPE, mode="write") as store:
         store.delete(["doc 0"])
     assert num_rows(before) == 7
     for call in itertools.count(1):
@@ -229,7 +227,7 @@ def test_a_repair_that_dies_at_any_write_loses_nothing_and_brings_nothing_back(
         repair_store(folder)
         assert verify_store(folder) == [], call
         assert num_rows(folder) == 4
-        with open_store(folder, RECIPE, mode="write", run_id="again") as store:
+        with open_store(folder, RECIPE, mode="write") as store:
             assert list(store.ids()) == names(5)[1:], call
             put(store, "doc 0", old[0], "old")
             assert torch.equal(store.get_many(names(5)), torch.cat([old[:1], expected])), call

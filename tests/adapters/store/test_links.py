@@ -11,10 +11,16 @@ from prag_lightning.adapters.store.export import export_store
 from prag_lightning.adapters.store.opening import open_store, repair_store, verify_store
 from tests.adapters.store.store_world import LAYOUTS, RECIPE, adapters, fill, names, put
 
+LOCK = "writer-00000.lock"
 SECRET = b"the user's own file\n" * 500
 EVERY_FILE = {
-    "packed": ["manifest.json", "run.lock", "writer-00000/*.safetensors", "writer-00000/*.jsonl"],
-    "peft": ["manifest.json", "run.lock", "documents/*/*/adapter_model.safetensors"],
+    "packed": [
+        "manifest.json",
+        "writer-00000.lock",
+        "writer-00000/*.safetensors",
+        "writer-00000/*.jsonl",
+    ],
+    "peft": ["manifest.json", LOCK, "documents/*/*/adapter_model.safetensors"],
 }
 EVERY_FILE["packed"] += ["writer-00000/index-*", "writer-00000"]
 EVERY_FILE["peft"] += ["documents/*/*/document.json", "documents/*/*", "documents/*", "documents"]
@@ -60,7 +66,7 @@ def test_a_link_in_a_store_is_never_followed(tmp_path: Path, layout: str, name: 
     # Outside there is what was here, so that only following it could be told.
     target = path.rename(tmp_path / "outside")
     if target.is_file():
-        target.write_bytes(target.read_bytes() + (SECRET if name == "run.lock" else b""))
+        target.write_bytes(target.read_bytes() + (SECRET if name == LOCK else b""))
     path.symlink_to(target)
     before = {p: p.read_bytes() for p in [target, *target.rglob("*")] if p.is_file()}
     damages = verify_store(folder)
@@ -92,7 +98,7 @@ def test_temporary_files_that_are_links_are_not_written_through(tmp_path: Path) 
         assert verify_store(folder) == []
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "run.lock", "writer-00000/000000.jsonl"])
+@pytest.mark.parametrize("name", ["manifest.json", LOCK, "writer-00000/000000.jsonl"])
 def test_a_pipe_in_a_store_is_not_waited_for(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "store"
     fill(folder, 2)

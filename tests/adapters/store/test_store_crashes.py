@@ -138,12 +138,12 @@ def test_a_record_cut_at_any_byte_costs_only_itself(tmp_path: Path) -> None:
         assert damages(folder) == []
 
 
-def _write_for_ever(folder: Path, connection: Connection, rank: int) -> None:
+def _write_for_ever(folder: Path, connection: Connection, writer: int) -> None:
     """Store adapters until killed; tell of each when it is stored."""
     torch.set_num_threads(1)
-    store = open_store(folder, RECIPE, mode="write", rank=rank, run_id="run")
-    for number, row in enumerate(adapters(2000, seed=rank)):
-        document_id = f"rank {rank} doc {number}"
+    store = open_store(folder, RECIPE, mode="write")
+    for number, row in enumerate(adapters(2000, seed=writer)):
+        document_id = f"writer {writer} doc {number}"
         if document_id not in store:
             put(store, document_id, row, "text")
             connection.send(document_id)
@@ -165,18 +165,18 @@ def test_kill_9_at_random_moments_loses_nothing_and_stores_nothing_twice(tmp_pat
     moments = random.Random(0)
     told: list[str] = []
     for _ in range(8):
-        # Two ranks of one run; both die.
+        # Two writers; both die.
         pairs = [processes.Pipe(duplex=False) for _ in range(2)]
-        ranks = [
-            processes.Process(target=_write_for_ever, args=(tmp_path, sender, rank))
-            for rank, (_, sender) in enumerate(pairs)
+        writers = [
+            processes.Process(target=_write_for_ever, args=(tmp_path, sender, writer))
+            for writer, (_, sender) in enumerate(pairs)
         ]
-        for process in ranks:
+        for process in writers:
             process.start()
         for receiver, _ in pairs:
             assert receiver.poll(60)
         time.sleep(moments.uniform(0, 0.1))
-        for process in ranks:
+        for process in writers:
             assert process.pid is not None
             os.kill(process.pid, signal.SIGKILL)
             process.join()
@@ -186,14 +186,14 @@ def test_kill_9_at_random_moments_loses_nothing_and_stores_nothing_twice(tmp_pat
             receiver.close()
         assert damages(tmp_path) == []
     assert len(told) == len(set(told)), "an adapter was stored twice"
-    expected = [adapters(2000, seed=rank) for rank in range(2)]
+    expected = [adapters(2000, seed=writer) for writer in range(2)]
     with open_store(tmp_path, mode="read") as store:
         stored = list(store.ids())
         assert set(told) <= set(stored)
         assert len(stored) == len(set(stored)) == len(store)
         for document_id, row in zip(stored, store.get_many(stored), strict=True):
-            _, rank, _, number = document_id.split()
-            assert torch.equal(row, expected[int(rank)][int(number)])
+            _, writer, _, number = document_id.split()
+            assert torch.equal(row, expected[int(writer)][int(number)])
     assert len(told) >= 16
 
 
