@@ -266,7 +266,7 @@ class DocumentDataModule(LightningDataModule):
         if self.warm_up is not None:
             rank, _ = self._place
             return plan_warm_up(Path(self.warm_up), self._questions_file, own=rank == 0)
-        own = self.source.open_documents(self._is_own)
+        own = self.source.open_documents(self._is_own if self._is_one_of_several else None)
         augmentations = self._read_augmentations(own)
         return plan_tasks(
             own,
@@ -275,6 +275,12 @@ class DocumentDataModule(LightningDataModule):
             self.passage_in_prompt,
             self.num_strangers_questions,
         )
+
+    @property
+    def _is_one_of_several(self) -> bool:
+        """Whether other processes take some of the documents."""
+        _, num_processes = self._place
+        return num_processes > 1
 
     def _is_own(self, document_id: str) -> bool:
         """Return whether a document is this process's, by a hash of its id so that runs agree."""
@@ -287,7 +293,8 @@ class DocumentDataModule(LightningDataModule):
         if self.limits.take_nothing:
             return {}
         # Questions about other documents are drawn from all.
-        wanted = None if self.num_strangers_questions else documents.__contains__
+        takes_all = self.num_strangers_questions or not self._is_one_of_several
+        wanted = None if takes_all else documents.__contains__
         found: Mapping[str, Augmentation] = JoinedAugmentations(
             list(self._augmentation_sources(wanted))
         )
