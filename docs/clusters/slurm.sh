@@ -1,5 +1,6 @@
 #!/bin/bash
-# A SLURM array: every task encodes its part of the documents into one store.
+# A SLURM array whose tasks fill one store; each takes the next documents that no other has, so there
+# may be any number of tasks, at any time.
 #   sbatch docs/clusters/slurm.sh --config my_run.yaml --trainer.default_root_dir /shared/runs/wiki
 # A task that is pre-empted, or comes to its time limit, saves what is finished and is put back into
 # the queue; a task that fails for another reason is not.
@@ -16,7 +17,7 @@
 
 # bash is where SLURM's signal arrives; it runs no trap while it waits for a program in front.
 trap 'kill -TERM "$pid"' TERM
-prag fit --shard "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT" "$@" &
+prag fit "$@" &
 pid=$!
 wait "$pid"
 status=$?
