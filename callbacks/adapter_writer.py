@@ -95,7 +95,8 @@ class AdapterWriter(Callback):
         current = self._current(stored)
         data.leave_out(current)
         data.share(self._claim)
-        self._name = f"process {trainer.global_rank}: " if trainer.world_size > 1 else ""
+        self._name = f"shard {data.shard}: " if data.shard.count > 1 else ""
+        self._name += f"process {trainer.global_rank}: " if trainer.world_size > 1 else ""
         print(f"{self._name}{len(plan.tasks)} documents, {len(current)} of them encoded before")
         if num_changed := len(stored) - len(current):
             print(f"{self._name}{num_changed} of them have changed, and are encoded anew")

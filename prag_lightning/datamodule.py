@@ -1,6 +1,5 @@
 """The LightningDataModule: documents as encoding steps, and questions as evaluations."""
 
-import hashlib
 import warnings
 from collections import ChainMap
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
@@ -28,6 +27,7 @@ from prag_lightning.encoding.objectives import LossOn, NextToken, Objective, mak
 from prag_lightning.encoding.per_document import wait_for_file
 from prag_lightning.encoding.plan import EncodingSteps, PassageInPrompt
 from prag_lightning.encoding.planning import EncodingPlan, plan_tasks
+from prag_lightning.encoding.shard import Shard
 from prag_lightning.encoding.sharing import Claimant, SharedSteps
 from prag_lightning.encoding.warm_up import plan_warm_up
 from prag_lightning.language_model.base_model import load_tokenizer
@@ -111,6 +111,8 @@ class DocumentDataModule(LightningDataModule):
         warm_up: Train one adapter, a warm start, on the question-answer pairs of this file of
             questions or augmentations, and none for the documents. The questions to answer must
             not be among them.
+        shard: Encode only this part of the documents: ``3/16`` is the fourth of 16, as parts count
+            from 0. Questions may be about all documents.
         methods: Methods to compare: a list or a comma-separated string. By default all that the
             questions allow (some need gold documents), except ``combine_late``, ``rag_other``,
             ``task`` and ``rag_task``.
@@ -153,6 +155,7 @@ class DocumentDataModule(LightningDataModule):
         num_rewrites: NonNegativeInt | None = None,
         num_qas: NonNegativeInt | None = None,
         warm_up: str | None = None,
+        shard: str | None = None,
         methods: str | list[str] | None = None,
         retriever: Finder = None,
         top_k: PositiveInt = 3,
@@ -180,6 +183,7 @@ class DocumentDataModule(LightningDataModule):
         self.num_slots = num_slots
         self.limits = AugmentationLimits(num_rewrites, num_qas)
         self.warm_up = warm_up
+        self.shard = Shard() if shard is None else Shard.parse(shard)
         self._methods = None if methods is None else parse_methods(methods)
         self.source = DocumentSource(folder, retriever, lambda: self._run_dir)
         self.top_k = top_k
@@ -264,8 +268,8 @@ class DocumentDataModule(LightningDataModule):
 
     def _make_plan(self) -> EncodingPlan:
         if self.warm_up is not None:
-            rank, _ = self._place
-            return plan_warm_up(Path(self.warm_up), self._questions_file, own=rank == 0)
+            is_first = (self.shard.index, self._place[0]) == (0, 0)
+            return plan_warm_up(Path(self.warm_up), self._questions_file, own=is_first)
         own = self.source.open_documents(self._is_own if self._is_one_of_several else None)
         augmentations = self._read_augmentations(own)
         return plan_tasks(
@@ -278,15 +282,13 @@ class DocumentDataModule(LightningDataModule):
 
     @property
     def _is_one_of_several(self) -> bool:
-        """Whether other processes take some of the documents."""
+        """Whether other processes take some of the documents, whatever becomes of them."""
         _, num_processes = self._place
-        return num_processes > 1
+        return num_processes * self.shard.count > 1
 
     def _is_own(self, document_id: str) -> bool:
         """Return whether a document is this process's, by a hash of its id so that runs agree."""
-        rank, num_processes = self._place
-        digest = hashlib.sha256(document_id.encode()).digest()
-        return int.from_bytes(digest[:8], "big") % num_processes == rank
+        return self.shard.holds(document_id, *self._place)
 
     def _read_augmentations(self, documents: Mapping[str, Document]) -> Mapping[str, Augmentation]:
         """Return augmentations by document id."""
