@@ -89,23 +89,23 @@ def test_a_task_goes_into_another_process_without_its_texts(folder: Path) -> Non
     assert task.digest == tasks[7].digest
 
 
-def test_processes_plan_every_document_once_and_read_no_more_than_ids_of_others(
+def test_shards_plan_every_document_once_and_read_no_more_than_ids_of_others(
     folder: Path, tmp_path: Path
 ) -> None:
     whole = DocumentDataModule(str(folder)).plan.tasks
-    plans = [as_rank(DocumentDataModule(str(folder)), rank, 3).plan.tasks for rank in range(3)]
+    plans = [DocumentDataModule(str(folder), shard=f"{part}/3").plan.tasks for part in range(3)]
     planned = [task.document_id for tasks in plans for task in tasks]
     assert sorted(planned) == sorted(task.document_id for task in whole)
     assert all(70 < len(tasks) < 130 for tasks in plans)
     # A line of another process's document that is no document is that process's to refuse.
-    owner = next(rank for rank in range(3) if any(t.document_id == "d7" for t in plans[rank]))
+    owner = next(part for part in range(3) if any(t.document_id == "d7" for t in plans[part]))
     lines = (folder / "documents.jsonl").read_text().splitlines()
     lines[7] = '{"id": "d7"}'
     (tmp_path / "documents.jsonl").write_text("\n".join(lines))
     (tmp_path / "augmentations.jsonl").write_bytes((folder / "augmentations.jsonl").read_bytes())
-    for rank in range(3):
-        data = as_rank(DocumentDataModule(str(tmp_path)), rank, 3)
-        if rank == owner:
+    for part in range(3):
+        data = DocumentDataModule(str(tmp_path), shard=f"{part}/3")
+        if part == owner:
             with pytest.raises(ValueError, match=r"documents\.jsonl:8: field 'text'"):
                 assert data.plan
         else:
