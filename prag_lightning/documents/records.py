@@ -3,6 +3,7 @@
 import json
 import os
 import unicodedata
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -156,7 +157,7 @@ def parse_line(line: bytes, record_type: type[RecordT], where: str) -> RecordT:
     """
     try:
         # Decoded here, since pydantic does not report the position of an invalid byte.
-        return record_type.model_validate_json(line.decode("utf-8-sig"))
+        return record_type.model_validate_json(line.removeprefix(BOM_UTF8).decode())
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{where}: not UTF-8 at byte {error.start} of the line; convert the file to UTF-8"

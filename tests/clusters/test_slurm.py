@@ -1,5 +1,6 @@
 """The script for SLURM on a real SLURM: an array fills one store, also when it is pre-empted."""
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,7 +59,7 @@ def num_lines(root: Path) -> int:
 
 
 def test_an_array_of_four_fills_one_store(slurm: Slurm, tmp_path: Path) -> None:
-    job = submit(slurm, tmp_path, "--data.passes", "1")
+    job = submit(slurm, tmp_path, "--data.passes", "1", "--model.num_slots", "1")
     slurm.wait_for(lambda: is_done(slurm), 900)
     check(tmp_path)
     assert num_lines(tmp_path) == NUM_PEOPLE
@@ -70,13 +71,18 @@ def test_an_array_of_four_fills_one_store(slurm: Slurm, tmp_path: Path) -> None:
 def test_a_task_that_is_asked_to_stop_is_queued_again_and_nothing_is_lost(
     slurm: Slurm, tmp_path: Path
 ) -> None:
-    job = submit(slurm, tmp_path, "--data.passes", "8", "--model.num_slots", "1")
+    job = submit(slurm, tmp_path, "--data.passes", "3", "--model.num_slots", "1")
     slurm.wait_for(lambda: num_lines(tmp_path) >= 2, 600)
     # What SLURM sends a minute before the time limit, to the script alone.
     (running, *_) = slurm.do("squeue", "-h", "-t", "RUNNING", "-o", "%i").split()
-    slurm.do("scancel", "--signal=TERM", "--batch", running)
+    # The signal arrives at once; the command asks the controller again, and fails, for the task is
+    # being requeued when it does.
+    words = ["scancel", "--signal=TERM", "--batch", running]
+    signalling = subprocess.Popen(words, env=slurm.variables, stderr=subprocess.DEVNULL)
     slurm.wait_for(lambda: "Restarts=1" in slurm.do("scontrol", "show", "job", running), 120)
     num_saved = num_lines(tmp_path)
+    signalling.kill()
+    signalling.wait()
     # Instead of the two minutes that SLURM waits.
     slurm.wait_for(lambda: "PENDING" in slurm.do("scontrol", "show", "job", running), 60)
     slurm.do("scontrol", "update", f"JobId={running}", "StartTime=now")
