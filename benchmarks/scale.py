@@ -17,14 +17,16 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from jsonargparse import auto_cli
 
 from benchmarks.retrieval import synthetic_passages, synthetic_questions
 from benchmarks.store import put, synthetic_adapters, synthetic_recipe
 from prag_lightning.adapters.store.export import export_store
+from prag_lightning.adapters.store.merging import merge_stores
 from prag_lightning.adapters.store.opening import open_store, verify_store
+from prag_lightning.adapters.store.status import store_status
 from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.documents.digests import text_digest
 from prag_lightning.documents.records import (
@@ -37,18 +39,10 @@ from prag_lightning.documents.records import (
 )
 from prag_lightning.retrieval.bm25 import BM25Retriever, build_index
 
-Stage = Literal["data", "index", "ask", "plan", "fill", "open", "list", "export", "verify"]
-STAGES: tuple[Stage, ...] = (
-    "data",
-    "index",
-    "ask",
-    "plan",
-    "fill",
-    "open",
-    "list",
-    "export",
-    "verify",
-)
+Stage = Literal[
+    "data", "index", "ask", "plan", "fill", "open", "list", "status", "export", "verify", "merge"
+]
+STAGES: tuple[Stage, ...] = get_args(Stage)
 Figures: TypeAlias = dict[str, Any]
 _BATCH = 256
 _NUM_SLOTS = 32
@@ -149,7 +143,7 @@ def _build_index(folder: Path, *_: int) -> Figures:
 
 
 def _ask_index(folder: Path, _: int, __: int, num_questions: int) -> Figures:
-    opening, start = time.perf_counter(), time.process_time()
+    opening = time.perf_counter()
     retriever = BM25Retriever(folder / "index")
     opened = time.perf_counter() - opening
     questions = synthetic_questions(num_questions)
@@ -185,13 +179,16 @@ def _plan(folder: Path, *_: int) -> Figures:
 
 
 def _fill_store(folder: Path, num_documents: int, num_params: int, _: int) -> Figures:
-    store_dir = folder / "store"
+    _fill(folder / "store", range(num_documents), num_params)
+    return {"bytes": _num_bytes(folder / "store")}
+
+
+def _fill(store_dir: Path, numbers: range, num_params: int) -> None:
     shutil.rmtree(store_dir, ignore_errors=True)
     recipe = synthetic_recipe(num_params)
     with open_store(store_dir, recipe, mode="write") as store:
-        for ids, rows in synthetic_adapters(range(num_documents), recipe, _BATCH):
+        for ids, rows in synthetic_adapters(numbers, recipe, _BATCH):
             put(store, ids, rows)
-    return {"bytes": _num_bytes(store_dir)}
 
 
 def _open_stored(folder: Path, *_: int) -> Figures:
@@ -216,6 +213,30 @@ def _export_stored(folder: Path, *_: int) -> Figures:
     return {"num_files": num_files, "bytes": num_bytes}
 
 
+def _status_of_stored(folder: Path, *_: int) -> Figures:
+    with open_store(folder / "store", mode="read") as store:
+        status = store_status(store)
+    return {"num_writers": len(status.writers)}
+
+
+def _merge_halves(folder: Path, num_documents: int, num_params: int, _: int) -> Figures:
+    half = num_documents // 2
+    folders = [folder / "half-0", folder / "half-1", folder / "merged"]
+    for store_dir, numbers in zip(folders, (range(half), range(half, num_documents)), strict=False):
+        _fill(store_dir, numbers, num_params)
+    start, start_processor_s = time.perf_counter(), time.process_time()
+    *sources, output = map(str, folders)
+    num_merged = sum(1 for _ in merge_stores(sources, output))
+    figures = {
+        "num_merged": num_merged,
+        "merge_alone_wall_s": time.perf_counter() - start,
+        "merge_alone_processor_s": time.process_time() - start_processor_s,
+    }
+    for store_dir in folders:
+        shutil.rmtree(store_dir, ignore_errors=True)
+    return figures
+
+
 def _verify_stored(folder: Path, *_: int) -> Figures:
     return {"num_damages": len(verify_store(folder / "store"))}
 
@@ -237,7 +258,9 @@ _WORK: dict[Stage, Callable[..., Figures]] = {
     "open": _open_stored,
     "list": _list_stored,
     "export": _export_stored,
+    "status": _status_of_stored,
     "verify": _verify_stored,
+    "merge": _merge_halves,
 }
 
 if __name__ == "__main__":
