@@ -47,7 +47,7 @@ class StoredRecords(Mapping[str, IdentifiedT]):
         wanted: Callable[[str], bool] | None = None,
     ) -> None:
         self._path = Path(file)
-        self._type = record_type
+        self._type: type[IdentifiedT] = record_type
         # Of each record: its place in the arrays, the start and the length of its line, and the
         # number of its line.
         self._places: dict[str, int] = {}
@@ -125,8 +125,9 @@ class _AugmentationIdentity(Record):
 
 def _id_in(line: bytes, record_type: type[Record], where: str) -> str:
     """Return the id in a line of records of a type."""
-    identity = _AugmentationIdentity if record_type is Augmentation else _Identity
-    return parse_line(line, identity, where).id
+    if record_type is Augmentation:
+        return parse_line(line, _AugmentationIdentity, where).id
+    return parse_line(line, _Identity, where).id
 
 
 class StoredDocuments(StoredRecords[Document]):
