@@ -38,8 +38,8 @@ def measure(
         documents = read_records(data / "corpus.jsonl", Document)
         questions = list(read_records(data / "questions.jsonl", Question))
     else:
-        documents = _passages(num_passages)
-        questions = _questions(num_questions)
+        documents = synthetic_passages(num_passages)
+        questions = synthetic_questions(num_questions)
     with tempfile.TemporaryDirectory() as folder:
         index_dir = Path(folder) / "index"
         started = time.perf_counter()
@@ -66,7 +66,7 @@ def _measure_searches(index_dir: Path, questions: list[Question]) -> None:
     print(f"recall@3 of {len(questions)} questions: {num_found / len(questions):.4f}")
 
 
-def _passages(num_passages: int) -> Iterator[Document]:
+def synthetic_passages(num_passages: int) -> Iterator[Document]:
     """Yield the same passages at every call, with a separate random generator for each chunk."""
     for start in range(0, num_passages, _CHUNK):
         for number, words in enumerate(_words(start), start=start):
@@ -74,7 +74,7 @@ def _passages(num_passages: int) -> Iterator[Document]:
                 yield Document(id=str(number), title=" ".join(words[:2]), text=" ".join(words[2:]))
 
 
-def _questions(num_questions: int) -> list[Question]:
+def synthetic_questions(num_questions: int) -> list[Question]:
     """Return questions about the first passages, each of eight words of its passage."""
     return [
         Question(id=f"q{number}", question=" ".join(words[2::13]), document_ids=[str(number)])

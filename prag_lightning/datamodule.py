@@ -1,9 +1,10 @@
 """The LightningDataModule: documents as encoding steps, and questions as evaluations."""
 
 import warnings
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from lightning import LightningDataModule
 from pydantic import NonNegativeInt, PositiveInt
@@ -13,18 +14,19 @@ from transformers import PreTrainedTokenizerBase
 from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.answering.question_set import QuestionSet
 from prag_lightning.answering.questions import METHODS, MethodName, QuestionBatches, parse_methods
-from prag_lightning.documents.digests import augmentation_is_current, joined
-from prag_lightning.documents.records import Augmentation, Document, Question, read_unique
+from prag_lightning.documents.digests import (
+    JoinedAugmentations,
+    augmentation_is_current,
+    by_document,
+)
+from prag_lightning.documents.records import Augmentation, Document, Question, say_repeated
+from prag_lightning.documents.stored import StoredRecords
 from prag_lightning.encoding.batches import EncodingBatch
 from prag_lightning.encoding.limits import AugmentationLimits
 from prag_lightning.encoding.objectives import LossOn, NextToken, Objective, make_objective
 from prag_lightning.encoding.per_document import wait_for_file
-from prag_lightning.encoding.plan import (
-    EncodingPlan,
-    EncodingSteps,
-    PassageInPrompt,
-    plan_tasks,
-)
+from prag_lightning.encoding.plan import EncodingSteps, PassageInPrompt
+from prag_lightning.encoding.planning import EncodingPlan, plan_tasks
 from prag_lightning.encoding.shard import Shard
 from prag_lightning.encoding.sharing import Claimant, SharedSteps
 from prag_lightning.encoding.warm_up import plan_warm_up
@@ -268,7 +270,7 @@ class DocumentDataModule(LightningDataModule):
         if self.warm_up is not None:
             is_first = (self.shard.index, self._place[0]) == (0, 0)
             return plan_warm_up(Path(self.warm_up), self._questions_file, own=is_first)
-        own = list(self._own_documents(self.source.read_documents()))
+        own = self.source.open_documents(self._is_own if self._is_one_of_several else None)
         augmentations = self._read_augmentations(own)
         return plan_tasks(
             own,
@@ -278,40 +280,53 @@ class DocumentDataModule(LightningDataModule):
             self.num_strangers_questions,
         )
 
-    def _own_documents(self, documents: Iterable[Document]) -> Iterator[Document]:
-        """Yield the documents of this process, chosen by a hash of the id so that runs agree."""
-        place = self._place
-        return (document for document in documents if self.shard.holds(document.id, *place))
+    @property
+    def _is_one_of_several(self) -> bool:
+        """Whether other processes take some of the documents, whatever becomes of them."""
+        _, num_processes = self._place
+        return num_processes * self.shard.count > 1
 
-    def _read_augmentations(self, documents: Sequence[Document]) -> dict[str, Augmentation]:
+    def _is_own(self, document_id: str) -> bool:
+        """Return whether a document is this process's, by a hash of its id so that runs agree."""
+        return self.shard.holds(document_id, *self._place)
+
+    def _read_augmentations(self, documents: Mapping[str, Document]) -> Mapping[str, Augmentation]:
         """Return augmentations by document id."""
         if self.limits.take_nothing:
             return {}
-        found = joined(self._augmentation_sources())
+        # Questions about other documents are drawn from all.
+        takes_all = self.num_strangers_questions or not self._is_one_of_several
+        wanted = None if takes_all else documents.__contains__
+        found: Mapping[str, Augmentation] = JoinedAugmentations(
+            list(self._augmentation_sources(wanted))
+        )
         if self.augmenter is not None:
             from prag_lightning.augmentation.in_memory import augment_all
 
             missing = [
                 document
-                for document in documents
-                if document.id not in found
-                or not augmentation_is_current(document, found[document.id])
+                for document_id, document in documents.items()
+                if document_id not in found
+                or not augmentation_is_current(document, found[document_id])
             ]
-            found |= {made.document_id: made for made in augment_all(missing, self.augmenter)}
+            made = by_document(augment_all(missing, self.augmenter))
+            found = ChainMap(made, cast("dict[str, Augmentation]", found))
         return found
 
-    def _augmentation_sources(self) -> Iterator[list[Augmentation]]:
+    def _augmentation_sources(
+        self, wanted: Callable[[str], bool] | None
+    ) -> Iterator[Mapping[str, Augmentation]]:
         """Yield the augmentations of each file, or of the given iterable."""
         given = self._augmentations
         if given is None:
             file = self.source.folder / "augmentations.jsonl"
             if self.augmenter is None or file.exists():
-                yield read_unique(file, Augmentation)
+                yield _opened(file, wanted)
             return
         several = [given] if isinstance(given, str | Path) else list(given)
         files = [source for source in several if isinstance(source, str | Path)]
-        yield from (read_unique(file, Augmentation) for file in files)
-        yield [source for source in several if isinstance(source, Augmentation)]
+        yield from (_opened(file, wanted) for file in files)
+        yield by_document(source for source in several if isinstance(source, Augmentation))
 
     def leave_out(self, document_ids: Container[str]) -> None:
         """Skip these documents when encoding; set by the callback that opens the store."""
@@ -450,3 +465,10 @@ class DocumentDataModule(LightningDataModule):
         self, dataset: EncodingSteps | QuestionBatches, sampler: DistributedSampler[Any]
     ) -> DataLoader:  # type: ignore[type-arg]
         return DataLoader(dataset, batch_size=None, sampler=sampler, num_workers=self.num_workers)
+
+
+def _opened(file: str | Path, wanted: Callable[[str], bool] | None) -> StoredRecords[Augmentation]:
+    """Open a file of augmentations, of those documents that are wanted."""
+    augmentations = StoredRecords(file, Augmentation, wanted)
+    say_repeated(file, augmentations.num_repeated)
+    return augmentations

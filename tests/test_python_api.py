@@ -378,7 +378,7 @@ def test_results_are_not_overwritten_by_smaller_or_other_ones(
 )
 def test_what_is_no_document_is_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        DocumentDataModule(**arguments).source.read_documents()
+        DocumentDataModule(**arguments).source.open_documents()
 
 
 @pytest.mark.parametrize("methods", ["prga", ["prag", "prag"], ""])

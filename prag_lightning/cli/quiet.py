@@ -23,6 +23,8 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.")
     # The matrices of a bank and their gradients are views.
     warnings.filterwarnings("ignore", "grad and param do not obey the gradient layout contract")
+    # On a cluster's login node and in a batch script, a run without srun is one process by intent.
+    warnings.filterwarnings("ignore", "The `srun` command is available on your system")
     # The run itself reports that nothing is left to encode.
     warnings.filterwarnings("ignore", "Total length of .* across ranks is zero")
     # The base is frozen and without dropout on purpose.

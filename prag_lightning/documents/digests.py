@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import reduce
 from itertools import chain
 
 from prag_lightning.documents.records import Augmentation, Document
@@ -25,15 +26,41 @@ def augmentation_is_current(document: Document, augmentation: Augmentation) -> b
     return augmentation.text_digest in (None, text_digest(document))
 
 
-def joined(sources: Iterable[Iterable[Augmentation]]) -> dict[str, Augmentation]:
-    """Join the augmentations by several augmenters, and return them by document id.
+class JoinedAugmentations(Mapping[str, Augmentation]):
+    """Augmentations by several augmenters, by document id, joined on access.
 
     Args:
         sources: The augmentations by each augmenter, in the order in which they are joined. If
             they were made from different texts of a document, the result counts as outdated.
     """
+
+    def __init__(self, sources: Sequence[Mapping[str, Augmentation]]) -> None:
+        self._sources = sources
+
+    def __getitem__(self, document_id: str) -> Augmentation:
+        """Return the augmentation of a document."""
+        found = [source[document_id] for source in self._sources if document_id in source]
+        if not found:
+            raise KeyError(document_id)
+        return reduce(_join, found)
+
+    def __contains__(self, document_id: object) -> bool:
+        """Return whether a document has an augmentation, without reading it."""
+        return any(document_id in source for source in self._sources)
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the document ids."""
+        yield from dict.fromkeys(chain.from_iterable(self._sources))
+
+    def __len__(self) -> int:
+        """Return the number of documents."""
+        return sum(1 for _ in self)
+
+
+def by_document(augmentations: Iterable[Augmentation]) -> dict[str, Augmentation]:
+    """Return augmentations by document id, several of one document joined."""
     found: dict[str, Augmentation] = {}
-    for augmentation in chain.from_iterable(sources):
+    for augmentation in augmentations:
         known = found.get(augmentation.document_id)
         found[augmentation.document_id] = _join(known, augmentation) if known else augmentation
     return found

@@ -5,7 +5,7 @@ from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import cast
 
-from prag_lightning.documents.records import Document, read_unique
+from prag_lightning.documents.records import Document
 from prag_lightning.documents.stored import StoredDocuments
 
 DOCUMENTS = "documents.jsonl"
@@ -15,15 +15,6 @@ CORPUS = "corpus.jsonl"
 def documents_file(source: Path) -> Path:
     """Return ``source`` itself, or its file of documents if it is a folder."""
     return source / DOCUMENTS if source.is_dir() else source
-
-
-def read_documents(folder: Path) -> list[Document]:
-    """Return the documents to encode, without exact duplicates.
-
-    Raises:
-        ValueError: If there are none, or two different documents share an id.
-    """
-    return read_unique(folder / DOCUMENTS, Document)
 
 
 def corpus_file(folder: Path) -> Path:

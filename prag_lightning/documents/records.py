@@ -3,6 +3,7 @@
 import json
 import os
 import unicodedata
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -156,7 +157,7 @@ def parse_line(line: bytes, record_type: type[RecordT], where: str) -> RecordT:
     """
     try:
         # Decoded here, since pydantic does not report the position of an invalid byte.
-        return record_type.model_validate_json(line.decode("utf-8-sig"))
+        return record_type.model_validate_json(line.removeprefix(BOM_UTF8).decode())
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{where}: not UTF-8 at byte {error.start} of the line; convert the file to UTF-8"
@@ -223,20 +224,62 @@ def read_unique(file: str | os.PathLike[str], record_type: type[IdentifiedT]) ->
         ValueError: If a line is not valid, if there are no records, or if two different records
             share an id; the message names both lines.
     """
-    kind = record_type.__name__.lower()
     by_id: dict[str, tuple[int, IdentifiedT]] = {}
     num_records = 0
     for number, record in _numbered_records(Path(file), record_type):
         num_records += 1
-        record_id = record.document_id if isinstance(record, Augmentation) else record.id
-        first, known = by_id.setdefault(record_id, (number, record))
+        first, known = by_id.setdefault(id_of(record), (number, record))
         if known != record:
-            raise ValueError(
-                f"{file}: id '{record_id}' stands for two different {kind}s, in lines {first} and "
-                f"{number}; keep one of them, or give each its own id"
-            )
+            raise two_of_one_id(file, record, first, number)
     if not by_id:
-        raise ValueError(f"{file}: there is no {kind} in it; `{_MAKERS[kind]}` writes them")
-    if num_repeated := num_records - len(by_id):
-        print(f"{file}: lines that repeat an earlier one, and count once: {num_repeated}")
+        raise nothing_in(file, record_type)
+    say_repeated(file, num_records - len(by_id))
     return [record for _, record in by_id.values()]
+
+
+def id_of(record: Document | Augmentation | Question) -> str:
+    """Return the id that a record is found by; an augmentation's is that of its document."""
+    return record.document_id if isinstance(record, Augmentation) else record.id
+
+
+def two_of_one_id(
+    file: str | os.PathLike[str],
+    record: Document | Augmentation | Question,
+    first: int,
+    second: int,
+) -> ValueError:
+    """Return the error for two different records of one id.
+
+    Args:
+        file: The file that contains both.
+        record: One of them.
+        first: Number of the first one's line.
+        second: Number of the second one's line.
+    """
+    kind = type(record).__name__.lower()
+    return ValueError(
+        f"{file}: id '{id_of(record)}' stands for two different {kind}s, in lines {first} and "
+        f"{second}; keep one of them, or give each its own id"
+    )
+
+
+def nothing_in(file: str | os.PathLike[str], record_type: type[BaseModel]) -> ValueError:
+    """Return the error for a file without records.
+
+    Args:
+        file: The file.
+        record_type: Type of the records that it should contain.
+    """
+    kind = record_type.__name__.lower()
+    return ValueError(f"{file}: there is no {kind} in it; `{_MAKERS[kind]}` writes them")
+
+
+def say_repeated(file: str | os.PathLike[str], num_repeated: int) -> None:
+    """Report how many lines of a file repeat an earlier one, if any do.
+
+    Args:
+        file: The file.
+        num_repeated: How many.
+    """
+    if num_repeated:
+        print(f"{file}: lines that repeat an earlier one, and count once: {num_repeated}")

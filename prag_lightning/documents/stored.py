@@ -1,72 +1,106 @@
-"""The documents of a file by id, each read from disk on access."""
+"""The records of a file by id, each read from disk on access."""
 
 import os
 import weakref
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from prag_lightning.documents.records import Document, open_lines, parse_line
+from pydantic import AliasChoices, Field
+
+from prag_lightning.documents.records import (
+    Augmentation,
+    Document,
+    IdentifiedT,
+    Record,
+    id_of,
+    nothing_in,
+    open_lines,
+    parse_line,
+    two_of_one_id,
+)
 
 
-class StoredDocuments(Mapping[str, Document]):
-    """The documents of a JSON Lines file by id; only ids and offsets are kept in memory.
+class StoredRecords(Mapping[str, IdentifiedT]):
+    """The records of a JSON Lines file by id; only ids and offsets are kept in memory.
 
-    All lines are validated when the file is opened; the first of exact duplicates counts. Threads
-    and worker processes can read concurrently. If the file is replaced, as by `prag data convert`,
-    this object keeps reading the old one.
+    Its lines are validated when the file is opened, of those that are not wanted only the ids; the
+    first of exact duplicates counts. Threads and worker processes can read concurrently. If the
+    file is replaced, as by `prag data convert`, this object keeps reading the old one.
 
     Args:
         file: The JSON Lines file.
+        record_type: Type of the records.
+        wanted: Whether the record of an id is kept; by default all are.
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If a line is not valid, if there are no documents, or if two different documents
-            share an id; the message names the lines.
+        ValueError: If a line is not valid, if there are no records, or if two different ones that
+            are kept share an id; the message names the lines.
     """
 
-    def __init__(self, file: str | os.PathLike[str]) -> None:
+    def __init__(
+        self,
+        file: str | os.PathLike[str],
+        record_type: type[IdentifiedT],
+        wanted: Callable[[str], bool] | None = None,
+    ) -> None:
         self._path = Path(file)
-        # Start of each line, followed by the end of the file.
-        self._starts = array("Q", [0])
-        self._numbers: dict[str, int] = {}
-        with open_lines(self._path, Document) as lines:
+        self._type: type[IdentifiedT] = record_type
+        # Of each record: its place in the arrays, the start and the length of its line, and the
+        # number of its line.
+        self._places: dict[str, int] = {}
+        self._starts, self._lengths, self._numbers = array("Q"), array("Q"), array("Q")
+        # How many lines repeat an earlier one.
+        self.num_repeated = 0
+        start, is_empty = 0, True
+        with open_lines(self._path, record_type) as lines:
             self._keep_open(lines.fileno())
-            for number, line in enumerate(lines):
-                self._starts.append(self._starts[-1] + len(line))
+            for number, line in enumerate(lines, start=1):
                 if line.strip():
-                    self._add(parse_line(line, Document, f"{self._path}:{number + 1}"), number)
-        if not self._numbers:
-            raise ValueError(f"{self._path}: there is no document in it")
+                    is_empty = False
+                    where = f"{self._path}:{number}"
+                    if wanted is None or wanted(_id_in(line, record_type, where)):
+                        record = parse_line(line, record_type, where)
+                        self._add(record, start, len(line), number)
+                start += len(line)
+        if is_empty:
+            raise nothing_in(self._path, record_type)
 
     def _keep_open(self, descriptor: int) -> None:
         self._descriptor = os.dup(descriptor)
         weakref.finalize(self, os.close, self._descriptor)
 
-    def _add(self, document: Document, number: int) -> None:
-        first = self._numbers.setdefault(document.id, number)
-        if first != number and self[document.id] != document:
-            raise ValueError(
-                f"{self._path}: id '{document.id}' stands for two different documents, in lines "
-                f"{first + 1} and {number + 1}; keep one of them, or give each its own id"
-            )
+    def _add(self, record: IdentifiedT, start: int, length: int, number: int) -> None:
+        place = self._places.setdefault(id_of(record), len(self._starts))
+        if place == len(self._starts):
+            self._starts.append(start)
+            self._lengths.append(length)
+            self._numbers.append(number)
+        elif self[id_of(record)] == record:
+            self.num_repeated += 1
+        else:
+            raise two_of_one_id(self._path, record, self._numbers[place], number)
 
-    def __getitem__(self, document_id: str) -> Document:
-        """Read a document."""
-        number = self._numbers[document_id]
-        start, end = self._starts[number], self._starts[number + 1]
+    def __getitem__(self, record_id: str) -> IdentifiedT:
+        """Read a record."""
+        place = self._places[record_id]
         # `pread` uses no file position, which threads would share.
-        line = os.pread(self._descriptor, end - start, start)
-        return parse_line(line, Document, f"{self._path}:{number + 1}")
+        line = os.pread(self._descriptor, self._lengths[place], self._starts[place])
+        return parse_line(line, self._type, f"{self._path}:{self._numbers[place]}")
+
+    def __contains__(self, record_id: object) -> bool:
+        """Return whether there is a record of an id, without reading it."""
+        return record_id in self._places
 
     def __iter__(self) -> Iterator[str]:
         """Yield the ids, in the order of the file."""
-        return iter(self._numbers)
+        return iter(self._places)
 
     def __len__(self) -> int:
-        """Return the number of documents."""
-        return len(self._numbers)
+        """Return the number of records."""
+        return len(self._places)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the open file, which cannot be pickled for a worker process."""
@@ -75,5 +109,33 @@ class StoredDocuments(Mapping[str, Document]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Open the file again."""
         vars(self).update(state)
-        with open_lines(self._path, Document) as lines:
+        with open_lines(self._path, self._type) as lines:
             self._keep_open(lines.fileno())
+
+
+class _Identity(Record):
+    """What tells whether a line is wanted; reading no more takes half the time."""
+
+    id: str = Field(min_length=1, validation_alias=AliasChoices("id", "_id"))
+
+
+class _AugmentationIdentity(Record):
+    id: str = Field(min_length=1, validation_alias="document_id")
+
+
+def _id_in(line: bytes, record_type: type[Record], where: str) -> str:
+    """Return the id in a line of records of a type."""
+    if record_type is Augmentation:
+        return parse_line(line, _AugmentationIdentity, where).id
+    return parse_line(line, _Identity, where).id
+
+
+class StoredDocuments(StoredRecords[Document]):
+    """The documents of a file by id, each read from disk on access.
+
+    Args:
+        file: The JSON Lines file.
+    """
+
+    def __init__(self, file: str | os.PathLike[str]) -> None:
+        super().__init__(file, Document)

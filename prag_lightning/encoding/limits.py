@@ -33,12 +33,16 @@ class AugmentationLimits:
 
     def cut(self, augmentation: Augmentation) -> Augmentation:
         """Return the augmentation within the limits."""
+        if not self.settings:
+            return augmentation
         rewrites = augmentation.rewrites[: self.num_rewrites]
         qas = augmentation.qas[: self.num_qas]
         return augmentation.model_copy(update={"rewrites": rewrites, "qas": qas})
 
     def short(self, augmentation: Augmentation) -> Counter[str]:
         """Return, for each kind, 1 if there are fewer than the limit."""
+        if not self.settings:
+            return Counter()
         return Counter(
             {
                 REWRITES: len(augmentation.rewrites) < (self.num_rewrites or 0),

@@ -3,17 +3,14 @@
 import hashlib
 import json
 import random
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from torch.utils.data import Dataset
 
-from prag_lightning.documents.digests import augmentation_is_current
 from prag_lightning.documents.records import Augmentation, Document
 from prag_lightning.encoding.batches import EncodingBatch, Row, collate_encoding
-from prag_lightning.encoding.limits import AugmentationLimits
 from prag_lightning.encoding.objectives import LossOn, NextToken, Objective
 from prag_lightning.encoding.schedule import Schedule, Turn
 from prag_lightning.language_model.prompts import PromptEncoder, TrainingTokens
@@ -100,7 +97,7 @@ def strangers_questions(
     return prompts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class EncodingTask:
     """One adapter to train.
 
@@ -113,6 +110,11 @@ class EncodingTask:
     document_id: str
     prompts: Sequence[TrainingPrompt]
     text: str = ""
+
+    @property
+    def num_prompts(self) -> int:
+        """Number of prompts."""
+        return len(self.prompts)
 
     @property
     def digest(self) -> str:
@@ -145,7 +147,7 @@ class EncodingTask:
             batch_size: Prompts in one step.
             passes: Number of passes over the prompts.
         """
-        return -(-len(self.prompts) // batch_size) * passes
+        return -(-self.num_prompts // batch_size) * passes
 
     def of_step(self, step: int, batch_size: int) -> list[tuple[int, TrainingPrompt]]:
         """Return the prompts of one step with their indices; every pass uses the same order.
@@ -154,7 +156,7 @@ class EncodingTask:
             step: Index of the step.
             batch_size: Prompts in one step.
         """
-        start = step * batch_size % (-(-len(self.prompts) // batch_size) * batch_size)
+        start = step * batch_size % (-(-self.num_prompts // batch_size) * batch_size)
         return list(enumerate(self.prompts[start : start + batch_size], start))
 
 
@@ -170,63 +172,6 @@ def is_of_other_text(digest: str, document: Document) -> bool:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:_NUM_DIGITS]
-
-
-class EncodingPlan(NamedTuple):
-    """The documents to encode, and those that cannot be encoded.
-
-    Args:
-        tasks: The adapters to train.
-        rejected: Why documents cannot be encoded, by document id.
-        num_short: For each kind, how many documents have fewer texts than the limit.
-    """
-
-    tasks: list[EncodingTask]
-    rejected: dict[str, str]
-    num_short: Counter[str]
-
-
-def plan_tasks(
-    documents: Iterable[Document],
-    augmentations: Mapping[str, Augmentation],
-    limits: AugmentationLimits = AugmentationLimits(),  # noqa: B008 - frozen
-    passage_in_prompt: PassageInPrompt = "half",
-    num_strangers_questions: int = 0,
-) -> EncodingPlan:
-    """Return one encoding task for each document, with its augmentation cut to the limits.
-
-    Args:
-        documents: What to encode.
-        augmentations: The documents' augmentations by document id.
-        limits: How much of each augmentation is trained on.
-        passage_in_prompt: Which question-answer pairs have passages in their prompts.
-        num_strangers_questions: How many questions about other documents to append.
-    """
-    plan = EncodingPlan([], {}, Counter())
-    others = list[Augmentation]()
-    if num_strangers_questions:
-        others = [augmentations[name] for name in sorted(augmentations) if augmentations[name].qas]
-    for document in documents:
-        bare = Augmentation(document_id=document.id, rewrites=[], qas=[])
-        augmentation = augmentations.get(document.id, bare)
-        if not augmentation.qas and limits.num_qas != 0:
-            plan.rejected[document.id] = "it has no question-answer pairs"
-        elif not augmentation_is_current(document, augmentation):
-            plan.rejected[document.id] = (
-                "it was edited since it was augmented; `prag augment` augments it anew"
-            )
-        elif not document.text.strip():
-            plan.rejected[document.id] = "its text is empty"
-        else:
-            prompts = document_prompts(document, limits.cut(augmentation), passage_in_prompt)
-            if others:
-                prompts += strangers_questions(document.id, others, num_strangers_questions)
-            plan.tasks.append(EncodingTask(document.id, prompts, document.text))
-            plan.num_short.update(limits.short(augmentation))
-    # Documents that train side by side then begin and end together, and have prompts of similar
-    # length.
-    plan.tasks.sort(key=lambda task: (-len(task.prompts), task.num_characters))
-    return plan
 
 
 class EncodingSteps(Dataset[EncodingBatch]):

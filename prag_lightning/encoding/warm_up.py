@@ -8,7 +8,8 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from prag_lightning.documents.records import Augmentation, Question, read_records
-from prag_lightning.encoding.plan import EncodingPlan, EncodingTask, TrainingPrompt
+from prag_lightning.encoding.plan import EncodingTask, TrainingPrompt
+from prag_lightning.encoding.planning import EncodingPlan
 from prag_lightning.language_model.templates import clean_question
 
 # The id under which the warm start is encoded, and the name of its folder.

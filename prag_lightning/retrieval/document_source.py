@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 
-from prag_lightning.documents.folder import DOCUMENTS, read_corpus, read_documents
+from prag_lightning.documents.folder import DOCUMENTS, read_corpus
 from prag_lightning.documents.in_memory import write_documents
-from prag_lightning.documents.records import Document
-from prag_lightning.documents.stored import StoredDocuments
+from prag_lightning.documents.records import Document, say_repeated
+from prag_lightning.documents.stored import StoredDocuments, StoredRecords
 from prag_lightning.language_model.embedded import DEMO
 from prag_lightning.retrieval.base import Retriever
 from prag_lightning.retrieval.by_name import make_retriever
@@ -66,9 +66,14 @@ class DocumentSource:
         in_memory = not isinstance(self._documents, str | Path)
         return find_index(self.folder, self.folder if in_memory else self._run_dir())
 
-    def read_documents(self) -> list[Document]:
-        """Return the documents to encode."""
-        return read_documents(self.folder)
+    def open_documents(
+        self, wanted: Callable[[str], bool] | None = None
+    ) -> StoredRecords[Document]:
+        """Return the documents to encode, of those ids that are wanted; by default all."""
+        file = self.folder / DOCUMENTS
+        documents = StoredRecords(file, Document, wanted)
+        say_repeated(file, documents.num_repeated)
+        return documents
 
     def read_corpus(self) -> Mapping[str, Document]:
         """Return all documents that can be retrieved, by id."""

@@ -10,7 +10,7 @@ import pytest
 
 from prag_lightning.documents.folder import read_corpus
 from prag_lightning.documents.records import Document, write_records
-from prag_lightning.documents.stored import StoredDocuments
+from prag_lightning.documents.stored import StoredDocuments, StoredRecords
 
 DOCUMENTS = [
     Document(id=f"d{n}", title="É", text=f"Text {n}, " + "word " * 200) for n in range(500)
@@ -87,3 +87,19 @@ def test_of_a_corpus_and_documents_those_count_that_adapters_are_made_of(tmp_pat
     mine = DOCUMENTS[0].model_copy(update={"text": "mine"})
     write_records(tmp_path / "documents.jsonl", [mine])
     assert dict(read_corpus(tmp_path)) == {"d0": mine, "d1": DOCUMENTS[1]}
+
+
+def test_of_lines_that_are_not_wanted_only_the_id_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "documents.jsonl"
+    write_records(file, DOCUMENTS[:3])
+    with file.open("a") as lines:
+        lines.write('{"_id": "no text"}\n')
+    stored = StoredRecords(file, Document, {"d1"}.__contains__)
+    assert dict(stored) == {"d1": DOCUMENTS[1]}
+    assert len(StoredRecords(file, Document, {"d9"}.__contains__)) == 0
+    with pytest.raises(ValueError, match=r"documents\.jsonl:4: field 'text'"):
+        StoredDocuments(file)
+    with file.open("a") as lines:
+        lines.write('{"title": "no id"}\n')
+    with pytest.raises(ValueError, match=r"documents\.jsonl:5: field 'id'"):
+        StoredRecords(file, Document, {"d1"}.__contains__)

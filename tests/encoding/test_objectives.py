@@ -16,7 +16,8 @@ from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.documents.records import Augmentation, Document, QuestionAnswer
 from prag_lightning.encoding import teacher
 from prag_lightning.encoding.objectives import Distill, LossTokens, NextToken, Objective
-from prag_lightning.encoding.plan import EncodingSteps, plan_tasks
+from prag_lightning.encoding.plan import EncodingSteps
+from prag_lightning.encoding.planning import plan_tasks
 from prag_lightning.encoding.slot_trainer import SlotTrainer
 from prag_lightning.language_model.attention import SEGMENTED
 from prag_lightning.language_model.logits import Head, last_hidden_states
@@ -47,7 +48,7 @@ def plan(
         for place, document in enumerate(documents)
     }
     tasks = plan_tasks(
-        documents,
+        {document.id: document for document in documents},
         augmentations,
         passage_in_prompt="never",
         num_strangers_questions=num_strangers,

@@ -20,8 +20,8 @@ from prag_lightning.encoding.plan import (
     PassageInPrompt,
     TrainingPrompt,
     document_prompts,
-    plan_tasks,
 )
+from prag_lightning.encoding.planning import plan_tasks
 from prag_lightning.language_model.prompts import PromptEncoder
 from tests.conftest import tiny_tokenizer
 
@@ -131,7 +131,7 @@ def test_no_more_of_an_augmentation_is_used_than_asked_for_and_what_is_short_is_
     num_short: dict[str, int],
     augmentations_file: Path,
 ) -> None:
-    documents = [Document(id=name, text="text") for name in "abcd"]
+    documents = {name: Document(id=name, text="text") for name in "abcd"}
     plan = plan_tasks(documents, augmentations(augmentations_file), AugmentationLimits(*limits))
     lengths = {task.document_id: len(task.prompts) for task in plan.tasks}
     assert [lengths[name] for name in sorted(lengths)] == num_prompts
@@ -145,7 +145,7 @@ def test_no_more_of_an_augmentation_is_used_than_asked_for_and_what_is_short_is_
 def test_the_first_of_an_augmentation_are_used(augmentations_file: Path) -> None:
     limits = AugmentationLimits(num_rewrites=1, num_qas=1)
     (a, *_) = plan_tasks(
-        [Document(id="a", text="text")], augmentations(augmentations_file), limits
+        {"a": Document(id="a", text="text")}, augmentations(augmentations_file), limits
     ).tasks
     assert [(p.question, p.passages[0]) for p in a.prompts] == [("q0", "text"), ("q0", "rewrite 0")]
 
@@ -265,7 +265,7 @@ def test_documents_of_as_many_prompts_stand_together_the_shortest_of_them_first(
     augmentations_file: Path,
 ) -> None:
     texts = {"a": "long text", "b": "t", "c": "t", "d": "longer text", "e": "text"}
-    documents = [Document(id=name, text=text) for name, text in texts.items()]
+    documents = {name: Document(id=name, text=text) for name, text in texts.items()}
     limits = AugmentationLimits(num_rewrites=0, num_qas=0)
     assert [
         t.document_id
