@@ -8,7 +8,6 @@ if TYPE_CHECKING:
 
     from prag_lightning.adapters.merge import MergeWeights
     from prag_lightning.adapters.store.base import AdapterStore
-    from prag_lightning.adapters.store.recipe import Recipe
 
 Format = Literal["peft", "gguf"]
 # Number of bytes that take about two seconds to read.
@@ -80,13 +79,14 @@ def _export_each(
     from prag_lightning.cli.counting import counted
     from prag_lightning.exporting.gguf_adapter import export_gguf_each
     from prag_lightning.exporting.gguf_base import read_gguf_base
+    from prag_lightning.language_model.pretrained import public_name
 
     recipe = store.recipe
     if format == "gguf":
         names = read_gguf_base(recipe, base)
         each, what = export_gguf_each(store, document_ids, to, names, warm_start), "GGUF file"
     else:
-        name = base or _base_for_others(recipe)
+        name = base or public_name(recipe.base_model)
         each, what = export_each(store, document_ids, to, base_model=name), "PEFT folder"
     count = sum(1 for _ in counted(each, "adapters"))
     print(f"the adapters of {count} documents are in {to}, each as a {what}")
@@ -105,6 +105,7 @@ def _export_merged(
     from prag_lightning.exporting.gguf_adapter import GGUF_FILE, export_gguf
     from prag_lightning.exporting.gguf_base import read_gguf_base
     from prag_lightning.exporting.rank_limits import needed_for
+    from prag_lightning.language_model.pretrained import public_name
 
     recipe = store.recipe
     start = None if warm_start is None else (warm_start, weights.warm_start)
@@ -114,7 +115,7 @@ def _export_merged(
         lora = export_gguf(store, document_ids, weights.documents, to, names, start)
         print(f"{whose} {to.rstrip('/')}/{GGUF_FILE}, as one of rank {lora.rank}")
         return
-    name = base or _base_for_others(recipe)
+    name = base or public_name(recipe.base_model)
     lora = export_adapter(
         store, document_ids, weights.documents, to, warm_start=start, base_model=name
     )
@@ -130,13 +131,6 @@ def say_size(doing: str, store: str) -> None:
     size = StoreFiles(store).total_size()
     if size > _TAKES_TIME:
         print(f"{doing} {decimal(size)} of {store}", file=sys.stderr, flush=True)
-
-
-def _base_for_others(recipe: "Recipe") -> str:
-    """Return the base model for other programs: the embedded one as its folder."""
-    from prag_lightning.language_model.embedded import BASE_DIR, DEMO
-
-    return str(BASE_DIR) if recipe.base_model == DEMO else recipe.base_model
 
 
 def _warm_start(store: "AdapterStore", path: str, seed: int) -> "Tensor":
