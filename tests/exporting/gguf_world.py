@@ -23,12 +23,16 @@ def random_rows(layout: AdapterLayout, count: int) -> Tensor:
 
 
 def tiny_store(
-    folder: Path, layout: AdapterLayout, document_ids: Sequence[str], rows: Tensor
+    folder: Path,
+    layout: AdapterLayout,
+    document_ids: Sequence[str],
+    rows: Tensor,
+    lora: LoraConfig = LORA,
 ) -> AdapterStore:
     recipe = Recipe(
         base_model="tiny/llama",
         base_digest="0123",
-        lora=LORA,
+        lora=lora,
         modules=layout.modules,
         warm_start="random:0",
         training={},
