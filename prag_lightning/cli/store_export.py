@@ -52,6 +52,8 @@ def store_export(
         elif document_ids is not None:
             from prag_lightning.adapters.merge import make_merge_rule
 
+            if not document_ids:
+                raise ValueError("no document is named; give ids with --document_ids")
             weights = make_merge_rule(merge).weigh([0.0] * len(document_ids))
             start = _warm_start(opened, warm_start, seed) if weights.warm_start else None
             _export_merged(opened, document_ids, weights, to, format, base, start)

@@ -129,7 +129,7 @@ def export_gguf_each(
     fs, root = empty_target(path_or_url)
     write_files(fs, root, _prompt_files(store, document_ids))
     files: list[dict[str, str | int]] = []
-    for number, document_id in enumerate(document_ids):
+    for number, document_id in enumerate(dict.fromkeys(document_ids)):
         file = f"{number:06}.gguf"
         row = store.get_many([document_id])[0]
         content = gguf_bytes(row, store.layout, store.recipe.lora, base, document_id)

@@ -4,8 +4,11 @@ import asyncio
 import json
 import os
 import re
+import sys
+from importlib import import_module
 from pathlib import Path
 from pkgutil import resolve_name
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -180,6 +183,13 @@ def test_the_config_passes_vllm_s_checks(resolver: MergingResolver) -> None:
     assert config["base_model_name_or_path"] == "tiny/llama"
     # Two documents and the warm start, at rank 2.
     assert (config["r"], config["lora_alpha"] / config["r"]) == (6, LORA.scaling)
+    if "vllm.lora.peft_helper" in sys.modules:
+        helper = import_module("vllm.lora.peft_helper").PEFTHelper
+        read = helper.from_local_dir(request.lora_path, None)
+        read.validate_legal(SimpleNamespace(max_lora_rank=8))
+        assert read.vllm_lora_scaling_factor == LORA.scaling
+        with pytest.raises(ValueError, match="LoRA rank 6 is greater than max_lora_rank 1"):
+            read.validate_legal(SimpleNamespace(max_lora_rank=1))
 
 
 @pytest.mark.parametrize(

@@ -65,8 +65,10 @@ def install(monkeypatch: pytest.MonkeyPatch, wheel: Path | None) -> Any:
         return registry
     module("vllm.logger", init_logger=logging.getLogger)
     with zipfile.ZipFile(wheel) as archive:
+        module("vllm.config")
+        module("vllm.config.lora", LoRAConfig=object)
         # The resolver imports the request.
-        for name in ("request", "resolver"):
+        for name in ("request", "resolver", "peft_helper"):
             source = archive.read(f"vllm/lora/{name}.py").decode()
             made = module(f"vllm.lora.{name}")
             exec(compile(source, f"vllm/lora/{name}.py", "exec"), vars(made))
