@@ -24,6 +24,7 @@ ORDER = [
     "retrieval",
     "encoding",
     "answering",
+    "exporting",
     "augmentation",
     "module",
     "demo",

@@ -4,14 +4,13 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from prag_lightning.cli.printable import shown, utc_time
+from prag_lightning.cli.store_export import say_size, store_export
 from prag_lightning.cli.store_filling import store_merge, store_status
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from prag_lightning.adapters.store.base import AdapterStore
     from prag_lightning.adapters.store.published import PublishedAdapter
     from prag_lightning.adapters.store.recipe import Recipe
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
 
 # Exit status: done, but some documents are damaged.
 _SOME_DAMAGED = 3
-# Number of bytes that take about two seconds to read.
-_TAKES_TIME = 2**29
 
 
 def run_store(args: Sequence[str]) -> int:
@@ -108,7 +105,7 @@ def store_verify(store: str, repair: bool = False, layout: str | None = None) ->
     """
     from prag_lightning.adapters.store.opening import repair_store, verify_store
 
-    _say_size("reading", store)
+    say_size("reading", store)
     found = repair_store(store, layout) if repair else verify_store(store, layout)
     for damage in found:
         print(_damage_line(damage))
@@ -149,57 +146,6 @@ def store_import(
     print(f"{len(adapters)} adapters of {published_dir} are in {store}")
 
 
-def store_export(
-    store: str,
-    to: str,
-    document_ids: list[str] | None = None,
-    separate: bool = False,
-    merge: Literal["anchored", "sum", "mean"] = "anchored",
-    warm_start: str = "random",
-    seed: int = 0,
-    base: str | None = None,
-    layout: str | None = None,
-) -> None:
-    """Copy a store, or write adapters as PEFT folders, which vLLM and SGLang can load, too.
-
-    Args:
-        store: Folder of the store, or any fsspec URL (s3://, gs://, hf://) of one.
-        to: New or empty folder, or any fsspec URL of one.
-        document_ids: Write one PEFT folder with the merged adapters of these documents, instead of
-            a copy of the whole store.
-        separate: Write one PEFT folder for each of these documents, or for each in the store.
-        merge: Rule that merges several adapters into one.
-        warm_start: The adapters' warm start, as in `prag fit`; `anchored` needs it.
-        seed: Seed of a random warm start.
-        base: Name of the base model for servers; by default the one in the recipe.
-        layout: Class path of the store's layout, if it is not a built-in one.
-    """
-    from prag_lightning.adapters.merge import make_merge_rule
-    from prag_lightning.adapters.store.export import export_adapter, export_each, export_store
-    from prag_lightning.cli.counting import counted
-
-    with _opened(store, layout) as opened:
-        base = base or _base_for_others(opened.recipe)
-        if separate:
-            ids = list(opened.ids()) if document_ids is None else document_ids
-            folders = export_each(opened, ids, to, base_model=base)
-            count = sum(1 for _ in counted(folders, "adapters"))
-            print(f"the adapters of {count} documents are in {to}, each as a PEFT folder")
-            return
-        if document_ids is None:
-            _say_size("copying", store)
-            print(f"{export_store(opened, to)} files of {store} are in {to}")
-            return
-        weights = make_merge_rule(merge).weigh([0.0] * len(document_ids))
-        start: tuple[Tensor, float] | None = None
-        if weights.warm_start:
-            start = _warm_start(opened, warm_start, seed), weights.warm_start
-        export_adapter(
-            opened, document_ids, weights.documents, to, warm_start=start, base_model=base
-        )
-    print(f"the adapters of {len(document_ids)} documents are in {to}, as one in PEFT's form")
-
-
 def _as_parsed(args: list[str]) -> list[str]:
     """Return a command's words with its list in one word, and flags as settings."""
     # The number of words before the list.
@@ -228,28 +174,12 @@ def _opened(store: str, layout: str | None) -> "AdapterStore":
     return open_store(store, layout=layout or "packed", mode="read")
 
 
-def _say_size(doing: str, store: str) -> None:
-    """Announce work on a store that is large enough to take some time."""
-    from rich.filesize import decimal
-
-    from prag_lightning.adapters.files import StoreFiles
-
-    size = StoreFiles(store).total_size()
-    if size > _TAKES_TIME:
-        print(f"{doing} {decimal(size)} of {store}", file=sys.stderr, flush=True)
 
 
 def _damage_line(damage: "Damage") -> str:
     document = "" if damage.document_id is None else f"document {damage.document_id!r}: "
     harmless = " (harmless)" if damage.harmless else ""
     return shown(f"{damage.file}: {document}{damage.what}{harmless}")
-
-
-def _base_for_others(recipe: "Recipe") -> str:
-    """Return the base model for other programs: the embedded one as its folder."""
-    from prag_lightning.language_model.embedded import BASE_DIR, DEMO
-
-    return str(BASE_DIR) if recipe.base_model == DEMO else recipe.base_model
 
 
 def _published_recipe(published_dir: Path, adapter: "PublishedAdapter", base: str) -> "Recipe":
@@ -275,26 +205,6 @@ def _published_recipe(published_dir: Path, adapter: "PublishedAdapter", base: st
         prompt_version="unknown",
         imported_from="the published encoder",
     )
-
-
-def _warm_start(store: "AdapterStore", path: str, seed: int) -> "Tensor":
-    """Return the warm start of a store's adapters.
-
-    Raises:
-        ValueError: If it is not the one that its recipe names.
-    """
-    from prag_lightning.adapters.store.recipe import digest_tensors
-    from prag_lightning.adapters.warm_start import WarmStartSource
-
-    row = WarmStartSource(path, seed).read(store.layout, store.recipe.lora)
-    digest = digest_tensors([("warm_start", row)])
-    if digest != store.recipe.warm_start:
-        raise ValueError(
-            f"warm start '{path}' (seed {seed}, digest {digest}) is not what the adapters in "
-            f"{store.files.url} started from (digest {store.recipe.warm_start}); give the folder "
-            "of that one with --warm_start, or merge with --merge sum"
-        )
-    return row
 
 
 STORE_COMMANDS = {

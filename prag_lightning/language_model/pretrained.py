@@ -18,7 +18,7 @@ from transformers.utils import logging
 from prag_lightning.language_model.embedded import BASE_DIR, DEMO
 from prag_lightning.language_model.gguf_file import converted, find_gguf
 from prag_lightning.language_model.loading_errors import ADVICE, errors_in_one_line
-from prag_lightning.language_model.smollm2 import SMOLLM2, find_smollm2
+from prag_lightning.language_model.smollm2 import SMOLLM2, SMOLLM2_HUB_NAME, find_smollm2
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _PATIENCE = 5.0
@@ -100,6 +100,15 @@ def find_files(base: str) -> str:
         f"base model '{base}' cannot be loaded (there is no such folder, it was not downloaded "
         f"before, and {constants.ENDPOINT} cannot be reached); {ADVICE}"
     )
+
+
+def public_name(base: str) -> str:
+    """Return what other programs call a base model: the short names are ours alone.
+
+    Args:
+        base: A base model as in `find_files`.
+    """
+    return {DEMO: str(BASE_DIR), SMOLLM2: SMOLLM2_HUB_NAME}.get(base, base)
 
 
 def _check_folder(base: str, folder: Path) -> None:

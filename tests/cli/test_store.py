@@ -123,7 +123,7 @@ def test_what_takes_time_says_what_it_does(
 ) -> None:
     prag_store("verify", store)
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr("prag_lightning.cli.store._TAKES_TIME", 0)
+    monkeypatch.setattr("prag_lightning.cli.store_export._TAKES_TIME", 0)
     prag_store("verify", store)
     assert re.fullmatch(rf"reading [\d.]+ kB of {store}\n", capsys.readouterr().err)
 
@@ -278,6 +278,40 @@ def test_export_writes_one_folder_for_documents(
     config = json.loads((merged / CONFIG_FILE).read_text())
     assert (config["r"], config["lora_alpha"]) == (4, 64)
     assert config["base_model_name_or_path"] == "public/name"
+
+
+def test_export_says_which_rank_a_server_must_have_room_for(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prag_store("export", store, tmp_path / "merged", "--document_ids", '["a", "b", "c"]')
+    said = capsys.readouterr().out.rstrip()
+    assert said.endswith("of rank 6: vLLM and SGLang need --max-lora-rank 8")
+
+
+def test_export_writes_gguf_files(
+    store: Path, tmp_path: Path, base_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gguf = ("--format", "gguf", "--base", str(base_dir))
+    prag_store("export", store, tmp_path / "one", "--document_ids", '["a", "b"]', *gguf)
+    said = f"the adapters of 2 documents are in {tmp_path}/one/adapter.gguf, as one of rank 4\n"
+    assert capsys.readouterr().out == said
+    assert (tmp_path / "one/adapter.gguf").read_bytes()[:4] == b"GGUF"
+    prag_store("export", store, tmp_path / "each", "--separate", "true", *gguf)
+    assert len([*(tmp_path / "each").glob("*.gguf")]) == 3
+
+
+def test_export_refuses_what_gguf_cannot_be(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError, match="gguf is for adapters, not for a copy of the store"):
+        prag_store("export", store, tmp_path / "copy", "--format", "gguf")
+    words = ["export", store, tmp_path / "one", "--format", "gguf", "--document_ids"]
+    with pytest.raises(ValueError, match="no document is named"):
+        prag_store(*words, "[]")
+    monkeypatch.setattr("prag_lightning.exporting.gguf_base.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"package gguf.*pip install 'prag-lightning\[gguf\]'"):
+        prag_store(*words, '["a"]')
+    assert not (tmp_path / "one").exists()
 
 
 def test_export_refuses_another_warm_start_and_says_how_to_go_on(

@@ -62,6 +62,36 @@ def merge_rows(
     return merged_layout.join(matrices, "the merged adapter"), merged_layout, merged_lora
 
 
+def merged_adapter(
+    store: AdapterStore,
+    document_ids: Sequence[str],
+    weights: Sequence[float],
+    warm_start: tuple[Tensor, float] | None = None,
+) -> tuple[Tensor, AdapterLayout, LoraConfig]:
+    """Return the merged adapters of documents as one adapter, a single one as it is stored.
+
+    Args:
+        store: The store of the adapters.
+        document_ids: The documents.
+        weights: Weight of each document.
+        warm_start: The shared warm start, shape ``(num_params,)``, and its weight in the merge;
+            None to leave it out.
+
+    Returns:
+        The adapter, its layout and its settings, as from `merge_rows`.
+
+    Raises:
+        ValueError: If a document is not stored.
+    """
+    rows, layout, lora = store.get_many(document_ids), store.layout, store.recipe.lora
+    # An untrained warm start adds nothing, because its lora_B is zero.
+    if warm_start and not adds_nothing(warm_start[0], layout):
+        rows, weights = torch.cat([rows, warm_start[0][None]]), [*weights, warm_start[1]]
+    if list(weights) != [1.0]:
+        return merge_rows(rows, weights, layout, lora)
+    return rows[0], layout, lora
+
+
 def export_adapter(
     store: AdapterStore,
     document_ids: Sequence[str],
@@ -70,7 +100,7 @@ def export_adapter(
     *,
     warm_start: tuple[Tensor, float] | None = None,
     base_model: str | None = None,
-) -> None:
+) -> LoraConfig:
     """Write the merged adapters of documents as one folder that PEFT, vLLM and SGLang load.
 
     The folder also holds a model card and, if the store has it, the prompt used in training.
@@ -84,23 +114,20 @@ def export_adapter(
             None to leave it out.
         base_model: Name of the base model in the exported files; None means the recipe's.
 
+    Returns:
+        The settings of the adapter that was written.
+
     Raises:
         ValueError: If a document is not stored, or the folder already holds files.
     """
-    rows, layout, lora = store.get_many(document_ids), store.layout, store.recipe.lora
-    # An untrained warm start adds nothing, because its lora_B is zero.
-    if warm_start and not adds_nothing(warm_start[0], layout):
-        rows, weights = torch.cat([rows, warm_start[0][None]]), [*weights, warm_start[1]]
-    if list(weights) != [1.0]:
-        row, layout, lora = merge_rows(rows, weights, layout, lora)
-    else:
-        row = rows[0]
+    row, layout, lora = merged_adapter(store, document_ids, weights, warm_start)
     base_model = base_model or store.recipe.base_model
-    fs, root = _empty_target(path_or_url)
-    _write(fs, root, card_files(store.recipe, base_model, document_ids))
+    fs, root = empty_target(path_or_url)
+    write_files(fs, root, card_files(store.recipe, base_model, document_ids))
     # The configuration is written last, because servers look for it.
-    _write(fs, root, {WEIGHTS_FILE: adapter_bytes(row, layout)})
-    _write(fs, root, {CONFIG_FILE: config_json(lora, base_model)})
+    write_files(fs, root, {WEIGHTS_FILE: adapter_bytes(row, layout)})
+    write_files(fs, root, {CONFIG_FILE: config_json(lora, base_model)})
+    return lora
 
 
 def export_each(
@@ -123,17 +150,24 @@ def export_each(
     Raises:
         ValueError: If a document is not stored, or the folder already holds files.
     """
-    fs, root = _empty_target(path_or_url)
+    fs, root = empty_target(path_or_url)
     folders = {i: folder_of(i).removeprefix("documents/") for i in document_ids}
     for document_id, folder in folders.items():
         target = f"{str(path_or_url).rstrip('/')}/{folder}"
         export_adapter(store, [document_id], [1.0], target, base_model=base_model)
         yield document_id
     rows = (json.dumps({"id": i, "folder": f}, ensure_ascii=False) for i, f in folders.items())
-    _write(fs, root, {FOLDERS_FILE: "".join(f"{row}\n" for row in rows).encode()})
+    write_files(fs, root, {FOLDERS_FILE: "".join(f"{row}\n" for row in rows).encode()})
 
 
-def _write(fs: fsspec.AbstractFileSystem, root: str, files: dict[str, bytes]) -> None:
+def write_files(fs: fsspec.AbstractFileSystem, root: str, files: dict[str, bytes]) -> None:
+    """Write files into an export's folder.
+
+    Args:
+        fs: File system of the folder.
+        root: Path of the folder.
+        files: Contents by name.
+    """
     for name, content in files.items():
         fs.pipe_file(f"{root}/{name}", content)
 
@@ -151,7 +185,7 @@ def export_store(store: AdapterStore, path_or_url: str | os.PathLike[str]) -> in
     Raises:
         ValueError: If the target already holds files, or the store contains a link.
     """
-    fs, root = _empty_target(path_or_url)
+    fs, root = empty_target(path_or_url)
     num_copied = 0
     for file in itertools.chain(store.copy_plan(), [CopiedFile(MANIFEST)]):
         path = PurePosixPath(root) / file.name
@@ -169,7 +203,7 @@ def export_store(store: AdapterStore, path_or_url: str | os.PathLike[str]) -> in
     return num_copied
 
 
-def _empty_target(path_or_url: str | os.PathLike[str]) -> tuple[fsspec.AbstractFileSystem, str]:
+def empty_target(path_or_url: str | os.PathLike[str]) -> tuple[fsspec.AbstractFileSystem, str]:
     """Create the target folder, and return its file system and path.
 
     Raises:
