@@ -71,7 +71,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     with torch.no_grad():
         # So that answers depend on all of the prompt.
         for parameter in base.parameters():
-            parameter *= 5 if parameter.dim() > 1 else 1
+            parameter.mul_(5 if parameter.dim() > 1 else 1)
         # The special tokens, of which two end an answer.
         base.get_output_embeddings().weight[:4] = 0
     base.save_pretrained(root / "base")
@@ -146,7 +146,7 @@ def test_threads_that_ask_while_others_refresh_and_close_get_their_own_answers_o
 
     def ask(number: int) -> list[str]:
         started.wait()
-        wrong = []
+        wrong: list[str] = []
         for text, how in (ASKED[number:] + ASKED[:number]) * 100:
             try:
                 if number % 2:
@@ -259,7 +259,7 @@ def count_steps(module: ParametricRAG) -> list[int]:
             steps.append(len(inputs["input_ids"]))
 
     assert module.base is not None
-    module.base.get_decoder().register_forward_pre_hook(note, with_kwargs=True)  # type: ignore[operator]
+    module.base.get_decoder().register_forward_pre_hook(note, with_kwargs=True)
     return steps
 
 
@@ -364,7 +364,7 @@ def test_a_batch_that_fails_is_answered_in_parts_and_says_nothing_twice(
         else:
             *pieces, found = list(stream)
             assert found == alone[question, "prag"]
-            assert "".join(map(str, pieces)) == found.text  # type: ignore[union-attr]
+            assert "".join(map(str, pieces)) == found.text
     assert [len(batch.questions) for batch in batches] == [6, 3, 1, 2, 1, 1, 3, 1, 2, 1, 1]
 
 

@@ -42,6 +42,12 @@ def cleaning() -> PreTrainedTokenizerFast:
     )
 
 
+def ids_of(tokenizer: PreTrainedTokenizerBase, *tokens: str) -> list[int]:
+    ids = tokenizer.convert_tokens_to_ids(list(tokens))
+    assert isinstance(ids, list)
+    return ids
+
+
 def pieces_of(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[str]:
     pieces = TextPieces(tokenizer)
     said = [pieces.add(token) for token in ids]
@@ -65,15 +71,12 @@ def test_characters_of_several_tokens_are_said_whole() -> None:
 def test_bytes_that_make_the_bytes_before_them_unreadable_take_nothing_back() -> None:
     tokenizer = byte_fallback()
 
-    def ids(*texts: str) -> list[int]:
-        return [number for text in texts for number in tokenizer.convert_tokens_to_ids([text])]
-
     bytes_of = [f"<0x{byte:02X}>" for byte in "中".encode()]
     # A first byte alone turns the character before it into three signs of an error.
-    torn = ids("▁Ada", *bytes_of, "<0xE4>")
+    torn = ids_of(tokenizer, "▁Ada", *bytes_of, "<0xE4>")
     assert tokenizer.decode(torn) == "Ada" + 4 * "\ufffd"
     assert pieces_of(tokenizer, torn)[0] == "Ada"
-    whole = ids("▁Ada", *bytes_of, *bytes_of, "▁in")
+    whole = ids_of(tokenizer, "▁Ada", *bytes_of, *bytes_of, "▁in")
     assert "".join(pieces_of(tokenizer, whole)) == "Ada中中 in"
 
 
@@ -87,6 +90,6 @@ def test_pieces_of_any_tokens_are_their_text(make: type[PreTrainedTokenizerFast]
 
 def test_a_cleaned_text_is_not_said_as_it_was_before() -> None:
     tokenizer = cleaning()
-    ids = tokenizer.convert_tokens_to_ids(["Ada", " do", " n", "'t", " ."])
+    ids = ids_of(tokenizer, "Ada", " do", " n", "'t", " .")
     assert tokenizer.decode(ids) == "Ada don't."
     assert pieces_of(tokenizer, ids) == ["", "Ada", " do", "", "", "n't."]
