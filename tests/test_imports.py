@@ -31,6 +31,7 @@ ORDER = [
     "answerer",
     "evaluation",
     "callbacks",
+    "serving",
     "cli",
     "__main__",
 ]

@@ -24,6 +24,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "prag_lightning.cli.ask:run_ask",
         "answer a question, and show the evidence",
     ),
+    "serve": (
+        "prag_lightning.cli.serve:serve",
+        "answer over HTTP, in OpenAI's interface and on a page",
+    ),
     "sweep": (
         "prag_lightning.cli.sweep.command:run_sweep",
         "run an experiment with every combination of settings",
