@@ -25,6 +25,7 @@ class Addition(BaseModel):
 
     Args:
         id: Id of the document.
+        title: Its title.
         state: ``waiting``, ``encoding``, ``stored`` (questions find it) or ``failed``.
         accepted: When it was accepted.
         finished: When it was stored, or failed.
@@ -32,6 +33,7 @@ class Addition(BaseModel):
     """
 
     id: str
+    title: str = ""
     state: State
     accepted: datetime | None = None
     finished: datetime | None = None
@@ -155,7 +157,10 @@ class Additions:
         if event.document is not None:
             # The latest last.
             self._known.pop(event.id, None)
-            self._known[event.id] = Addition(id=event.id, state="waiting", accepted=time)
+            title = event.document.title
+            self._known[event.id] = Addition(
+                id=event.id, title=title, state="waiting", accepted=time
+            )
             self._open[event.id] = event.document
             return
         self._open.pop(event.id, None)

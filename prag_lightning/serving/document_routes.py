@@ -47,6 +47,7 @@ class DocumentState(BaseModel):
         accepted: When it was added to the running service.
         finished: When it was stored, or failed.
         problem: Why it failed.
+        progress: How much of those that are encoded together is done, from 0 to 1.
     """
 
     id: str
@@ -55,6 +56,7 @@ class DocumentState(BaseModel):
     accepted: datetime | None = None
     finished: datetime | None = None
     problem: str | None = None
+    progress: float | None = None
 
 
 class DocumentStates(BaseModel):
@@ -127,7 +129,7 @@ def _accept(service: Service, document: Document) -> DocumentState:
         raise RefusalError(
             503, f"the document cannot be kept: {error.strerror}", retry_after=_RETRY_AFTER
         ) from error
-    return _of_addition(addition, document.title)
+    return _of_addition(service, addition)
 
 
 def _state(service: Service, document_id: str) -> DocumentState:
@@ -135,7 +137,7 @@ def _state(service: Service, document_id: str) -> DocumentState:
     document = answerer.documents.get(document_id)
     addition = service.additions.find(document_id)
     if addition is not None and addition.state != "stored":
-        return _of_addition(addition, document.title if document else "")
+        return _of_addition(service, addition)
     if document is None:
         raise RefusalError(404, f"there is no document with the id '{document_id}'")
     stored = _stored(answerer, document)
@@ -155,7 +157,9 @@ def _stored(answerer: Answerer, document: Document) -> DocumentState | None:
 def _latest(service: Service, limit: int) -> DocumentStates:
     answerer, documents = service.answerer, service.answerer.documents
     latest = heapq.nlargest(limit, answerer.store.documents(), key=lambda found: found.stored)
-    states = [_of_addition(one) for one in service.additions.all() if one.state != "stored"]
+    states = [
+        _of_addition(service, one) for one in service.additions.all() if one.state != "stored"
+    ]
     for found in latest:
         title = documents[found.id].title if found.id in documents else ""
         time = _time(found.stored)
@@ -163,8 +167,9 @@ def _latest(service: Service, limit: int) -> DocumentStates:
     return DocumentStates(data=states[:limit], num_stored=len(answerer.store))
 
 
-def _of_addition(addition: Addition, title: str = "") -> DocumentState:
-    return DocumentState(title=title, **addition.model_dump())
+def _of_addition(service: Service, addition: Addition) -> DocumentState:
+    progress = service.progress if addition.state == "encoding" else None
+    return DocumentState(**addition.model_dump(), progress=progress)
 
 
 def _time(seconds: int) -> datetime | None:

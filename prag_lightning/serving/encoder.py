@@ -1,6 +1,7 @@
 """Encodes added documents in the background, and lets questions find them."""
 
 import logging
+import re
 import shutil
 import tempfile
 import threading
@@ -31,6 +32,8 @@ _MOST_TOGETHER = 32
 _LONGEST_PAUSE = 60.0
 _LOG = "encoding.log"
 _DRAFT = "encoding-"
+# How a fit says how far it is.
+_PERCENT = re.compile(r"^encoding: (\d+)%", re.MULTILINE)
 
 
 class BackgroundEncoder:
@@ -65,6 +68,14 @@ class BackgroundEncoder:
     def wake(self) -> None:
         """Look for new documents."""
         self._wake.set()
+
+    @property
+    def progress(self) -> float | None:
+        """How much of the running fit is done, from 0 to 1; None before its first step."""
+        log = self._folder / _LOG
+        text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+        done = _PERCENT.findall(text)
+        return int(done[-1]) / 100 if done else None
 
     def end(self) -> None:
         """End the running fit; what it has not finished is encoded after the next start."""

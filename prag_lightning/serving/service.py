@@ -1,11 +1,9 @@
 """A run that answers: loads it, keeps count of what waits, and hands answers over as they grow."""
 
-import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Literal
 
@@ -18,7 +16,6 @@ from prag_lightning.serving.encoder import BackgroundEncoder
 from prag_lightning.serving.errors import RefusalError
 from prag_lightning.serving.metrics import ServingMetrics
 from prag_lightning.serving.settings import ServingSettings
-from prag_lightning.serving.threads import pieces_of_thread
 
 _LOGGER = logging.getLogger(__name__)
 _RETRY_AFTER = 1
@@ -44,7 +41,6 @@ class Service:
         self._answerer: Answerer | None = None
         self._loader = threading.Thread(target=self._load, name="loader")
         self._num_waiting = 0
-        self._threads = ThreadPoolExecutor(settings.max_waiting, thread_name_prefix="answer")
 
     @property
     def status(self) -> Literal["loading", "ready"]:
@@ -62,6 +58,11 @@ class Service:
             raise RefusalError(503, "the run is being loaded", retry_after=_RETRY_AFTER)
         return self._answerer
 
+    @property
+    def progress(self) -> float | None:
+        """How much is done of the documents that are being encoded; None if that is not known."""
+        return None if self._encoder is None else self._encoder.progress
+
     def start(self) -> None:
         """Open the run in a thread, and go on with documents that wait to be encoded."""
         self._loader.start()
@@ -71,7 +72,6 @@ class Service:
         self._loader.join()
         if self._encoder is not None:
             self._encoder.end()
-        self._threads.shutdown(wait=False, cancel_futures=True)
         if self._answerer is not None:
             self._answerer.close()
 
@@ -113,10 +113,9 @@ class Service:
             ValueError: If the question cannot be answered.
         """
         answerer = self.answerer
-        loop = asyncio.get_running_loop()
         with self._waiting(question) as clock:
-            [answer] = await loop.run_in_executor(
-                self._threads, answerer.answer, [question.text], question.method
+            [answer] = await answerer.aanswer(
+                [question.text], question.method, weights=question.weights
             )
             clock.note(answer)
             return answer
@@ -135,14 +134,9 @@ class Service:
             ValueError: If the question cannot be answered.
         """
         answerer = self.answerer
-
-        def ask() -> Generator[str | Answer, None, None]:
-            [answer] = answerer.answer([question.text], question.method)
-            yield answer.text
-            yield answer
-
         with self._waiting(question) as clock:
-            async with aclosing(pieces_of_thread(ask, self._threads)) as pieces:
+            stream = answerer.astream(question.text, question.method, weights=question.weights)
+            async with aclosing(stream) as pieces:
                 async for piece in pieces:
                     clock.note(piece)
                     yield piece
