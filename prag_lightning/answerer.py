@@ -1,61 +1,51 @@
 """Answers questions from Python, with a model, a store and documents that are opened once."""
 
+import asyncio
 import threading
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from types import TracebackType
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from prag_lightning.adapters.merge import make_merge_rule
 from prag_lightning.adapters.store.opening import AdapterStore
+from prag_lightning.answering.answering_thread import CLOSED, AnsweringThread
 from prag_lightning.answering.answers import Answer, answers_with_evidence
-from prag_lightning.answering.batches import QuestionBatch
+from prag_lightning.answering.batches import QuestionBatch, collate
 from prag_lightning.answering.from_run import read_run
-from prag_lightning.answering.merging import AdapterMerger
-from prag_lightning.answering.questions import MethodName, QuestionBatches
+from prag_lightning.answering.generate import Listener
+from prag_lightning.answering.memory import BatchRoom, bytes_for_adapters, measure_room
+from prag_lightning.answering.merging import AdapterMerger, Merge
+from prag_lightning.answering.open_documents import OpenDocuments
+from prag_lightning.answering.questions import METHODS, MethodName, QuestionBatches
+from prag_lightning.answering.requests import AnswerMethod, AnswerRequest, WaitingRow
+from prag_lightning.answering.resident import ResidentAdapters
 from prag_lightning.answering.scoring import make_scoring
+from prag_lightning.answering.streams import AnswerStream, AsyncAnswerStream
 from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.documents.rankings import RetrievedDocument
 from prag_lightning.documents.records import Document, Question
 from prag_lightning.module import ParametricRAG
-from prag_lightning.retrieval.base import Retriever, retrieve_by_question
-
-# Methods that need no gold documents.
-AnswerMethod = Literal["closed_book", "rag", "prag", "combine"]
-
-
-class _Request:
-    """Questions of one caller, and their answers or error."""
-
-    def __init__(self, questions: list[Question], method: AnswerMethod) -> None:
-        self.questions = questions
-        self.method: AnswerMethod = method
-        self.answers: list[Answer] | None = None
-        self.error: BaseException | None = None
-
-    @property
-    def is_done(self) -> bool:
-        return self.answers is not None or self.error is not None
-
-
-class _Opened(NamedTuple):
-    """A store, a retriever and the documents, which belong together."""
-
-    store: AdapterStore
-    merger: AdapterMerger
-    retriever: Retriever
-    documents: Mapping[str, Document]
 
 
 class Answerer:
     """Answers questions from documents, in the prompt, in the weights, or in both.
 
-    Any number of threads may ask at once; waiting requests are answered together.
+    Any number of threads and tasks may ask at once: one thread answers them all, and what waits
+    together is answered in one batch, whatever the methods and weights. Callers take turns, so that
+    a long list of questions does not keep others waiting. Batches are as large as
+    ``data.question_batch_size`` and half of the free memory allow; adapters of the documents used
+    last stay in a tenth of it.
 
-    >>> answerer = Answerer.from_run("runs/demo")  # doctest: +SKIP
-    >>> [answer] = answerer.answer(["Where was Ada born?"])  # doctest: +SKIP
+    >>> with Answerer.from_run("runs/demo") as answerer:  # doctest: +SKIP
+    ...     [answer] = answerer.answer(["Where was Ada born?"])
 
     Args:
         module: The model that answers.
@@ -91,9 +81,12 @@ class Answerer:
         module.to(module.device)
         module.eval()
         data.prepare_data()
-        self._lock = threading.Lock()
-        self._waiting: list[_Request] = []
+        # Held while the documents are exchanged, or one thread uses the model.
+        self._opening, self._answering = threading.Lock(), threading.Lock()
         self._opened = self._open()
+        self._thread = AnsweringThread(self._prepare, self._answer_rows, self._fits)
+        # Also at the end of the program, while the model can still be used.
+        weakref.finalize(self, self._thread.close)
 
     @classmethod
     def from_run(cls, run_dir: str | Path, **changes: Any) -> "Answerer":
@@ -129,21 +122,57 @@ class Answerer:
         return self._opened.documents
 
     def refresh(self) -> None:
-        """Reload documents and adapters that have been added, changed or deleted."""
-        with self._lock:
-            before, self._opened = self._opened, self._open()
-            before.store.close()
+        """Reload documents and adapters that have been added, changed or deleted.
+
+        Questions that were asked before are answered from what was there.
+
+        Raises:
+            ValueError: If the answerer is closed.
+        """
+        self._require_open()
+        new = self._open()
+        with self._opening:
+            before, self._opened = self._opened, new
+        before.retire()
+        if self._thread.is_closed:
+            new.retire()
 
     def close(self) -> None:
-        """Close the store."""
-        self._opened.store.close()
+        """Answer what was asked before, refuse further questions, and close the store."""
+        self._thread.close()
+        with self._opening:
+            self._opened.retire()
+
+    def _require_open(self) -> None:
+        if self._thread.is_closed:
+            raise ValueError(CLOSED)
+
+    def __enter__(self) -> "Answerer":
+        """Return the answerer, which is closed at the end of the block."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the answerer."""
+        self.close()
 
     def retrieve(self, questions: Sequence[str]) -> list[list[RetrievedDocument]]:
         """Return the documents found for each question, best first."""
-        with self._lock:
-            return list(self._retrieve(_numbered(questions)).values())
+        asked = _numbered(questions)
+        with self._documents_in_use() as opened:
+            return list(opened.retrieve(asked, self.data.top_k).values())
 
-    def answer(self, questions: Sequence[str], method: AnswerMethod = "prag") -> list[Answer]:
+    def answer(
+        self,
+        questions: Sequence[str],
+        method: AnswerMethod = "prag",
+        *,
+        weights: Mapping[str, float] | None = None,
+    ) -> list[Answer]:
         """Return an answer to each question, and the documents behind it.
 
         Documents that have no adapter are left out of a merge, and named in ``missing``.
@@ -152,58 +181,157 @@ class Answerer:
             questions: The questions.
             method: ``closed_book`` uses no documents, ``rag`` has the retrieved documents in the
                 prompt, ``prag`` their adapters, ``combine`` both.
+            weights: Documents whose adapters are merged instead of those of the retrieved ones, by
+                id, each with its weight; ``prag`` and ``combine`` only. See `MergeRule.by_hand`.
 
         Returns:
             The answers, in the order of the questions.
 
         Raises:
-            ValueError: If a question is empty.
+            ValueError: If a question is empty, the method is unknown, a weight is not finite or is
+                of a document without an adapter, or the answerer is closed.
         """
-        request = _Request(_numbered(questions), method)
-        self._waiting.append(request)
-        # The thread that holds the lock answers for all waiting threads.
-        with self._lock:
-            if not request.is_done:
-                self._answer_waiting(method)
-        if request.error is not None:
-            raise request.error
-        assert request.answers is not None
-        return request.answers
-
-    def _answer_waiting(self, method: AnswerMethod) -> None:
-        together = [request for request in tuple(self._waiting) if request.method == method]
-        for request in together:
-            self._waiting.remove(request)
+        answers = self._submit(questions, method, weights)
         try:
-            self._answer(together, method)
-        except Exception as error:
-            if len(together) == 1:
-                together[0].error = error
-                return
-            # A single faulty question must not fail the others.
-            for request in together:
-                try:
-                    self._answer([request], method)
-                except Exception as own_error:
-                    request.error = own_error
+            return answers.result()
+        # Ctrl-C gives the questions up.
+        except BaseException:
+            answers.cancel()
+            raise
 
-    def _answer(self, requests: Sequence[_Request], method: AnswerMethod) -> None:
-        """Answer the questions of some requests together, and give each request its answers."""
-        asked = [
-            question.model_copy(update={"id": f"{number} {question.id}"})
-            for number, request in enumerate(requests)
-            for question in request.questions
-        ]
-        batches = self.batches(asked, method)
-        answers: dict[str, Answer] = {}
-        for number in range(len(batches)):
-            said, _ = self.answer_batch(batches[number])
-            answers |= {answer.question_id: answer for answer in said}
-        for number, request in enumerate(requests):
-            request.answers = [
-                answers[f"{number} {question.id}"].model_copy(update={"question_id": question.id})
+    async def aanswer(
+        self,
+        questions: Sequence[str],
+        method: AnswerMethod = "prag",
+        *,
+        weights: Mapping[str, float] | None = None,
+    ) -> list[Answer]:
+        """Return what `answer` returns, without blocking the event loop.
+
+        If the task is cancelled, its questions are given up.
+
+        Args:
+            questions: The questions.
+            method: As for `answer`.
+            weights: As for `answer`.
+
+        Raises:
+            ValueError: As for `answer`.
+        """
+        return await asyncio.wrap_future(self._submit(questions, method, weights))
+
+    def stream(
+        self,
+        question: str,
+        method: AnswerMethod = "prag",
+        *,
+        weights: Mapping[str, float] | None = None,
+    ) -> AnswerStream:
+        """Return an iterator over the pieces of an answer's text, as they are generated.
+
+        Put together, the pieces are the ``text`` that `answer` returns. The last item is the
+        `Answer`. Closing the iterator ends the generation.
+
+        Args:
+            question: The question.
+            method: As for `answer`.
+            weights: As for `answer`.
+
+        Raises:
+            ValueError: As for `answer`; about documents and weights, from the first item.
+        """
+        return AnswerStream(partial(self._submit, [question], method, weights))
+
+    def astream(
+        self,
+        question: str,
+        method: AnswerMethod = "prag",
+        *,
+        weights: Mapping[str, float] | None = None,
+    ) -> AsyncAnswerStream:
+        """Return what `stream` returns, as an asynchronous iterator.
+
+        Args:
+            question: The question.
+            method: As for `answer`.
+            weights: As for `answer`.
+
+        Raises:
+            ValueError: As for `stream`.
+        """
+        return AsyncAnswerStream(partial(self._submit, [question], method, weights))
+
+    def _submit(
+        self,
+        questions: Sequence[str],
+        method: AnswerMethod,
+        weights: Mapping[str, float] | None,
+        listener: Callable[[str], None] | None = None,
+    ) -> "Future[list[Answer]]":
+        """Ask questions; the result is what `answer` returns."""
+        self._require_open()
+        request = AnswerRequest(_numbered(questions), method, weights, listener)
+        with self._opening:
+            request.answer_from(self._opened)
+        self._thread.submit(request)
+        return request.future
+
+    # ---------------------------------------------------------------- on the answering thread
+
+    def _prepare(self, requests: Sequence[AnswerRequest]) -> None:
+        """Find documents for the questions of all requests together."""
+        groups: dict[int, list[AnswerRequest]] = {}
+        for request in requests:
+            groups.setdefault(id(request.documents), []).append(request)
+        for group in groups.values():
+            asked = {
+                (number, question.id): question.model_copy(update={"id": f"{number} {question.id}"})
+                for number, request in enumerate(group)
+                if METHODS[request.method].needs_retrieval
                 for question in request.questions
-            ]
+            }
+            opened = group[0].documents
+            found = opened.retrieve(list(asked.values()), self.data.top_k) if asked else {}
+            for number, request in enumerate(group):
+                own = {name: found[one.id] for (n, name), one in asked.items() if n == number}
+                request.begin(self._batches(request.method, request.questions, own, opened))
+
+    def _fits(self, rows: Sequence[WaitingRow]) -> bool:
+        return self._room.holds(rows)
+
+    @cached_property
+    def _room(self) -> BatchRoom:
+        module = self.module
+        assert module.base is not None
+        return measure_room(
+            module.base, module.bank.layout, self.data.question_batch_size, module.max_new_tokens
+        )
+
+    def _answer_rows(self, rows: Sequence[WaitingRow]) -> list[Answer]:
+        methods = [row.request.method for row in rows]
+        batch = collate("+".join(dict.fromkeys(methods)), [row.row for row in rows])
+        merger = rows[0].request.documents.merger
+        listeners = [row.hear for row in rows]
+        answers, _ = self._answer_batch(batch, merger, [row.merge for row in rows], listeners)
+        return [
+            answer.model_copy(update={"method": method})
+            for answer, method in zip(answers, methods, strict=True)
+        ]
+
+    def _answer_batch(
+        self,
+        batch: QuestionBatch,
+        merger: AdapterMerger,
+        merges: Sequence[Merge],
+        listeners: Sequence[Listener] = (),
+    ) -> tuple[list[Answer], Tensor]:
+        with self._answering:
+            said = self.module.answer(batch.to(self.module.device), merger.route(merges), listeners)
+        template = self.data.encoder.template
+        mark = template.answer_mark if template.reasons else None
+        return answers_with_evidence(batch, merges, said.texts, self.scoring, mark), said.nll
+
+    # ---------------------------------------------------------------- batch by batch
 
     def batches(self, questions: Sequence[Question], method: MethodName) -> QuestionBatches:
         """Return questions in batches for one method, with the documents found for each.
@@ -212,11 +340,22 @@ class Answerer:
             questions: The questions, each with a unique id.
             method: Any method except those with adapters of unrelated documents.
         """
+        with self._documents_in_use() as opened:
+            found = opened.retrieve(questions, self.data.top_k)
+            return self._batches(method, questions, found, opened)
+
+    def _batches(
+        self,
+        method: MethodName,
+        questions: Sequence[Question],
+        found: Mapping[str, list[RetrievedDocument]],
+        opened: OpenDocuments,
+    ) -> QuestionBatches:
         return QuestionBatches(
             method,
             questions,
-            self._retrieve(questions),
-            self._opened.documents,
+            found,
+            opened.documents,
             [],
             self.data.encoder,
             self.data.question_batch_size,
@@ -236,26 +375,31 @@ class Answerer:
             An answer for each row, and the mean negative log-likelihood of each accepted answer's
             tokens, shape ``(rows,)``; NaN if there is none.
         """
-        merger = self._opened.merger
-        if merge is not None:
-            merger = merger.with_rule(make_merge_rule(merge))
-        template = self.data.encoder.template
-        batch = batch.to(self.module.device)
-        merges = merger.choose_all(batch)
-        said = self.module.answer(batch, merger.route(merges))
-        mark = template.answer_mark if template.reasons else None
-        return answers_with_evidence(batch, merges, said.texts, self.scoring, mark), said.nll
+        with self._documents_in_use() as opened:
+            merger = opened.merger
+            if merge is not None:
+                merger = merger.with_rule(make_merge_rule(merge))
+            return self._answer_batch(batch, merger, merger.choose_all(batch))
 
-    def _retrieve(self, questions: Sequence[Question]) -> dict[str, list[RetrievedDocument]]:
-        return retrieve_by_question(self._opened.retriever, questions, self.data.top_k)
+    @contextmanager
+    def _documents_in_use(self) -> Iterator[OpenDocuments]:
+        self._require_open()
+        with self._opening:
+            opened = self._opened
+            opened.use()
+        try:
+            yield opened
+        finally:
+            opened.release()
 
-    def _open(self) -> _Opened:
+    def _open(self) -> OpenDocuments:
         documents = self.data.source.read_corpus()
         store = self.module.open_store(self.data.training_encoder, self._store_dir)
         start = self.module.warm_start_row().to(self.module.device)
+        adapters = ResidentAdapters(store, start, bytes_for_adapters(start.device))
         layout = self.module.bank.layout
-        merger = AdapterMerger(layout, store, start, self._rule, documents)
-        return _Opened(store, merger, self.data.source.open_retriever(), documents)
+        merger = AdapterMerger(layout, adapters, start, self._rule, documents)
+        return OpenDocuments(store, merger, self.data.source.open_retriever(), documents)
 
 
 def _numbered(questions: Sequence[str]) -> list[Question]:

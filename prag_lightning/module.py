@@ -1,7 +1,6 @@
 """The LightningModule: a frozen base model, and a bank of adapters over it."""
 
-from collections.abc import Collection
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -21,9 +20,9 @@ from prag_lightning.adapters.optimizer import StackedAdamW
 from prag_lightning.adapters.store.opening import AdapterStore, open_store
 from prag_lightning.adapters.store.recipe import Recipe, Scalar, digest_tensors, digest_text
 from prag_lightning.adapters.warm_start import WarmStartSource
+from prag_lightning.answering.adapted_model import AdaptedModel
 from prag_lightning.answering.batches import QuestionBatch
-from prag_lightning.answering.generate import Answers, Decoding, answer_alone, answer_questions
-from prag_lightning.answering.reading import can_share, find_beginnings, read_beginnings
+from prag_lightning.answering.generate import Answers, Decoding, Listener
 from prag_lightning.documents.still_running import still_running
 from prag_lightning.encoding.batches import EncodingBatch
 from prag_lightning.encoding.slot_trainer import FinishedAdapters, SlotTrainer
@@ -411,50 +410,29 @@ class ParametricRAG(LightningModule):
 
     # ---------------------------------------------------------------- answering
 
-    def answer(self, batch: QuestionBatch, route: Route | None) -> Answers:
+    def answer(
+        self, batch: QuestionBatch, route: Route | None, listeners: Sequence[Listener] = ()
+    ) -> Answers:
         """Answer a batch of questions.
 
         Args:
             batch: The questions.
             route: The adapters of each row; None for none.
+            listeners: Followers of the generated tokens, one for each row, or none.
         """
         assert self.base is not None
         abilities = self.abilities
         self._use_attention(self._own_attention)
-        if not abilities.continues:
-            if batch.reads_without_adapters:
-                raise ValueError(
-                    f"the base '{self.base_name}' reads prompt and answer in one, so it cannot "
-                    f"read the prompt without adapters; leave the method '{batch.method}' out"
-                )
-            return self._answer_row_by_row(batch, route)
-        reading = self.bank.paused if batch.reads_without_adapters else nullcontext
-        # In `base` decoding, effects of the base's config may depend on the place of padding.
-        shares = self.decoding == "greedy" and abilities.packs and can_share(self.base)
-        begun = None
-        if shares and (beginnings := find_beginnings(batch, route)):
-            with self._routed(route.of_rows(beginnings.rows) if route else None), reading():
-                begun = read_beginnings(self.base, beginnings)
-            batch = beginnings.batch
-        arguments = self.base, self.tokenizer, batch, self.max_new_tokens, self.decoding, begun
-        with self._routed(route):
-            return answer_questions(*arguments, reading())
-
-    def _routed(self, route: Route | None) -> AbstractContextManager[Any]:
-        return self.bank.routed(route) if route else nullcontext()
-
-    def _answer_row_by_row(self, batch: QuestionBatch, route: Route | None) -> Answers:
-        """Answer questions one by one, for bases that cannot read several tokens after a cache."""
-        assert self.base is not None
-        texts, likelihoods = list[str](), list[Tensor]()
-        for row in range(len(batch.questions)):
-            with self._routed(route.of_rows([row]) if route else None):
-                answers = answer_alone(
-                    self.base, self.tokenizer, batch, row, self.max_new_tokens, self.decoding
-                )
-            texts += answers.texts
-            likelihoods.append(answers.nll)
-        return Answers(texts, torch.cat(likelihoods))
+        model = AdaptedModel(
+            self.base,
+            self.base_name,
+            self.tokenizer,
+            self.bank,
+            abilities,
+            self.decoding,
+            self.max_new_tokens,
+        )
+        return model.answer(batch, route, listeners)
 
     def use_route(self, route: Route | None) -> None:
         """Answer the next batch with the adapters of ``route``; None for none."""

@@ -40,12 +40,37 @@ class MergeRule(ABC):
             scores: Retrieval scores of the documents that have adapters, best first; at least one.
         """
 
+    def by_hand(self, documents: Sequence[float]) -> MergeWeights:
+        """Return the merge in which the documents have given weights, whatever their scores.
+
+        What these leave of 1 goes to the warm start and the mean in the shares that `weigh` gives
+        them, so that weights which `weigh` returned give the same merge.
+
+        Args:
+            documents: A weight for each document.
+        """
+        weights = tuple(documents)
+        left = 1.0 - sum(weights)
+        for num_documents in (1, 2, 3):
+            own = self.weigh([0.0] * num_documents)
+            own_left = 1.0 - sum(own.documents)
+            # Nothing is left, or only a rounding error.
+            if abs(own_left) > 1e-9:
+                share = left / own_left
+                return MergeWeights(weights, own.warm_start * share, own.mean * share)
+        return MergeWeights(weights)
+
 
 class ChangingRule(MergeRule):
     """A merge rule that replaces the documents' adapters by other ones.
 
-    Its ``weigh`` gives the documents' weights that are shown next to an answer.
+    Its ``weigh`` gives the documents' weights that are shown next to an answer. Adapters whose
+    weights are given by hand are not replaced, but added up.
     """
+
+    def by_hand(self, documents: Sequence[float]) -> MergeWeights:
+        """Return the given weights, and a warm start weight such that it counts once."""
+        return anchored(tuple(documents))
 
     @abstractmethod
     def change(

@@ -1,13 +1,21 @@
 """Generates answers to a batch of questions, and measures the likelihood of the right ones."""
 
 import copy
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import takewhile
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    DynamicCache,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.answering.reading import Prompts, read_prompts
@@ -17,6 +25,8 @@ from prag_lightning.language_model.loss import token_nll
 from prag_lightning.language_model.prompts import PADDING
 
 Decoding = Literal["greedy", "base"]
+# Takes each token of one row as it is generated, and returns whether the row goes on.
+Listener = Callable[[int], bool]
 
 
 class Answers(NamedTuple):
@@ -41,6 +51,7 @@ def answer_questions(
     decoding: Decoding = "greedy",
     begun: DynamicCache | None = None,
     while_reading: AbstractContextManager[None] | None = None,
+    listeners: Sequence[Listener] = (),
 ) -> Answers:
     """Return the answers to a batch of questions; each prompt is read once.
 
@@ -54,15 +65,17 @@ def answer_questions(
             does, but does not sample.
         begun: Keys and values of the prompt tokens that were already read; None for none.
         while_reading: Context manager that is active while all tokens but the last are read.
+        listeners: One for each row, or none. A row that does not go on ends with that token.
     """
     with while_reading or nullcontext():
         prompts = read_prompts(base, batch, begun)
     nll = _answer_nll(base, batch, prompts)
     ends = end_token_ids(base, tokenizer)
+    heard = _Heard(listeners, ends)
     if decoding == "greedy":
-        spoken = _greedy(base, prompts, ends, max_new_tokens)
+        spoken = _greedy(base, prompts, heard, max_new_tokens)
     else:
-        spoken = _generate(base, batch, prompts, ends, max_new_tokens)
+        spoken = _generate(base, batch, prompts, heard, max_new_tokens)
     # Everything after the end token is padding.
     whole = [list(takewhile(lambda token: token not in ends, row)) for row in spoken.tolist()]
     return Answers(tokenizer.batch_decode(whole, skip_special_tokens=True), nll)
@@ -97,13 +110,33 @@ def _copied(cache: DynamicCache) -> DynamicCache:
     return copied
 
 
-def _greedy(
-    base: PreTrainedModel, prompts: Prompts, end_ids: list[int], max_new_tokens: int
-) -> Tensor:
+class _Heard(StoppingCriteria):
+    """Passes the tokens of each row to its listener, and knows which rows have ended."""
+
+    def __init__(self, listeners: Sequence[Listener], end_ids: list[int]) -> None:
+        self.end_ids = end_ids
+        self._listeners = listeners
+        self._ended: list[bool] = []
+
+    def hear(self, tokens: list[int]) -> list[bool]:
+        """Take the next token of each row, and return which rows have ended."""
+        self._ended = self._ended or [False] * len(tokens)
+        for row, token in enumerate(tokens):
+            if not self._ended[row]:
+                goes_on = token not in self.end_ids
+                if goes_on and self._listeners:
+                    goes_on = self._listeners[row](token)
+                self._ended[row] = not goes_on
+        return self._ended
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Any:
+        """Take the last token of each row, as transformers' ``generate`` asks after each step."""
+        return torch.tensor(self.hear(input_ids[:, -1].tolist()), device=input_ids.device)
+
+
+def _greedy(base: PreTrainedModel, prompts: Prompts, heard: _Heard, max_new_tokens: int) -> Tensor:
     """Generate the likeliest token at each position, shape ``(rows, tokens)``."""
     cache, ids, positions, mask = prompts
-    ends = torch.tensor(end_ids, device=ids.device, dtype=torch.long)
-    ended = torch.zeros_like(ids, dtype=torch.bool)
     spoken = []
     for _ in range(max_new_tokens):
         step = base(
@@ -115,8 +148,7 @@ def _greedy(
         )
         ids = step.logits[:, -1].argmax(dim=-1, keepdim=True)
         spoken.append(ids)
-        ended |= torch.isin(ids, ends)
-        if ended.all():
+        if all(heard.hear(ids[:, 0].tolist())):
             break
         positions = positions + 1
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
@@ -127,14 +159,15 @@ def _generate(
     base: PreTrainedModel,
     batch: QuestionBatch,
     prompts: Prompts,
-    end_ids: list[int],
+    heard: _Heard,
     max_new_tokens: int,
 ) -> Tensor:
     """Return what the model generates by its own config, shape ``(rows, tokens)``."""
     ids: Tensor = cast(Any, base).generate(
         input_ids=batch.input_ids,
         attention_mask=batch.attention_mask,
-        generation_config=_config(end_ids, max_new_tokens),
+        generation_config=_config(heard.end_ids, max_new_tokens),
+        stopping_criteria=StoppingCriteriaList([heard]),
         **{CACHE: prompts.cache},
     )
     return ids[:, batch.input_ids.shape[1] :]
@@ -159,6 +192,7 @@ def answer_alone(
     row: int,
     max_new_tokens: int,
     decoding: Decoding = "greedy",
+    listeners: Sequence[Listener] = (),
 ) -> Answers:
     """Return the answer to one question of a batch; its prompt is read twice, without padding.
 
@@ -171,6 +205,7 @@ def answer_alone(
         row: Which of them is asked.
         max_new_tokens: Longest answer, in tokens.
         decoding: As for `answer_questions`.
+        listeners: The one of this row, or none.
     """
     prompt = batch.input_ids[row][batch.attention_mask[row].bool()]
     answer = batch.answer_ids[row, : batch.answer_lengths[row]]
@@ -183,8 +218,11 @@ def answer_alone(
         # transformers takes settings that a config leaves out from the model's own.
         base.generation_config = GenerationConfig()
     try:
-        config = _config(ends, max_new_tokens)
-        spoken = cast(Any, base).generate(input_ids=prompt[None], generation_config=config)[0]
+        spoken = cast(Any, base).generate(
+            input_ids=prompt[None],
+            generation_config=_config(ends, max_new_tokens),
+            stopping_criteria=StoppingCriteriaList([_Heard(listeners, ends)]),
+        )[0]
     finally:
         base.generation_config = own_config
     whole = list(takewhile(lambda token: token not in ends, spoken[len(prompt) :].tolist()))

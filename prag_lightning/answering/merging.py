@@ -1,8 +1,10 @@
 """Merging: the adapters of a batch's documents, and the route from its questions to them."""
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from numbers import Real
 from typing import NamedTuple, Protocol
 
 import torch
@@ -24,11 +26,13 @@ class Merge(NamedTuple):
         documents: The documents that have adapters, best first.
         weights: The weight of each.
         missing: The documents without an adapter, or whose text has changed since.
+        by_hand: Whether the weights were given, and are not those of the merge rule.
     """
 
     documents: list[RetrievedDocument]
     weights: MergeWeights
     missing: list[RetrievedDocument]
+    by_hand: bool = False
 
 
 class Adapters(Protocol):
@@ -92,6 +96,38 @@ class AdapterMerger:
         weights = self.rule.weigh([d.score for d in present]) if present else MergeWeights(())
         return Merge(present, weights, missing)
 
+    def by_hand(
+        self, weights: Mapping[str, float], found: Sequence[RetrievedDocument] = ()
+    ) -> Merge:
+        """Return the merge of documents whose weights are given.
+
+        Args:
+            weights: The weight of each document, by id.
+            found: The documents that were found for the question; others have a score of 0.
+
+        Raises:
+            ValueError: If no weight is given, one is not finite, or a document is unknown or has
+                no adapter.
+        """
+        if not weights:
+            raise ValueError("no weight is given; leave them out for retrieval to decide")
+        for document_id, weight in weights.items():
+            if not isinstance(weight, Real) or not math.isfinite(weight):
+                raise ValueError(
+                    f"the weight of document '{document_id}' is {weight!r}; give a finite number"
+                )
+            if document_id not in self.documents:
+                raise ValueError(f"there is no document '{document_id}' to give a weight to")
+            if not self._has_adapter(document_id):
+                raise ValueError(
+                    f"document '{document_id}' has no adapter of its text as it is now, so that "
+                    "it can be given no weight; encode it with `prag fit`"
+                )
+        scores = {one.document_id: one.score for one in found}
+        documents = [RetrievedDocument(name, scores.get(name, 0.0)) for name in weights]
+        hand = self.rule.by_hand([float(weight) for weight in weights.values()])
+        return Merge(documents, hand, [], by_hand=True)
+
     def _has_adapter(self, document_id: str) -> bool:
         if document_id not in self._usable:
             digest = None if self.adapters is None else self.adapters.text_digest(document_id)
@@ -124,7 +160,7 @@ class AdapterMerger:
         for merge in merges:
             places = [place_of[found.document_id] for found in merge.documents]
             weights, start = merge.weights, first
-            if isinstance(self.rule, ChangingRule) and places:
+            if isinstance(self.rule, ChangingRule) and places and not merge.by_hand:
                 changed, weights = self.rule.change(
                     rows[places], weights, self.warm_start, self.layout
                 )

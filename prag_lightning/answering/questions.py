@@ -6,11 +6,9 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
-import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
-from prag_lightning.answering.batches import QuestionBatch
+from prag_lightning.answering.batches import QuestionBatch, QuestionRow, collate
 from prag_lightning.documents.rankings import RetrievedDocument
 from prag_lightning.documents.records import Document, Question
 from prag_lightning.language_model.prompts import PromptEncoder
@@ -193,24 +191,26 @@ class QuestionBatches(Dataset[QuestionBatch]):
         if not 0 <= index < len(self):
             raise IndexError(index)
         start = index * self.batch_size
-        questions = self.questions[start : start + self.batch_size]
-        passages = [self._select(self.method.passages, question) for question in questions]
-        texts = [[self._document(p.document_id).text for p in row] for row in passages]
-        encoded = [self._encode(*pair) for pair in zip(questions, texts, strict=True)]
-        prompts = [prompt for prompt, _ in encoded]
-        answers = [answer for _, answer in encoded]
-        return QuestionBatch(
-            method=self.name,
-            questions=questions,
-            counted=[question.id not in self.not_counted for question in questions],
-            adapters=[self._select(self.method.adapters, question) for question in questions],
-            passages=passages,
-            input_ids=_pad(prompts, side="left"),
-            attention_mask=_pad([[1] * len(ids) for ids in prompts], side="left"),
-            answer_ids=_pad(answers, side="right"),
-            answer_lengths=torch.tensor([len(ids) for ids in answers]),
+        return collate(
+            self.name,
+            [self.row(question) for question in self.questions[start : start + self.batch_size]],
             reads_without_adapters=self.method.reads_without_adapters,
             warm_start_only=self.method.adapters == "warm_start",
+        )
+
+    def row(self, question: Question) -> QuestionRow:
+        """Return one of the questions as a row of a batch."""
+        passages = self._select(self.method.passages, question)
+        prompt, answer = self._encode(
+            question, [self._document(found.document_id).text for found in passages]
+        )
+        return QuestionRow(
+            question,
+            self._select(self.method.adapters, question),
+            passages,
+            prompt,
+            answer,
+            question.id not in self.not_counted,
         )
 
     def _encode(self, question: Question, texts: list[str]) -> tuple[list[int], list[int]]:
@@ -263,13 +263,3 @@ class QuestionBatches(Dataset[QuestionBatch]):
                 "documents.jsonl or corpus.jsonl; build the index again, or add the document"
             )
         return self.documents[document_id]
-
-
-def _pad(rows: Sequence[Sequence[int]], side: Literal["left", "right"]) -> Tensor:
-    """Return rows of equal length, filled up with 0, shape ``(rows, tokens)``."""
-    longest = max(len(row) for row in rows)
-    padded = []
-    for row in rows:
-        gap = [0] * (longest - len(row))
-        padded.append([*gap, *row] if side == "left" else [*row, *gap])
-    return torch.tensor(padded, dtype=torch.long)
