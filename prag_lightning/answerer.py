@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -83,6 +84,8 @@ class Answerer:
         data.prepare_data()
         # Held while the documents are exchanged, or one thread uses the model.
         self._opening, self._answering = threading.Lock(), threading.Lock()
+        # How many batches there were of each number of rows.
+        self.batch_sizes: Counter[int] = Counter()
         self._opened = self._open()
         self._thread = AnsweringThread(self._prepare, self._answer_rows, self._fits)
         # Also at the end of the program, while the model can still be used.
@@ -120,6 +123,12 @@ class Answerer:
     def documents(self) -> Mapping[str, Document]:
         """The documents that may be found, by id."""
         return self._opened.documents
+
+    @property
+    def num_resident(self) -> int:
+        """How many adapters are kept in memory."""
+        adapters = self._opened.merger.adapters
+        return adapters.num_resident if isinstance(adapters, ResidentAdapters) else 0
 
     def refresh(self) -> None:
         """Reload documents and adapters that have been added, changed or deleted.
@@ -308,6 +317,7 @@ class Answerer:
         )
 
     def _answer_rows(self, rows: Sequence[WaitingRow]) -> list[Answer]:
+        self.batch_sizes[len(rows)] += 1
         methods = [row.request.method for row in rows]
         batch = collate("+".join(dict.fromkeys(methods)), [row.row for row in rows])
         merger = rows[0].request.documents.merger

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -78,10 +79,10 @@ class Additions:
         """How many documents wait or are being encoded."""
         return len(self._open)
 
-    def count(self, state: State) -> int:
-        """Return how many documents are in a state."""
+    def counts(self) -> Counter[str]:
+        """Return how many documents are in each state."""
         with self._lock:
-            return sum(addition.state == state for addition in self._known.values())
+            return Counter(addition.state for addition in self._known.values())
 
     def find(self, document_id: str) -> Addition | None:
         """Return the state of a document; None if it was never added."""

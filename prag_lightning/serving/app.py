@@ -13,7 +13,6 @@ from prag_lightning.serving.chat_routes import chat_router
 from prag_lightning.serving.document_routes import document_router
 from prag_lightning.serving.errors import install_error_handlers
 from prag_lightning.serving.gate import Gate
-from prag_lightning.serving.metrics import ServingMetrics
 from prag_lightning.serving.observation import Observation
 from prag_lightning.serving.page import page_router
 from prag_lightning.serving.service import Service
@@ -35,8 +34,8 @@ def create_app(settings: ServingSettings) -> FastAPI:
     Args:
         settings: The service's settings.
     """
-    metrics = ServingMetrics()
-    service = Service(settings, metrics)
+    service = Service(settings)
+    metrics = service.metrics
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -110,11 +110,14 @@ def _event(fields: dict[str, Any]) -> str:
 
 
 def _fields(chunk: ChatChunk) -> dict[str, Any]:
-    fields = chunk.model_dump(exclude_none=True)
+    fields = _without_none(chunk.model_dump())
     for choice in fields["choices"]:
-        # Clients expect this one in every event.
-        choice.setdefault("finish_reason", None)
+        choice["delta"] = _without_none(choice["delta"])
     return fields
+
+
+def _without_none(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 class _EventStream(StreamingResponse):

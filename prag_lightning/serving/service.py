@@ -14,7 +14,7 @@ from prag_lightning.serving.additions import Addition, Additions
 from prag_lightning.serving.chat_question import ChatQuestion
 from prag_lightning.serving.encoder import BackgroundEncoder
 from prag_lightning.serving.errors import RefusalError
-from prag_lightning.serving.metrics import ServingMetrics
+from prag_lightning.serving.metrics import ServingMetrics, Snapshot
 from prag_lightning.serving.settings import ServingSettings
 
 _LOGGER = logging.getLogger(__name__)
@@ -26,13 +26,17 @@ class Service:
 
     Args:
         settings: The service's settings.
+
+    Attributes:
         metrics: Where answers are counted.
+        additions: The documents that were added.
+        problem: Why the run could not be opened.
+        on_failure: Called when it could not be opened.
     """
 
-    def __init__(self, settings: ServingSettings, metrics: ServingMetrics) -> None:
+    def __init__(self, settings: ServingSettings) -> None:
         self.settings = settings
-        self.metrics = metrics
-        # Why the run could not be opened, and what is called then.
+        self.metrics = ServingMetrics(self._snapshot)
         self.problem: BaseException | None = None
         self.on_failure: Callable[[], None] = lambda: None
         self._folder = settings.run_dir / "serving"
@@ -57,6 +61,13 @@ class Service:
         if self._answerer is None:
             raise RefusalError(503, "the run is being loaded", retry_after=_RETRY_AFTER)
         return self._answerer
+
+    def _snapshot(self) -> Snapshot:
+        answerer = self._answerer
+        documents = self.additions.counts()
+        if answerer is None:
+            return Snapshot(documents=documents)
+        return Snapshot(answerer.batch_sizes.copy(), answerer.num_resident, documents)
 
     @property
     def progress(self) -> float | None:
@@ -109,8 +120,8 @@ class Service:
             question: The question.
 
         Raises:
-            RefusalError: If too many questions wait, or the run is being loaded.
-            ValueError: If the question cannot be answered.
+            RefusalError: If too many questions wait, the run is being loaded, or the question
+                cannot be answered.
         """
         answerer = self.answerer
         with self._waiting(question) as clock:
@@ -130,8 +141,8 @@ class Service:
             Pieces of the text, and last the answer.
 
         Raises:
-            RefusalError: If too many questions wait, or the run is being loaded.
-            ValueError: If the question cannot be answered.
+            RefusalError: If too many questions wait, the run is being loaded, or the question
+                cannot be answered.
         """
         answerer = self.answerer
         with self._waiting(question) as clock:
@@ -155,6 +166,9 @@ class Service:
         self._count(1)
         try:
             yield clock
+        except ValueError as error:
+            # What the question, or the documents that it names, are at fault for.
+            raise RefusalError(400, str(error)) from error
         finally:
             self._count(-1)
             clock.stop()

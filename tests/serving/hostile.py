@@ -4,6 +4,8 @@ import json
 import random
 import socket
 from collections.abc import Callable
+from contextlib import suppress
+from http.client import HTTPResponse
 from typing import Any, NamedTuple
 
 from tests.serving.running import question
@@ -96,20 +98,12 @@ def hostile_requests(number: int, seed: int = 0) -> list[Hostile]:
 def status_and_text(port: int, request: Hostile) -> tuple[int, str]:
     """Send a request, and return the status and the body of the response."""
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
-        try:
+        # It may be refused before it is whole.
+        with suppress(ConnectionResetError, BrokenPipeError):
             connection.sendall(request.wire)
-            connection.shutdown(socket.SHUT_WR)
-        # It was refused before it was whole.
-        except OSError:
-            pass
-        received = b""
-        try:
-            while piece := connection.recv(65536):
-                received += piece
-        except ConnectionResetError:
-            pass
-    head, _, body = received.partition(b"\r\n\r\n")
-    return int(head.split(b" ", 2)[1]), body.decode()
+        response = HTTPResponse(connection)
+        response.begin()
+        return response.status, response.read().decode()
 
 
 def _bytes(chance: random.Random) -> Hostile:

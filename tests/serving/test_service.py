@@ -182,17 +182,23 @@ def test_requests_that_wait_together_are_answered_in_one_batch_with_the_same_ans
         said = list(threads.map(ask, keys))
     assert said == [expected[key].text.strip() for key in keys]
     figures = served.client.get("/metrics").text
-    alone = float(re.findall(r'prag_batch_rows_bucket\{le="1.0"\} (\S+)', figures)[0])
-    assert float(re.findall(r"prag_batch_rows_count (\S+)", figures)[0]) > alone
-    assert float(re.findall(r"prag_resident_adapters (\S+)", figures)[0]) > 0
+    assert figure(figures, "prag_batch_rows_count") > figure(
+        figures, 'prag_batch_rows_bucket{le="1.0"}'
+    )
+    assert figure(figures, "prag_resident_adapters") > 0
     assert 'prag_answers_total{method="prag",outcome="whole"}' in figures
-    assert "prag_questions_waiting 0.0" in figures
+    assert figure(figures, "prag_questions_waiting") == 0
 
 
-@pytest.mark.parametrize("request_number", range(100))
-def test_hostile_requests_are_refused_in_one_line(served: Running, request_number: int) -> None:
-    request = hostile_requests(request_number + 1)[-1]
-    require_refusal(served, request)
+def figure(figures: str, name: str) -> float:
+    """Return one of Prometheus' figures."""
+    return float(re.findall(rf"^{re.escape(name)} (\S+)$", figures, re.MULTILINE)[0])
+
+
+def test_a_hundred_hostile_requests_are_refused_in_one_line(served: Running) -> None:
+    for request in hostile_requests(100):
+        require_refusal(served, request)
+    assert served.client.get("/health").status_code == 200
 
 
 @pytest.mark.slow
@@ -215,10 +221,6 @@ def require_refusal(served: Running, request: Any) -> None:
 
 
 def test_a_client_that_goes_away_frees_its_place(served: Running) -> None:
-    def num_waiting() -> str:
-        text = served.client.get("/metrics").text
-        return re.findall(r"^prag_questions_waiting (\S+)", text, re.MULTILINE)[0]
-
     body = question("Where was Ada born?", stream=True)
     with served.client.stream("POST", "/v1/chat/completions", json=body) as response:
         next(response.iter_lines())
@@ -231,7 +233,7 @@ def test_a_client_that_goes_away_frees_its_place(served: Running) -> None:
                 given_up += 1
     assert given_up
     for _ in range(200):
-        if num_waiting() == "0.0":
+        if figure(served.client.get("/metrics").text, "prag_questions_waiting") == 0:
             return
         time.sleep(0.02)
     raise AssertionError("a row that nobody waits for is still there")
