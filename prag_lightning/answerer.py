@@ -3,11 +3,10 @@
 import asyncio
 import threading
 import weakref
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,16 +17,16 @@ from torch import Tensor
 from prag_lightning.adapters.merge import make_merge_rule
 from prag_lightning.adapters.store.opening import AdapterStore
 from prag_lightning.answering.answering_thread import CLOSED, AnsweringThread
-from prag_lightning.answering.answers import Answer, answers_with_evidence
-from prag_lightning.answering.batches import QuestionBatch, collate
+from prag_lightning.answering.answers import Answer
+from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.answering.from_run import read_run
-from prag_lightning.answering.generate import Listener
 from prag_lightning.answering.memory import BatchRoom, bytes_for_adapters, measure_room
-from prag_lightning.answering.merging import AdapterMerger, Merge
+from prag_lightning.answering.merging import AdapterMerger
 from prag_lightning.answering.open_documents import OpenDocuments
-from prag_lightning.answering.questions import METHODS, MethodName, QuestionBatches
-from prag_lightning.answering.requests import AnswerMethod, AnswerRequest, WaitingRow
+from prag_lightning.answering.questions import MethodName, QuestionBatches
+from prag_lightning.answering.requests import AnswerMethod, AnswerRequest
 from prag_lightning.answering.resident import ResidentAdapters
+from prag_lightning.answering.row_answering import RowAnswering
 from prag_lightning.answering.scoring import make_scoring
 from prag_lightning.answering.streams import AnswerStream, AsyncAnswerStream
 from prag_lightning.datamodule import DocumentDataModule
@@ -82,12 +81,19 @@ class Answerer:
         module.to(module.device)
         module.eval()
         data.prepare_data()
-        # Held while the documents are exchanged, or one thread uses the model.
-        self._opening, self._answering = threading.Lock(), threading.Lock()
-        # How many batches there were of each number of rows.
-        self.batch_sizes: Counter[int] = Counter()
+        # Held while the documents are exchanged.
+        self._opening = threading.Lock()
         self._opened = self._open()
-        self._thread = AnsweringThread(self._prepare, self._answer_rows, self._fits)
+        self._work = RowAnswering(
+            lambda batch, *how: module.answer(batch.to(module.device), *how),
+            data.encoder,
+            self.scoring,
+            data.top_k,
+            data.max_tokens,
+            data.question_batch_size,
+            partial(_measure_room, module, data.question_batch_size),
+        )
+        self._thread = AnsweringThread(self._work)
         # Also at the end of the program, while the model can still be used.
         weakref.finalize(self, self._thread.close)
 
@@ -123,6 +129,11 @@ class Answerer:
     def documents(self) -> Mapping[str, Document]:
         """The documents that may be found, by id."""
         return self._opened.documents
+
+    @property
+    def batch_sizes(self) -> Mapping[int, int]:
+        """How many batches there were of each number of questions."""
+        return self._work.batch_sizes.copy()
 
     @property
     def num_resident(self) -> int:
@@ -285,62 +296,6 @@ class Answerer:
         self._thread.submit(request)
         return request.future
 
-    # ---------------------------------------------------------------- on the answering thread
-
-    def _prepare(self, requests: Sequence[AnswerRequest]) -> None:
-        """Find documents for the questions of all requests together."""
-        groups: dict[int, list[AnswerRequest]] = {}
-        for request in requests:
-            groups.setdefault(id(request.documents), []).append(request)
-        for group in groups.values():
-            asked = {
-                (number, question.id): question.model_copy(update={"id": f"{number} {question.id}"})
-                for number, request in enumerate(group)
-                if METHODS[request.method].needs_retrieval
-                for question in request.questions
-            }
-            opened = group[0].documents
-            found = opened.retrieve(list(asked.values()), self.data.top_k) if asked else {}
-            for number, request in enumerate(group):
-                own = {name: found[one.id] for (n, name), one in asked.items() if n == number}
-                request.begin(self._batches(request.method, request.questions, own, opened))
-
-    def _fits(self, rows: Sequence[WaitingRow]) -> bool:
-        return self._room.holds(rows)
-
-    @cached_property
-    def _room(self) -> BatchRoom:
-        module = self.module
-        assert module.base is not None
-        return measure_room(
-            module.base, module.bank.layout, self.data.question_batch_size, module.max_new_tokens
-        )
-
-    def _answer_rows(self, rows: Sequence[WaitingRow]) -> list[Answer]:
-        self.batch_sizes[len(rows)] += 1
-        methods = [row.request.method for row in rows]
-        batch = collate("+".join(dict.fromkeys(methods)), [row.row for row in rows])
-        merger = rows[0].request.documents.merger
-        listeners = [row.hear for row in rows]
-        answers, _ = self._answer_batch(batch, merger, [row.merge for row in rows], listeners)
-        return [
-            answer.model_copy(update={"method": method})
-            for answer, method in zip(answers, methods, strict=True)
-        ]
-
-    def _answer_batch(
-        self,
-        batch: QuestionBatch,
-        merger: AdapterMerger,
-        merges: Sequence[Merge],
-        listeners: Sequence[Listener] = (),
-    ) -> tuple[list[Answer], Tensor]:
-        with self._answering:
-            said = self.module.answer(batch.to(self.module.device), merger.route(merges), listeners)
-        template = self.data.encoder.template
-        mark = template.answer_mark if template.reasons else None
-        return answers_with_evidence(batch, merges, said.texts, self.scoring, mark), said.nll
-
     # ---------------------------------------------------------------- batch by batch
 
     def batches(self, questions: Sequence[Question], method: MethodName) -> QuestionBatches:
@@ -352,25 +307,7 @@ class Answerer:
         """
         with self._documents_in_use() as opened:
             found = opened.retrieve(questions, self.data.top_k)
-            return self._batches(method, questions, found, opened)
-
-    def _batches(
-        self,
-        method: MethodName,
-        questions: Sequence[Question],
-        found: Mapping[str, list[RetrievedDocument]],
-        opened: OpenDocuments,
-    ) -> QuestionBatches:
-        return QuestionBatches(
-            method,
-            questions,
-            found,
-            opened.documents,
-            [],
-            self.data.encoder,
-            self.data.question_batch_size,
-            self.data.max_tokens,
-        )
+            return self._work.batches(method, questions, found, opened)
 
     def answer_batch(
         self, batch: QuestionBatch, merge: object = None
@@ -389,7 +326,7 @@ class Answerer:
             merger = opened.merger
             if merge is not None:
                 merger = merger.with_rule(make_merge_rule(merge))
-            return self._answer_batch(batch, merger, merger.choose_all(batch))
+            return self._work.answer_batch(batch, merger, merger.choose_all(batch))
 
     @contextmanager
     def _documents_in_use(self) -> Iterator[OpenDocuments]:
@@ -410,6 +347,11 @@ class Answerer:
         layout = self.module.bank.layout
         merger = AdapterMerger(layout, adapters, start, self._rule, documents)
         return OpenDocuments(store, merger, self.data.source.open_retriever(), documents)
+
+
+def _measure_room(module: ParametricRAG, num_rows: int) -> BatchRoom:
+    assert module.base is not None
+    return measure_room(module.base, module.bank.layout, num_rows, module.max_new_tokens)
 
 
 def _numbered(questions: Sequence[str]) -> list[Question]:

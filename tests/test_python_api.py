@@ -147,14 +147,15 @@ def test_one_bad_question_among_those_of_other_threads_is_an_error_of_its_own(
     encoded: Encoded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answerer = Answerer(encoded.module, encoded.store, encoded.data, device="cpu")
-    retrieve = answerer._retrieve
+    retriever = answerer._opened._retriever
+    retrieve = retriever.retrieve
 
-    def fail(asked: Any) -> Any:
+    def fail(asked: Any, top_k: int) -> Any:
         if any("bad" in question.question for question in asked):
             raise ValueError("a bad question")
-        return retrieve(asked)
+        return retrieve(asked, top_k)
 
-    monkeypatch.setattr(answerer, "_retrieve", fail)
+    monkeypatch.setattr(retriever, "retrieve", fail)
 
     def ask(text: str) -> str:
         try:

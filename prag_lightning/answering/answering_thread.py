@@ -2,12 +2,11 @@
 
 import threading
 import time
-import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from prag_lightning.answering.answers import Answer
 from prag_lightning.answering.requests import AnswerRequest, WaitingRow
+from prag_lightning.answering.row_answering import RowAnswering
 
 # Callers that were answered together ask again within milliseconds. Waiting for all of them, for at
 # most this share of the time that their batch took, keeps them in one batch.
@@ -15,10 +14,6 @@ _PATIENCE_SHARE = 0.1
 _LONGEST_PATIENCE_S = 0.01
 
 CLOSED = "this Answerer is closed; open another one"
-
-Prepare = Callable[[Sequence[AnswerRequest]], None]
-AnswerRows = Callable[[Sequence[WaitingRow]], list[Answer]]
-Fits = Callable[[Sequence[WaitingRow]], bool]
 
 
 class AnsweringThread:
@@ -28,20 +23,14 @@ class AnsweringThread:
     to wait for the end of a longer one. The thread starts with the first request.
 
     Args:
-        prepare: A method that calls ``begin`` on new requests, or fails them. Its object is kept by
-            a weak reference.
-        answer: A method that answers rows of one family. Its object is kept by a weak reference.
-        fits: A method that says whether rows fit into one batch. Its object is kept by a weak
-            reference.
+        work: What is done with requests and their rows.
 
     Attributes:
         is_closed: Whether further requests are refused.
     """
 
-    def __init__(self, prepare: Prepare, answer: AnswerRows, fits: Fits) -> None:
-        self._prepare = weakref.WeakMethod(prepare)
-        self._answer = weakref.WeakMethod(answer)
-        self._fits = weakref.WeakMethod(fits)
+    def __init__(self, work: RowAnswering) -> None:
+        self._work = work
         self._changed = threading.Condition()
         self._arrived: list[AnswerRequest] = []
         self.is_closed = False
@@ -107,10 +96,8 @@ class AnsweringThread:
         waiting = [request for request in requests if not request.is_done]
         if not waiting:
             return
-        prepare = self._prepare()
-        assert prepare is not None
         try:
-            prepare(waiting)
+            self._work.begin(waiting)
         except Exception as error:
             if len(waiting) == 1:
                 waiting[0].fail(error)
@@ -120,8 +107,6 @@ class AnsweringThread:
 
     def _next_rows(self, going: deque[AnswerRequest]) -> list[WaitingRow]:
         """Take the rows of the next batch in turns, and move the requests they belong to back."""
-        fits = self._fits()
-        assert fits is not None
         rows: list[WaitingRow] = []
         first = next((request for request in going if not request.is_done), None)
         turns = deque(r for r in going if first and not r.is_done and r.family == first.family)
@@ -134,7 +119,7 @@ class AnsweringThread:
                 continue
             if row is None:
                 continue
-            if rows and not fits([*rows, row]):
+            if rows and not self._work.fit([*rows, row]):
                 break
             rows.append(request.take_row())
             turns.append(request)
@@ -147,10 +132,8 @@ class AnsweringThread:
 
     def _answer_rows(self, rows: Sequence[WaitingRow]) -> None:
         """Answer rows together; if that fails, each half by itself, so that none fails another."""
-        answer = self._answer()
-        assert answer is not None
         try:
-            answers = answer(rows)
+            answers = self._work.answer(rows)
         except Exception as error:
             if len(rows) == 1:
                 rows[0].request.fail(error)

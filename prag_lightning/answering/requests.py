@@ -98,12 +98,12 @@ class AnswerRequest:
         return self.future.done()
 
     @property
-    def family(self) -> tuple[bool, int]:
+    def family(self) -> tuple[bool, OpenDocuments]:
         """What requests have in common whose rows can be answered in one batch.
 
         Prompts with and without passages are too different in length.
         """
-        return METHODS[self.method].passages == "none", id(self.documents)
+        return METHODS[self.method].passages == "none", self.documents
 
     def answer_from(self, documents: OpenDocuments) -> None:
         """Answer from ``documents``, which are kept open until the request is done."""

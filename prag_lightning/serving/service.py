@@ -67,7 +67,7 @@ class Service:
         documents = self.additions.counts()
         if answerer is None:
             return Snapshot(documents=documents)
-        return Snapshot(answerer.batch_sizes.copy(), answerer.num_resident, documents)
+        return Snapshot(answerer.batch_sizes, answerer.num_resident, documents)
 
     @property
     def progress(self) -> float | None:
