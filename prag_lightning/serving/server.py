@@ -2,8 +2,12 @@
 
 import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import uvicorn
+from filelock import FileLock, Timeout
 
 from prag_lightning.serving.app import create_app
 from prag_lightning.serving.log_lines import configure_logging
@@ -19,9 +23,14 @@ def run_server(settings: ServingSettings) -> None:
     Raises:
         FileNotFoundError: If the run lacks something.
         ValueError: If the run is damaged.
-        OSError: If the address cannot be listened on.
+        OSError: If the address cannot be listened on, or another service is on this run.
     """
     configure_logging()
+    with _only_service_of(settings.run_dir):
+        _run(settings)
+
+
+def _run(settings: ServingSettings) -> None:
     app = create_app(settings)
     config = uvicorn.Config(
         app,
@@ -46,6 +55,20 @@ def run_server(settings: ServingSettings) -> None:
         server.run([listener])
     if app.state.service.problem is not None:
         raise app.state.service.problem
+
+
+@contextmanager
+def _only_service_of(run_dir: Path) -> Iterator[None]:
+    """Hold the right to take documents for a run; it ends with the process."""
+    lock = run_dir / "serving" / ".lock"
+    lock.parent.mkdir(exist_ok=True)
+    try:
+        with FileLock(lock, timeout=0):
+            yield
+    except Timeout:
+        raise BlockingIOError(
+            f"{run_dir}: another service answers from this run; stop it, or ask that one"
+        ) from None
 
 
 def _listen(settings: ServingSettings) -> socket.socket:
