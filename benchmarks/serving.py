@@ -30,6 +30,7 @@ _METHOD = "prag"
 _NO_LIMIT = "1000000"
 # Memory is read after this many questions each time, from the first time on.
 _EVERY = 50
+_CPU, _MEMORY = "process_cpu_seconds_total", "process_resident_memory_bytes"
 
 
 class Asked(NamedTuple):
@@ -67,7 +68,10 @@ def benchmark_serving(
     begun = time.perf_counter()
     with _service(run) as port:
         [first] = _ask_all(port, questions[:1], 1)
-        figures: dict[str, float] = {"first_answer_s": time.perf_counter() - begun}
+        figures: dict[str, float] = {
+            "first_answer_s": time.perf_counter() - begun,
+            "first_answer_cpu_s": _metric(port, _CPU),
+        }
         with Answerer.from_run(run) as answerer:
             alone = [one.text.strip() for one in answerer.answer(questions, _METHOD)]
             figures |= _compare(port, answerer, questions, num_clients, num_rounds, alone)
@@ -88,17 +92,23 @@ def _compare(
     expected: Sequence[str],
 ) -> dict[str, float]:
     rates: dict[str, list[float]] = {"answerer": [], "one_client": [], "clients": []}
+    cpu: dict[str, list[float]] = {name: [] for name in rates}
     times, num_different = list[float](), 0
+
+    @contextmanager
+    def timed(name: str, processor_time: Callable[[], float]) -> Iterator[None]:
+        begun, begun_cpu = time.perf_counter(), processor_time()
+        yield
+        rates[name].append(len(questions) / (time.perf_counter() - begun))
+        cpu[name].append((processor_time() - begun_cpu) / len(questions))
+
     for number in range(num_rounds):
-        begun = time.perf_counter()
-        one_by_one = [answerer.answer([text], _METHOD)[0].text.strip() for text in questions]
-        rates["answerer"].append(len(questions) / (time.perf_counter() - begun))
-        begun = time.perf_counter()
-        _ask_all(port, questions, 1)
-        rates["one_client"].append(len(questions) / (time.perf_counter() - begun))
-        begun = time.perf_counter()
-        said = _ask_all(port, questions, num_clients)
-        rates["clients"].append(len(questions) / (time.perf_counter() - begun))
+        with timed("answerer", time.process_time):
+            one_by_one = [answerer.answer([text], _METHOD)[0].text.strip() for text in questions]
+        with timed("one_client", lambda: _metric(port, _CPU)):
+            _ask_all(port, questions, 1)
+        with timed("clients", lambda: _metric(port, _CPU)):
+            said = _ask_all(port, questions, num_clients)
         times += [one.seconds for one in said]
         num_different += sum(one.text != text for one, text in zip(said, one_by_one, strict=True))
         num_different += sum(a != b for a, b in zip(one_by_one, expected, strict=True))
@@ -107,6 +117,7 @@ def _compare(
     cuts = statistics.quantiles(times, n=100)
     return {
         **{f"{name}_per_s": statistics.median(values) for name, values in rates.items()},
+        **{f"{name}_cpu_ms": 1e3 * statistics.median(values) for name, values in cpu.items()},
         "ratio": statistics.median(
             many / one for many, one in zip(rates["clients"], rates["answerer"], strict=True)
         ),
@@ -126,7 +137,7 @@ def _watch_memory(
         part = [questions[(start + place) % len(questions)] for place in range(_EVERY)]
         _ask_all(port, part, num_clients)
         asked.append(start + _EVERY)
-        sizes.append(_memory(port))
+        sizes.append(_metric(port, _MEMORY))
     slope = statistics.linear_regression(asked, sizes).slope if len(asked) > 1 else 0.0
     return {
         "memory_first_mib": sizes[0] / 2**20,
@@ -166,14 +177,14 @@ def _ask(connection: HTTPConnection, question: str) -> str:
     return text
 
 
-def _memory(port: int) -> float:
-    """Return the bytes that the service occupies."""
+def _metric(port: int, name: str) -> float:
+    """Return one of the figures that the service gives to Prometheus."""
     connection = HTTPConnection("127.0.0.1", port)
     connection.request("GET", "/metrics")
     text = connection.getresponse().read().decode()
     connection.close()
-    [size] = re.findall(r"^process_resident_memory_bytes (\S+)$", text, re.MULTILINE)
-    return float(size)
+    [value] = re.findall(rf"^{name} (\S+)$", text, re.MULTILINE)
+    return float(value)
 
 
 @contextmanager

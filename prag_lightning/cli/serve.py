@@ -1,11 +1,25 @@
 """The command ``prag serve``: a run as a service with OpenAI's interface and a page."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 
 from prag_lightning.answering.from_run import latest_run, settings_file
+
+
+def run_serve(args: Sequence[str]) -> int:
+    """Run ``prag serve`` and return its exit status."""
+    from prag_lightning.cli.one_line_parser import OneLineParser
+
+    parser = OneLineParser(prog="prag serve", description="Answer questions over HTTP.")
+    names = ("--open_to_all", "--open-to-all")
+    words = "Listen on other addresses without a token: all who reach them may ask and add."
+    parser.add_argument(*names, action="store_true", help=words)
+    parser.add_function_arguments(serve, as_group=False, skip={"open_to_all"})
+    serve(**vars(parser.parse_args(list(args))))
+    return 0
 
 
 def serve(

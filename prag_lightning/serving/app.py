@@ -1,6 +1,6 @@
 """The web application: its routes, and what every request passes on the way to them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Literal
 
@@ -28,13 +28,14 @@ class Health(BaseModel):
     version: str = __version__
 
 
-def create_app(settings: ServingSettings) -> FastAPI:
+def create_app(settings: ServingSettings, on_failure: Callable[[], None] = lambda: None) -> FastAPI:
     """Return the web application of a run; the run is loaded after it has started.
 
     Args:
         settings: The service's settings.
+        on_failure: Called if the run cannot be loaded.
     """
-    service = Service(settings)
+    service = Service(settings, on_failure)
     metrics = service.metrics
 
     @asynccontextmanager

@@ -2,8 +2,9 @@
 
 import asyncio
 import heapq
+from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -18,6 +19,8 @@ from prag_lightning.serving.service import Service
 
 _LONGEST_ID, _LONGEST_TITLE = 200, 1000
 _RETRY_AFTER = 10
+ArgumentT = TypeVar("ArgumentT")
+ResultT = TypeVar("ResultT")
 _NonEmpty = StringConstraints(min_length=1, strip_whitespace=True)
 
 
@@ -85,21 +88,36 @@ def document_router(service: Service) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     ) -> DocumentStates:
         """List the documents that were added or encoded last."""
-        return await asyncio.to_thread(_latest, service, limit)
+        return await _in_thread(_latest, service, limit)
 
     @router.post("", status_code=202)
     async def add_document(new: NewDocument, response: Response) -> DocumentState:
         """Add a document: it is on the disk when this returns, and encoded in the background."""
-        state = await asyncio.to_thread(_accept, service, new.document())
+        state = await _in_thread(_accept, service, new.document())
         response.status_code = 200 if state.state == "stored" else 202
         return state
 
     @router.get("/{document_id:path}")
     async def get_document(document_id: str) -> DocumentState:
         """Return how far a document is."""
-        return await asyncio.to_thread(_state, service, document_id)
+        return await _in_thread(_state, service, document_id)
 
     return router
+
+
+async def _in_thread(
+    read: Callable[[Service, ArgumentT], ResultT], service: Service, argument: ArgumentT
+) -> ResultT:
+    """Return what a function reads, once more if the store was exchanged for a later one."""
+    store = service.answerer.store
+    try:
+        return await asyncio.to_thread(read, service, argument)
+    except RefusalError:
+        raise
+    except Exception:
+        if service.answerer.store is store:
+            raise
+        return await asyncio.to_thread(read, service, argument)
 
 
 def _accept(service: Service, document: Document) -> DocumentState:

@@ -90,7 +90,7 @@ def refusal_of(error: BaseException) -> RefusalError:
         return _of_invalid_fields(error)
     if isinstance(error, HTTPException):
         return RefusalError(error.status_code, _SAYS.get(error.status_code, str(error.detail)))
-    _LOGGER.error("unforeseen", extra={"error": f"{type(error).__name__}: {error}"})
+    _LOGGER.error("unforeseen", exc_info=error)
     return RefusalError(500, "an error that nobody foresaw; the service's log names it")
 
 

@@ -3,30 +3,30 @@
 import logging
 import sys
 
+from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
-_LIBRARIES = ("uvicorn", "uvicorn.error", "asyncio")
+_LOGGERS = ("prag_lightning.serving", "uvicorn", "asyncio")
 
 
-def configure_logging(level: str = "INFO") -> None:
+def configure_logging() -> None:
     """Write the service's log, and that of its web server, as JSON lines to standard error.
 
     Requests are logged without their headers, questions or answers.
-
-    Args:
-        level: The least severity that is written.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         JsonFormatter(
-            "%(levelname)s %(name)s %(message)s",
+            ["levelname", "name", "message"],
             rename_fields={"levelname": "level", "name": "logger"},
+            # What uvicorn adds for terminals.
+            reserved_attrs=[*RESERVED_ATTRS, "color_message"],
             timestamp="time",
             json_ensure_ascii=False,
         )
     )
-    for name in ("prag_lightning.serving", *_LIBRARIES):
+    for name in _LOGGERS:
         logger = logging.getLogger(name)
-        logger.handlers = [handler] if "." not in name or name.startswith("prag") else []
-        logger.propagate = "." in name and not name.startswith("prag")
-        logger.setLevel(level)
+        logger.handlers = [handler]
+        logger.propagate = False
+        logger.setLevel(logging.INFO)

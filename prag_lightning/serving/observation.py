@@ -48,7 +48,7 @@ class Observation:
         try:
             await self._app(scope, receive, send_noting)
         except Exception as error:
-            _LOGGER.error("unforeseen", extra={"error": type(error).__name__})
+            _LOGGER.error("unforeseen", exc_info=error)
             if status == _CLOSED_BY_CLIENT:
                 refusal = RefusalError(500, "an error that nobody foresaw; the log names it")
                 await refusal.response()(scope, receive, send_noting)

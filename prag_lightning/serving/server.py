@@ -31,7 +31,10 @@ def run_server(settings: ServingSettings) -> None:
 
 
 def _run(settings: ServingSettings) -> None:
-    app = create_app(settings)
+    def stop() -> None:
+        server.should_exit = True
+
+    app = create_app(settings, stop)
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -43,10 +46,6 @@ def _run(settings: ServingSettings) -> None:
     )
     server = uvicorn.Server(config)
 
-    def stop() -> None:
-        server.should_exit = True
-
-    app.state.service.on_failure = stop
     with _listen(settings) as listener:
         address = _address(listener)
         print(f"the page is at {address}/, OpenAI's interface at {address}/v1", flush=True)

@@ -26,19 +26,19 @@ class Service:
 
     Args:
         settings: The service's settings.
+        on_failure: Called if the run cannot be opened.
 
     Attributes:
         metrics: Where answers are counted.
         additions: The documents that were added.
         problem: Why the run could not be opened.
-        on_failure: Called when it could not be opened.
     """
 
-    def __init__(self, settings: ServingSettings) -> None:
+    def __init__(self, settings: ServingSettings, on_failure: Callable[[], None]) -> None:
         self.settings = settings
         self.metrics = ServingMetrics(self._snapshot)
         self.problem: BaseException | None = None
-        self.on_failure: Callable[[], None] = lambda: None
+        self._on_failure = on_failure
         self._folder = settings.run_dir / "serving"
         self.additions = Additions(self._folder)
         self._encoder: BackgroundEncoder | None = None
@@ -107,7 +107,7 @@ class Service:
             self._encoder.start()
         except BaseException as error:
             self.problem = error
-            self.on_failure()
+            self._on_failure()
             return
         self._answerer = answerer
         seconds = round(time.perf_counter() - begun, 2)

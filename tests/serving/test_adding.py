@@ -102,14 +102,26 @@ def served_by_a_process(run_dir: Path) -> Iterator[tuple[subprocess.Popen[str], 
         env=environment,
     ) as process:
         assert process.stdout is not None
+        log = threading.Thread(target=read_log, args=(process,), daemon=True)
+        log.start()
         try:
             url = re.findall(r"http://\S+:\d+", process.stdout.readline())[0]
-            threading.Thread(target=process.stderr.read, daemon=True).start()  # type: ignore[union-attr]
             with httpx.Client(base_url=url, timeout=60) as client:
                 wait_until_ready(client)
                 yield process, client
         finally:
             process.kill()
+            log.join()
+
+
+def read_log(process: subprocess.Popen[str]) -> None:
+    """Read the log of a service, of which every line is JSON and none says what was asked."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        # What is printed while the run is loaded, or an index is built.
+        if line.startswith("{"):
+            assert json.loads(line)["level"] in ("INFO", "WARNING")
+        assert "Ada" not in line
 
 
 def test_nothing_that_was_accepted_is_lost_when_the_service_is_killed(own_run: Path) -> None:
