@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from prag_lightning.documents.folder import CORPUS, DOCUMENTS
-from prag_lightning.documents.records import Augmentation, Document, Record, read_records
+from prag_lightning.documents.records import Augmentation, Document, read_records
 from prag_lightning.documents.writing import atomic_file
 
 AUGMENTATIONS = "augmentations.jsonl"
@@ -50,7 +50,7 @@ def _add(file: Path, records: Sequence[Document] | Sequence[Augmentation]) -> No
             out.write(record.model_dump_json(exclude_none=True).encode() + b"\n")
 
 
-def _id(record: Record) -> str:
+def _id(record: Document | Augmentation) -> str:
     return record.document_id if isinstance(record, Augmentation) else record.id
 
 

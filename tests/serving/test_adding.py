@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +137,7 @@ def test_nothing_that_was_accepted_is_lost_when_the_service_is_killed(own_run: P
     with served_by_a_process(own_run) as (process, client):
         wait_until_stored(client, ids)
         process.terminate()
-        assert process.wait(60) == 0
+        assert process.wait(MAY_TAKE_S) == 0
     folder = own_run.parent / "world"
     for file, kind in (("documents", Document), ("augmentations", Augmentation)):
         records: Any = list(read_records(folder / f"{file}.jsonl", kind))
@@ -154,24 +154,29 @@ def test_nothing_that_was_accepted_is_lost_when_the_service_is_killed(own_run: P
 
 def test_sigterm_finishes_what_runs_and_ends_with_0(own_run: Path) -> None:
     with served_by_a_process(own_run) as (process, client):
+        begun: list[int] = []
         said: list[str] = []
 
         def listen() -> None:
             body = question("Where was Ada born?", "rag", stream=True)
-            with client.stream("POST", "/v1/chat/completions", json=body) as response:
+            # Whoever comes later finds nobody.
+            with (
+                suppress(httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError),
+                client.stream("POST", "/v1/chat/completions", json=body) as response,
+            ):
+                begun.append(response.status_code)
                 said.extend(response.iter_lines())
 
         listeners = [threading.Thread(target=listen) for _ in range(8)]
         for listener in listeners:
             listener.start()
-        while not said:
+        while not begun:
             time.sleep(0.001)
         process.terminate()
         for listener in listeners:
             listener.join()
-        assert said.count("data: [DONE]") >= 1
-        assert said.count("data: [DONE]") == sum('"finish_reason": "' in line for line in said)
-        assert process.wait(40) == 0
+        assert process.wait(MAY_TAKE_S) == 0
+        assert said.count("data: [DONE]") == len(begun) >= 1
 
 
 def test_a_run_that_cannot_be_opened_ends_the_service_in_one_line(own_run: Path) -> None:
