@@ -24,9 +24,10 @@ from jsonargparse import auto_cli
 
 from prag_lightning.answerer import Answerer
 from prag_lightning.answering.from_run import read_run
+from prag_lightning.answering.requests import AnswerMethod
 from prag_lightning.documents.records import Question, read_records
 
-_METHOD = "prag"
+_METHOD: AnswerMethod = "prag"
 _NO_LIMIT = "1000000"
 # Memory is read after this many questions each time, from the first time on.
 _EVERY = 50

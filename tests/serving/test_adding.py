@@ -68,8 +68,8 @@ def test_an_added_document_is_answered_from_as_soon_as_it_is_stored(own_run: Pat
         conflict = client.post("/v1/documents", json={**document, "text": "Something else."})
         assert conflict.status_code == 409
         # It has no sentence that a template could ask about.
-        empty = client.post("/v1/documents", json={"id": "empty", "text": "..."})
-        assert empty.status_code == 202
+        nothing = {"id": "empty", "text": "..."}
+        assert client.post("/v1/documents", json=nothing).status_code == 202
         wait_until_stored(client, [document["id"]])
         state = client.get(f"/v1/documents/{document['id']}").json()
         assert state["title"] == document["title"]

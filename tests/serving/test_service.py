@@ -46,7 +46,7 @@ def test_openai_s_client_gets_the_answers_of_the_answerer_whole_and_in_pieces(
         assert said == answer.text.strip()
         assert whole.usage is not None
         assert whole.usage.total_tokens > whole.usage.completion_tokens > 0
-        behind = whole.model_extra["prag"]  # type: ignore[index]
+        behind = (whole.model_extra or {})["prag"]
         assert behind["prediction"] == answer.prediction
         weights = {e.document_id: e.weight for e in answer.adapters}
         assert {d["id"]: d["weight"] for d in behind["documents"] if d["weight"]} == weights
