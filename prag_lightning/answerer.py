@@ -130,6 +130,17 @@ class Answerer:
         """The documents that may be found, by id."""
         return self._opened.documents
 
+    @property
+    def batch_sizes(self) -> Mapping[int, int]:
+        """How many batches there were of each number of questions."""
+        return self._work.batch_sizes.copy()
+
+    @property
+    def num_resident(self) -> int:
+        """How many adapters are kept in memory."""
+        adapters = self._opened.merger.adapters
+        return adapters.num_resident if isinstance(adapters, ResidentAdapters) else 0
+
     def refresh(self) -> None:
         """Reload documents and adapters that have been added, changed or deleted.
 

@@ -32,6 +32,7 @@ ORDER = [
     "answerer",
     "evaluation",
     "callbacks",
+    "serving",
     "cli",
     "__main__",
 ]

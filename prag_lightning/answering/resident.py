@@ -26,6 +26,11 @@ class ResidentAdapters:
         self._rows: OrderedDict[str, Tensor] = OrderedDict()
         self._lock = threading.Lock()
 
+    @property
+    def num_resident(self) -> int:
+        """How many adapters are kept."""
+        return len(self._rows)
+
     def __contains__(self, document_id: str) -> bool:
         """Return whether a document has an adapter."""
         return document_id in self._store

@@ -1,6 +1,7 @@
 """How requests become rows, and rows answers."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -42,6 +43,8 @@ class RowAnswering:
     max_tokens: int
     batch_size: int
     measure_room: Callable[[], BatchRoom]
+    # How many batches there were of each number of rows.
+    batch_sizes: Counter[int] = field(default_factory=Counter)
     _in_use: threading.Lock = field(default_factory=threading.Lock)
     _rooms: list[BatchRoom] = field(default_factory=list)
 
@@ -96,6 +99,7 @@ class RowAnswering:
 
     def answer(self, rows: Sequence[WaitingRow]) -> list[Answer]:
         """Return the answers to rows that are answered from the same documents."""
+        self.batch_sizes[len(rows)] += 1
         methods = [row.request.method for row in rows]
         batch = collate("+".join(dict.fromkeys(methods)), [row.row for row in rows])
         merger = rows[0].request.documents.merger

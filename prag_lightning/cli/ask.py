@@ -18,12 +18,9 @@ if TYPE_CHECKING:
 
     from prag_lightning.answerer import Answerer
     from prag_lightning.answering.answers import Answer
-    from prag_lightning.documents.records import Augmentation, Document
 
 METHODS: list[str] = ["closed_book", "rag", "prag", "combine"]
 _LAST_WORDS = ("exit", "quit")
-# Documents that are encoded at once while a user waits.
-_NUM_SLOTS = 8
 # A run of `prag fit` handles these in its own way.
 _HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
@@ -186,8 +183,9 @@ def _encode_missing(answerer: "Answerer", question: str, run_dir: Path) -> None:
     Raises:
         ValueError: If the store is not a local folder.
     """
+    from prag_lightning.augmentation.late_documents import augment_late, fit_words
     from prag_lightning.cli.trainer import run_trainer_command
-    from prag_lightning.documents.records import write_records
+    from prag_lightning.documents.adding import AUGMENTATIONS
 
     found = answerer.retrieve([question])[0]
     missing = [d.document_id for d in found if d.document_id not in answerer.store]
@@ -197,21 +195,14 @@ def _encode_missing(answerer: "Answerer", question: str, run_dir: Path) -> None:
     if store.local is None:
         raise ValueError(f"{store.url}: adapters are written to a local folder only; encode there")
     documents = [answerer.documents[document_id] for document_id in missing]
+    late = augment_late(documents, answerer.data.source.folder / AUGMENTATIONS)
+    for failure in late.failures:
+        print(f"{failure.document_id}: cannot be augmented: {failure.reason}", file=sys.stderr)
+    if not late.documents:
+        return
     with TemporaryDirectory() as folder:
-        write_records(Path(folder) / "documents.jsonl", documents)
-        augmentations = _augmentations(
-            documents, answerer.data.source.folder / "augmentations.jsonl"
-        )
-        write_records(Path(folder) / "augmentations.jsonl", augmentations)
-        options = {
-            "--config": str(run_dir / "fit.yaml"),
-            "--data.folder": folder,
-            "--model.store": str(store.local.resolve()),
-            "--model.num_slots": str(min(len(documents), _NUM_SLOTS)),
-            # Keeps the run's own settings file unchanged.
-            "--trainer.default_root_dir": folder,
-        }
-        words = ["fit", *(word for pair in options.items() for word in pair)]
+        late.write(Path(folder))
+        words = fit_words(run_dir, Path(folder), store.local, len(late.documents))
         handlers = {signum: signal.getsignal(signum) for signum in _HANDLED}
         try:
             status = run_trainer_command(words)
@@ -221,21 +212,3 @@ def _encode_missing(answerer: "Answerer", question: str, run_dir: Path) -> None:
     answerer.refresh()
     if status == INTERRUPTED:
         raise KeyboardInterrupt
-
-
-def _augmentations(documents: "Sequence[Document]", file: Path) -> "list[Augmentation]":
-    """Return the documents' augmentations, from templates if ``file`` has none for the text."""
-    from prag_lightning.augmentation.in_memory import augment_all
-    from prag_lightning.documents.digests import augmentation_is_current
-    from prag_lightning.documents.records import Augmentation, read_records
-
-    wanted = {document.id: document for document in documents}
-    records = read_records(file, Augmentation) if file.is_file() else ()
-    known = {
-        record.document_id: record
-        for record in records
-        if record.document_id in wanted
-        and augmentation_is_current(wanted[record.document_id], record)
-    }
-    made = augment_all([document for document in documents if document.id not in known])
-    return [*known.values(), *made]

@@ -17,12 +17,16 @@ TRAINER_COMMANDS = {
     "predict": "answer questions whose answers nobody knows",
 }
 # Commands with their own parsers, for flags and optional words, which auto_cli does not support.
-_OWN_PARSERS = ("ask", "configs", "report", "store", "sweep")
+_OWN_PARSERS = ("ask", "configs", "report", "serve", "store", "sweep")
 # For each command, the function that runs it, or several by name, and a description.
 COMMANDS: dict[str, tuple[str, str]] = {
     "ask": (
         "prag_lightning.cli.ask:run_ask",
         "answer a question, and show the evidence",
+    ),
+    "serve": (
+        "prag_lightning.cli.serve:run_serve",
+        "answer over HTTP, in OpenAI's interface and on a page",
     ),
     "sweep": (
         "prag_lightning.cli.sweep.command:run_sweep",

@@ -1,0 +1,87 @@
+"""Runs the web application until it is told to stop."""
+
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+from filelock import FileLock, Timeout
+
+from prag_lightning.serving.app import create_app
+from prag_lightning.serving.log_lines import configure_logging
+from prag_lightning.serving.settings import ServingSettings
+
+
+def run_server(settings: ServingSettings) -> None:
+    """Serve a run until SIGTERM or Ctrl-C; requests that run are finished first.
+
+    Args:
+        settings: The service's settings.
+
+    Raises:
+        FileNotFoundError: If the run lacks something.
+        ValueError: If the run is damaged.
+        OSError: If the address cannot be listened on, or another service is on this run.
+    """
+    configure_logging()
+    with _only_service_of(settings.run_dir):
+        _run(settings)
+
+
+def _run(settings: ServingSettings) -> None:
+    def stop() -> None:
+        server.should_exit = True
+
+    app = create_app(settings, stop)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # Clients could give themselves any address.
+        proxy_headers=False,
+        timeout_graceful_shutdown=settings.shutdown_seconds,
+    )
+    server = uvicorn.Server(config)
+
+    with _listen(settings) as listener:
+        address = _address(listener)
+        print(f"the page is at {address}/, OpenAI's interface at {address}/v1", flush=True)
+        # uvicorn raises its signals once more when it has stopped; SIGTERM then ends nothing.
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        server.run([listener])
+    if app.state.service.problem is not None:
+        raise app.state.service.problem
+
+
+@contextmanager
+def _only_service_of(run_dir: Path) -> Iterator[None]:
+    """Hold the right to take documents for a run; it ends with the process."""
+    lock = run_dir / "serving" / ".lock"
+    lock.parent.mkdir(exist_ok=True)
+    try:
+        with FileLock(lock, timeout=0):
+            yield
+    except Timeout:
+        raise BlockingIOError(
+            f"{run_dir}: another service answers from this run; stop it, or ask that one"
+        ) from None
+
+
+def _listen(settings: ServingSettings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise OSError(
+            f"{settings.host}:{settings.port}: cannot be listened on ({reason}); another --port "
+            "may be free"
+        ) from error
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
