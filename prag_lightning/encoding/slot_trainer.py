@@ -16,6 +16,7 @@ from prag_lightning.encoding.batches import EncodingBatch, Part
 from prag_lightning.encoding.objectives import LossTokens, NextToken, Objective
 from prag_lightning.encoding.strangers import Strangers
 from prag_lightning.encoding.teacher import Teacher
+from prag_lightning.language_model.blocks import recorded_blocks
 from prag_lightning.language_model.logits import head_of, last_hidden_states
 from prag_lightning.upstream import keep_size
 
@@ -159,26 +160,37 @@ class SlotTrainer:
             Shape of ``loss_counts``; 0 for documents that are not in the part.
 
         Raises:
-            ValueError: If a packed part is to be trained by compiled code.
+            ValueError: If a packed part is to be trained by compiled code, or hidden states are to
+                be compared there.
         """
         if self.compile and part.lengths is not None:
             raise ValueError(
                 "model.compile is on, but prompts stand in one row, in which every step is another "
                 "program; set data.packed to false"
             )
-        with self.bank.routed(self._route(part)) as pairs:
+        compared = objective.compared_blocks
+        if self.compile and (compared is None or compared):
+            raise ValueError(
+                "model.compile is on, but the objective compares hidden states, which compiled "
+                "code does not record; set model.compile to false"
+            )
+        recorded = recorded_blocks(self.base, compared, part.loss_positions)
+        with self.bank.routed(self._route(part)) as pairs, recorded as blocks:
             inputs = self.base, part.input_ids, part.position_ids
             if self.compile:
                 _mark_static(pairs)
                 hidden = _compiled_hidden_states()(self.bank, pairs, *inputs)
             else:
                 hidden = last_hidden_states(*inputs, part.lengths)
+        known = self._teacher.states(part.rows) if objective.has_teacher else []
         tokens = LossTokens(
             hidden.flatten(0, 1).index_select(0, part.loss_positions),
             head_of(self.base),
             part.targets,
-            self._teacher.states(part.rows) if objective.has_teacher else None,
+            known[0] if known else None,
             self.compile,
+            blocks,
+            known[1:],
         )
         losses = objective.losses(tokens)
         sums = losses.new_zeros(len(loss_counts)).index_add(0, part.loss_documents, losses)
