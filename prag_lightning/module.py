@@ -27,6 +27,7 @@ from prag_lightning.answering.generate import Answers, Decoding, answer_alone, a
 from prag_lightning.answering.reading import can_share, find_beginnings, read_beginnings
 from prag_lightning.documents.still_running import still_running
 from prag_lightning.encoding.batches import EncodingBatch
+from prag_lightning.encoding.orthogonal import TaskDirections
 from prag_lightning.encoding.slot_trainer import FinishedAdapters, SlotTrainer
 from prag_lightning.encoding.strangers import Strangers
 from prag_lightning.encoding.trainer_check import check_trainer
@@ -139,6 +140,7 @@ class ParametricRAG(LightningModule):
             self._loaded = (base,)
         self._warm_start = WarmStartSource()
         self._strangers: Strangers | None = None
+        self._task: TaskDirections | None = None
         self._store = store
         self._abilities: BaseAbilities | None = None
         self._route: Route | None = None
@@ -217,6 +219,10 @@ class ParametricRAG(LightningModule):
         """Train documents beside ``strangers`` from now on."""
         self._strangers = strangers
 
+    def keep_orthogonal_to(self, task: TaskDirections) -> None:
+        """Keep documents' adapters out of the directions of a task adapter from now on."""
+        self._task = task
+
     def warm_start_row(self) -> Tensor:
         """Return the warm start, shape ``(num_params,)``, float32."""
         return self._warm_start.read(self.bank.layout, self.lora)
@@ -225,6 +231,7 @@ class ParametricRAG(LightningModule):
         """Return the settings of this module that an adapter depends on."""
         trainer = self._trainer_if_any()
         company = {} if self._strangers is None else {"strangers": self._strangers.wording}
+        task = {} if self._task is None else {"orthogonal_to": self._task.wording}
         return {
             "lr": self.lr,
             "weight_decay": self.weight_decay,
@@ -233,6 +240,7 @@ class ParametricRAG(LightningModule):
             "quantization": self.quantization,
             "precision": str(trainer.precision) if trainer else "32-true",
             **company,
+            **task,
         }
 
     def recipe_settings(self, encoder: PromptEncoder, training: dict[str, Any]) -> dict[str, Any]:
@@ -409,6 +417,7 @@ class ParametricRAG(LightningModule):
             loss_scaling=str(self.trainer.precision) in ("16-mixed", "16-true"),
             compile=self.compile_base,
             strangers=self._strangers,
+            task=self._task,
         )
 
     # ---------------------------------------------------------------- answering

@@ -14,6 +14,7 @@ from prag_lightning.adapters.bank import AdapterBank, Pairs, Route
 from prag_lightning.adapters.optimizer import StackedAdamW, clip_rows_
 from prag_lightning.encoding.batches import EncodingBatch, Part
 from prag_lightning.encoding.objectives import LossTokens, NextToken, Objective
+from prag_lightning.encoding.orthogonal import TaskDirections
 from prag_lightning.encoding.strangers import Strangers
 from prag_lightning.encoding.teacher import Teacher
 from prag_lightning.language_model.blocks import recorded_blocks
@@ -50,6 +51,7 @@ class SlotTrainer:
             would skip the steps of its neighbours.
         compile: Compile the base and the loss.
         strangers: Finished adapters that are randomly added beside the document's own.
+        task: Directions of a task adapter that documents' adapters leave alone.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class SlotTrainer:
         loss_scaling: bool = False,
         compile: bool = False,
         strangers: Strangers | None = None,
+        task: TaskDirections | None = None,
     ) -> None:
         self.base = base
         self.bank = bank
@@ -70,6 +73,7 @@ class SlotTrainer:
         self.loss_scaling = loss_scaling
         self.compile = compile
         self.strangers = strangers
+        self.task = task
         # Strangers drawn for this step, by slot.
         self._drawn: dict[int, list[int]] = {}
         self._teacher = Teacher(base)
@@ -98,6 +102,8 @@ class SlotTrainer:
             self.bank.load(slot, row)
             optimizer.reset(slot)
             self._started.add(slot)
+            if self.task is not None:
+                self.task.start_(self.bank.weight, [slot])
 
     def not_started(self, batch: EncodingBatch) -> list[int]:
         """Return the slots whose beginning documents were not started yet."""
@@ -131,10 +137,18 @@ class SlotTrainer:
         losses = self._accumulate(batch)
         self._note_failures(batch.slots, losses)
         if slots := self._trainable(batch):
-            if self.max_grad_norm is not None:
-                clip_rows_(self.bank.grad, self.max_grad_norm)
-            optimizer.step(slots=slots)
+            self._take_step(slots, optimizer)
         return losses
+
+    def _take_step(self, slots: tuple[int, ...], optimizer: StackedAdamW) -> None:
+        task = self.task
+        if task is not None and task.weight is not None:
+            task.add_penalty_(self.bank.grad, self.bank.weight, slots)
+        if self.max_grad_norm is not None:
+            clip_rows_(self.bank.grad, self.max_grad_norm)
+        optimizer.step(slots=slots)
+        if task is not None and task.weight is None:
+            task.project_(self.bank.weight, slots)
 
     def losses(self, batch: EncodingBatch) -> Tensor:
         """Return each document's mean loss, shape ``(len(batch.slots),)``, without strangers."""
