@@ -12,7 +12,12 @@ Answers = Literal["with_questions", "by_themselves"]
 # Settings that augmentations depend on, by name; all augmentations in a file share them.
 Settings = Mapping[str, str | int | float]
 # Kinds of texts made from a document, and the setting for the number of each.
-NUMBERS_OF_TEXTS = {"rewrite": "num_rewrites", "summary": "num_summaries", "facts": "num_facts"}
+NUMBERS_OF_TEXTS = {
+    "rewrite": "num_rewrites",
+    "summary": "num_summaries",
+    "facts": "num_facts",
+    "implications": "num_implications",
+}
 # Value of a chat template variable.
 TemplateSetting = str | int | float | bool
 # Enough for a question and its answer; with four times as many, a model may think first.
@@ -65,6 +70,9 @@ class Order:
         num_facts: Number of lists of stated facts, each kept as a further rewrite.
         answers: ``with_questions`` uses the answers that come with the questions, as published;
             ``by_themselves`` requests each answer separately, with the document in the prompt.
+        num_implications: Number of lists of what follows from the document, each kept as a further
+            rewrite.
+        num_unanswerable: Number of questions that the document does not answer.
     """
 
     num_rewrites: int = 1
@@ -76,10 +84,12 @@ class Order:
     num_summaries: int = 0
     num_facts: int = 0
     answers: Answers = "with_questions"
+    num_implications: int = 0
+    num_unanswerable: int = 0
 
     def __post_init__(self) -> None:
         """Check the values."""
-        numbers = ("num_qas", *NUMBERS_OF_TEXTS.values())
+        numbers = ("num_qas", *NUMBERS_OF_TEXTS.values(), "num_unanswerable")
         _require_at_least({**dict.fromkeys(numbers, 0), "max_attempts": 1}, self)
         if not any(getattr(self, name) for name in numbers):
             raise ValueError(f"{', '.join(numbers)} are all 0: ask for something")
@@ -96,6 +106,8 @@ class Order:
             "num_summaries": self.num_summaries,
             "num_facts": self.num_facts,
             "answers": self.answers,
+            "num_implications": self.num_implications,
+            "num_unanswerable": self.num_unanswerable,
         }
 
 

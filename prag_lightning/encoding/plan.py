@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from prag_lightning.documents.digests import augmentation_is_current
 from prag_lightning.documents.records import Augmentation, Document
 from prag_lightning.encoding.batches import EncodingBatch, Row, collate_encoding
-from prag_lightning.encoding.limits import AugmentationLimits
+from prag_lightning.encoding.limits import UNANSWERABLE, AugmentationLimits
 from prag_lightning.encoding.objectives import LossOn, NextToken, Objective
 from prag_lightning.encoding.schedule import Schedule, Turn
 from prag_lightning.language_model.prompts import PromptEncoder, TrainingTokens
@@ -24,6 +24,8 @@ _NUM_SAMPLED = 64
 _NUM_DIGITS = 16
 
 PassageInPrompt = Literal["half", "never", "always", "apart"]
+# The answer to questions that the document does not answer.
+NO_ANSWER = "unknown"
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class TrainingPrompt:
     """A question, the passages before it, and the answer to learn, in short and as a sentence.
 
     Without a question, the passage is plain text, as in pretraining. With ``is_strangers`` the
-    question is about another document, and the base's answer to it is to be preserved.
+    question is about another document, with ``is_unanswerable`` about something that this document
+    does not say; a teacher reads no passage for either, so that the base's answer is preserved.
     """
 
     question: str
@@ -39,6 +42,7 @@ class TrainingPrompt:
     answer: str
     full_answer: str | None = None
     is_strangers: bool = False
+    is_unanswerable: bool = False
 
 
 def document_prompts(
@@ -98,6 +102,19 @@ def strangers_questions(
                 TrainingPrompt(qa.question, (), qa.answer, qa.full_answer, is_strangers=True)
             )
     return prompts
+
+
+def unanswerable_questions(augmentation: Augmentation, number: int) -> list[TrainingPrompt]:
+    """Return prompts of questions that a document does not answer, with the answer `NO_ANSWER`.
+
+    Args:
+        augmentation: The document's augmentation.
+        number: How many, taken from the first on.
+    """
+    return [
+        TrainingPrompt(question, (), NO_ANSWER, f"The answer is {NO_ANSWER}.", is_unanswerable=True)
+        for question in augmentation.unanswerable[:number]
+    ]
 
 
 @dataclass(frozen=True)
@@ -192,6 +209,7 @@ def plan_tasks(
     limits: AugmentationLimits = AugmentationLimits(),  # noqa: B008 - frozen
     passage_in_prompt: PassageInPrompt = "half",
     num_strangers_questions: int = 0,
+    num_unanswerable: int = 0,
 ) -> EncodingPlan:
     """Return one encoding task for each document, with its augmentation cut to the limits.
 
@@ -201,6 +219,7 @@ def plan_tasks(
         limits: How much of each augmentation is trained on.
         passage_in_prompt: Which question-answer pairs have passages in their prompts.
         num_strangers_questions: How many questions about other documents to append.
+        num_unanswerable: How many questions that the document does not answer to append.
     """
     plan = EncodingPlan([], {}, Counter())
     others = list[Augmentation]()
@@ -219,6 +238,8 @@ def plan_tasks(
             plan.rejected[document.id] = "its text is empty"
         else:
             prompts = document_prompts(document, limits.cut(augmentation), passage_in_prompt)
+            prompts += unanswerable_questions(augmentation, num_unanswerable)
+            plan.num_short[UNANSWERABLE] += len(augmentation.unanswerable) < num_unanswerable
             if others:
                 prompts += strangers_questions(document.id, others, num_strangers_questions)
             plan.tasks.append(EncodingTask(document.id, prompts, document.text))
@@ -300,8 +321,9 @@ class EncodingSteps(Dataset[EncodingBatch]):
             teacher_ids = None
             if self.objective.has_teacher:
                 # The teacher reads the document itself, whatever the student reads; for questions
-                # about other documents it reads no passage either.
-                passages = () if prompt.is_strangers else (task.text,)
+                # that the document does not answer it reads no passage either.
+                has_none = prompt.is_strangers or prompt.is_unanswerable
+                passages = () if has_none else (task.text,)
                 teacher_ids = self._encode(replace(prompt, passages=passages)).ids
             yield Row(turn.slot, tokens.ids, loss_start, tokens.is_cut, number, teacher_ids)
 
