@@ -38,7 +38,10 @@ class Draft:
         self._texts: dict[str, str | None] = {}
         for kind, number in NUMBERS_OF_TEXTS.items():
             self._texts.update(dict.fromkeys(_names(kind, getattr(order, number))))
-        self._pairs: dict[str, QuestionAnswer | None] = dict.fromkeys(_names("pair", order.num_qas))
+        # Questions of another augmentation, to be answered; None if pairs are requested.
+        self._given = order.given_pairs(document.id)
+        num_pairs = order.num_qas if self._given is None else len(self._given)
+        self._pairs: dict[str, QuestionAnswer | None] = dict.fromkeys(_names("pair", num_pairs))
         self._open = OpenQuestions(order.num_unanswerable)
         if earlier is not None and earlier.kept is not None:
             texts = (name for name in self._texts if name not in earlier.missing)
@@ -48,6 +51,8 @@ class Draft:
             self._open.restore(earlier.kept.unanswerable, earlier.missing)
         # Pairs whose answers were requested separately, or need not be.
         self._answered = {name for name, pair in self._pairs.items() if pair}
+        given = dict(zip(self._pairs, self._given or (), strict=False))
+        self._pairs.update({n: pair for n, pair in given.items() if n not in self._answered})
         self._attempts: Counter[str] = Counter()
         self._unanswerable: set[str] = set()
         # The last problem with each part, and the answer that had it.
@@ -107,6 +112,9 @@ class Draft:
         failure = None
         if missing := [*self._missing_pairs(), *self._missing_texts(), *self._open.missing]:
             failure = self._failure(missing, digest)
+        elif self._given == [] and not rewrites and not self._open.kept:
+            reason = f"{self._order.questions} has no questions about it"
+            failure = Failure(document_id=self._document.id, reason=reason, text_digest=digest)
         has_any = rewrites or qas or self._open.kept
         dropped = tuple(self._dropped)
         return Outcome(self._document.id, made if has_any else None, failure, self._usage, dropped)
@@ -132,7 +140,7 @@ class Draft:
     def _open_names(self) -> list[str]:
         if not self._document.text.strip():
             return []
-        pairs = self._missing_pairs()
+        pairs = self._missing_pairs() if self._given is None else []
         if pairs and self._order.pairs == "list" and self._is_open(LIST):
             pairs = [LIST]
         unanswered = (n for n, pair in self._pairs.items() if pair and n not in self._answered)
@@ -214,6 +222,9 @@ class Draft:
         pair = self._pairs[name]
         assert pair is not None
         self._pairs[name] = None
+        if self._given is not None:
+            # There is no other question to ask.
+            self._attempts[name] = self._order.max_attempts
         if reply.problem is not None:
             return reply.problem
         answer = read_few_words(reply.text)

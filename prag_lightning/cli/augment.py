@@ -42,6 +42,7 @@ def augment_with_transformers(
     num_unanswerable: int = 0,
     pairs: Pairs = "list",
     answers: Answers = "with_questions",
+    questions: Path | None = None,
     grounded: bool = True,
     max_attempts: int = 5,
     seed: int = 42,
@@ -69,6 +70,8 @@ def augment_with_transformers(
             that fails twice. one_by_one: one at a time, which small models can do.
         answers: Where answers come from. with_questions: from the same reply, as published.
             by_themselves: each from a further request with the document in its prompt.
+        questions: Augmentations, of another model, say, whose questions are answered, each with the
+            document in the prompt; num_qas then has no effect.
         grounded: Reject pairs and texts with names or numbers that are not in the document.
         max_attempts: Most attempts at each request, each with another seed.
         seed: Seed of the sampling.
@@ -98,6 +101,7 @@ def augment_with_transformers(
         answers,
         num_implications,
         num_unanswerable,
+        questions,
     )
     augmenter = TransformersAugmenter(
         model, order, sampling, batch_size, devices, dtype, chat_template_kwargs
@@ -120,6 +124,7 @@ def augment_with_endpoint(
     num_unanswerable: int = 0,
     pairs: Pairs = "list",
     answers: Answers = "with_questions",
+    questions: Path | None = None,
     grounded: bool = True,
     max_attempts: int = 5,
     seed: int = 42,
@@ -150,6 +155,8 @@ def augment_with_endpoint(
             that fails twice. one_by_one: one at a time, which small models can do.
         answers: Where answers come from. with_questions: from the same reply, as published.
             by_themselves: each from a further request with the document in its prompt.
+        questions: Augmentations, of another model, say, whose questions are answered, each with the
+            document in the prompt; num_qas then has no effect.
         grounded: Reject pairs and texts with names or numbers that are not in the document.
         max_attempts: Most attempts at each request, each with another seed.
         seed: Seed of the sampling.
@@ -176,6 +183,7 @@ def augment_with_endpoint(
         answers,
         num_implications,
         num_unanswerable,
+        questions,
     )
     endpoint = Endpoint(url, api_key_env, timeout_s)
     augmenter = EndpointAugmenter(

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +19,12 @@ from prag_lightning.augmentation.requests import Reply
 from prag_lightning.augmentation.settings import Order, Sampling
 from prag_lightning.augmentation.wording import LIST
 from prag_lightning.documents.digests import text_digest
-from prag_lightning.documents.records import Augmentation, Document, QuestionAnswer
+from prag_lightning.documents.records import (
+    Augmentation,
+    Document,
+    QuestionAnswer,
+    write_records,
+)
 
 _DOCUMENT = Document(
     id="d",
@@ -508,3 +514,51 @@ def test_what_the_document_does_not_say_is_recorded_for_every_kind() -> None:
     free = Draft(_DOCUMENT, Order(1, 0, 1, grounded=False))
     _answer(free, said["rewrite 1"])
     assert free.outcome.dropped == ()
+
+
+def _with_questions(folder: Path, *pairs: dict[str, str]) -> Order:
+    """Answer these questions, which another model asked and answered wrongly."""
+    qas = [QuestionAnswer(**{**pair, "answer": "?", "full_answer": "?"}) for pair in pairs]
+    made = Augmentation(document_id="d", rewrites=["not taken"], qas=qas)
+    write_records(folder / "questions.jsonl", [made])
+    return Order(0, 3, 2, questions=folder / "questions.jsonl")
+
+
+def test_questions_of_one_model_are_answered_by_another_with_the_document(tmp_path: Path) -> None:
+    order = _with_questions(tmp_path, _PAIR, _HOME, _HARP)
+    draft = Draft(_DOCUMENT, order)
+    assert [request.prompt for request in draft.requests] == [
+        answer_prompt(pair["question"], _DOCUMENT.text) for pair in (_PAIR, _HOME, _HARP)
+    ]
+    # What the document does not say is dropped, and no other question asked in its place.
+    assert _answer(draft, "London", "Paris", "the harp") == [
+        *(None, "the answer is not in the document", None)
+    ]
+    assert not draft.requests
+    made, failure = _result(draft)
+    assert [(qa.question, qa.answer) for qa in made.qas] == [
+        (_PAIR["question"], "London"),
+        (_HARP["question"], "the harp"),
+    ]
+    assert made.rewrites == []
+    assert failure is not None
+    assert (failure.missing, failure.num_attempts) == (("pair 2",), 2)
+    assert [part.part for part in draft.outcome.dropped] == ["pair 2"]
+    # A later run asks the model that question again, and no other.
+    later = Draft(_DOCUMENT, order, failure.model_copy(update={"kept": made}))
+    assert _answer(later, "Rome") == [None]
+    assert [qa.answer for qa in _result(later)[0].qas] == ["London", "Rome", "the harp"]
+
+
+def test_a_file_of_questions_counts_by_what_it_asks(tmp_path: Path) -> None:
+    order = _with_questions(tmp_path, _PAIR)
+    other = Draft(_DOCUMENT.model_copy(update={"id": "other"}), order)
+    assert not other.requests
+    assert other.outcome.failure is not None
+    assert other.outcome.failure.reason.endswith("questions.jsonl has no questions about it")
+    asked = order.settings["questions"]
+    assert _with_questions(tmp_path, _HARP).settings["questions"] != asked
+    assert _with_questions(tmp_path, _PAIR).settings["questions"] == asked
+    assert "questions" not in Order().settings
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        Draft(_DOCUMENT, Order(questions=tmp_path / "nothing.jsonl"))
