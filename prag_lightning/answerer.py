@@ -86,6 +86,7 @@ class Answerer:
         self._opened = self._open()
         self._work = RowAnswering(
             lambda batch, *how: module.answer(batch.to(module.device), *how),
+            lambda batch, route: module.first_token_entropy(batch.to(module.device), route),
             data.encoder,
             self.scoring,
             data.top_k,

@@ -25,6 +25,7 @@ from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.answering.generate import Answers, Decoding, Listener
 from prag_lightning.documents.still_running import still_running
 from prag_lightning.encoding.batches import EncodingBatch
+from prag_lightning.encoding.orthogonal import TaskDirections
 from prag_lightning.encoding.slot_trainer import FinishedAdapters, SlotTrainer
 from prag_lightning.encoding.strangers import Strangers
 from prag_lightning.encoding.trainer_check import check_trainer
@@ -136,6 +137,7 @@ class ParametricRAG(LightningModule):
             self._loaded = (base,)
         self._warm_start = WarmStartSource()
         self._strangers: Strangers | None = None
+        self._task: TaskDirections | None = None
         self._store = store
         self._abilities: BaseAbilities | None = None
         self._route: Route | None = None
@@ -214,6 +216,10 @@ class ParametricRAG(LightningModule):
         """Train documents beside ``strangers`` from now on."""
         self._strangers = strangers
 
+    def keep_orthogonal_to(self, task: TaskDirections) -> None:
+        """Keep documents' adapters out of the directions of a task adapter from now on."""
+        self._task = task
+
     def warm_start_row(self) -> Tensor:
         """Return the warm start, shape ``(num_params,)``, float32."""
         return self._warm_start.read(self.bank.layout, self.lora)
@@ -222,6 +228,7 @@ class ParametricRAG(LightningModule):
         """Return the settings of this module that an adapter depends on."""
         trainer = self._trainer_if_any()
         company = {} if self._strangers is None else {"strangers": self._strangers.wording}
+        task = {} if self._task is None else {"orthogonal_to": self._task.wording}
         return {
             "lr": self.lr,
             "weight_decay": self.weight_decay,
@@ -230,6 +237,7 @@ class ParametricRAG(LightningModule):
             "quantization": self.quantization,
             "precision": str(trainer.precision) if trainer else "32-true",
             **company,
+            **task,
         }
 
     def recipe_settings(self, encoder: PromptEncoder, training: dict[str, Any]) -> dict[str, Any]:
@@ -406,6 +414,7 @@ class ParametricRAG(LightningModule):
             loss_scaling=str(self.trainer.precision) in ("16-mixed", "16-true"),
             compile=self.compile_base,
             strangers=self._strangers,
+            task=self._task,
         )
 
     # ---------------------------------------------------------------- answering
@@ -420,10 +429,25 @@ class ParametricRAG(LightningModule):
             route: The adapters of each row; None for none.
             listeners: Followers of the generated tokens, one for each row, or none.
         """
+        return self._adapted_model().answer(batch, route, listeners)
+
+    def first_token_entropy(self, batch: QuestionBatch, route: Route | None) -> Tensor:
+        """Return how unsure the base is of each answer's first token.
+
+        Args:
+            batch: The questions.
+            route: The adapters of each row; None for none.
+
+        Returns:
+            Entropies in nats, shape ``(rows,)``.
+        """
+        return self._adapted_model().first_token_entropy(batch, route)
+
+    def _adapted_model(self) -> AdaptedModel:
         assert self.base is not None
         abilities = self.abilities
         self._use_attention(self._own_attention)
-        model = AdaptedModel(
+        return AdaptedModel(
             self.base,
             self.base_name,
             self.tokenizer,
@@ -432,7 +456,6 @@ class ParametricRAG(LightningModule):
             self.decoding,
             self.max_new_tokens,
         )
-        return model.answer(batch, route, listeners)
 
     def use_route(self, route: Route | None) -> None:
         """Answer the next batch with the adapters of ``route``; None for none."""

@@ -12,7 +12,7 @@ from prag_lightning.answering.answers import Answer, answers_with_evidence
 from prag_lightning.answering.batches import QuestionBatch, collate
 from prag_lightning.answering.generate import Answers, Listener
 from prag_lightning.answering.memory import BatchRoom
-from prag_lightning.answering.merging import AdapterMerger, Merge
+from prag_lightning.answering.merging import AdapterMerger, FirstTokenEntropy, Merge
 from prag_lightning.answering.open_documents import OpenDocuments
 from prag_lightning.answering.questions import METHODS, MethodName, QuestionBatches
 from prag_lightning.answering.requests import AnswerRequest, WaitingRow
@@ -28,6 +28,7 @@ class RowAnswering:
 
     Args:
         model: Answers a batch, with a route to adapters and a listener for each row.
+        first_token_entropy: Measures the entropy of first tokens, for a rule with a gate.
         encoder: Encodes prompts as token ids.
         scoring: Extracts answers from generated texts.
         top_k: Maximum number of documents per question.
@@ -37,6 +38,7 @@ class RowAnswering:
     """
 
     model: Callable[[QuestionBatch, Route | None, Sequence[Listener]], Answers]
+    first_token_entropy: FirstTokenEntropy
     encoder: PromptEncoder
     scoring: Scoring
     top_k: int
@@ -131,7 +133,8 @@ class RowAnswering:
         """
         # Threads that use the model besides the answering thread take turns with it.
         with self._in_use:
-            said = self.model(batch, merger.route(merges), listeners)
+            merges, route = merger.merge(batch, merges, self.first_token_entropy)
+            said = self.model(batch, route, listeners)
         template = self.encoder.template
         mark = template.answer_mark if template.reasons else None
         return answers_with_evidence(batch, merges, said.texts, self.scoring, mark), said.nll

@@ -174,8 +174,6 @@ def _opened(store: str, layout: str | None) -> "AdapterStore":
     return open_store(store, layout=layout or "packed", mode="read")
 
 
-
-
 def _damage_line(damage: "Damage") -> str:
     document = "" if damage.document_id is None else f"document {damage.document_id!r}: "
     harmless = " (harmless)" if damage.harmless else ""
