@@ -26,6 +26,7 @@ from prag_lightning.encoding.plan import (
     PassageInPrompt,
     plan_tasks,
 )
+from prag_lightning.encoding.steps_ahead import StepsAhead
 from prag_lightning.encoding.warm_up import plan_warm_up
 from prag_lightning.language_model.base_model import load_tokenizer
 from prag_lightning.language_model.embedded import DEMO
@@ -118,7 +119,8 @@ class DocumentDataModule(LightningDataModule):
         limit: Ask only the first questions, this many of each type; the score over all types is
             that of the first ones in the file, as in the published tables.
         question_batch_size: Number of questions answered together.
-        num_workers: Processes that prepare prompts ahead of the model.
+        num_workers: Processes that prepare prompts ahead of the model; with 0, a thread prepares
+            those of encoding.
         trust_remote_code: Run Python code that comes with the tokenizer of ``base``. The command
             line takes it from ``model.trust_remote_code``.
 
@@ -360,7 +362,9 @@ class DocumentDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[EncodingBatch]:
         """Return the steps that encode the documents."""
-        return self._loader(self.encoding_steps(self.num_slots))
+        steps = self.encoding_steps(self.num_slots)
+        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        return StepsAhead(steps, _own_order(steps), self.num_workers, pin_memory=on_gpu)
 
     # ---------------------------------------------------------------- asking
 
@@ -428,10 +432,13 @@ class DocumentDataModule(LightningDataModule):
             self._loader(asked.batches(name, self.encoder, *settings)) for name in asked.methods
         ]
 
-    def _loader(self, dataset: EncodingSteps | QuestionBatches) -> DataLoader:  # type: ignore[type-arg]
-        # Every process already has its own steps and questions. With several processes, Lightning
-        # would replace any other sampler by one that shuffles and divides.
-        sampler: DistributedSampler[Any] = DistributedSampler(
-            dataset, num_replicas=1, rank=0, shuffle=False
+    def _loader(self, batches: QuestionBatches) -> DataLoader[QuestionBatch]:
+        return DataLoader(
+            batches, batch_size=None, sampler=_own_order(batches), num_workers=self.num_workers
         )
-        return DataLoader(dataset, batch_size=None, sampler=sampler, num_workers=self.num_workers)
+
+
+def _own_order(dataset: EncodingSteps | QuestionBatches) -> DistributedSampler[Any]:
+    # Every process already has its own steps and questions. With several processes, Lightning
+    # would replace any other sampler by one that shuffles and divides.
+    return DistributedSampler(dataset, num_replicas=1, rank=0, shuffle=False)
