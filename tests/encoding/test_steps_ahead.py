@@ -1,10 +1,10 @@
 """The loader of an encoding: the same batches in the same order, made ahead in a thread."""
 
 import threading
-from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from torch.utils.data import SequentialSampler
 
 from prag_lightning.encoding import steps_ahead
@@ -70,9 +70,14 @@ def test_an_error_in_the_thread_is_raised_where_the_batch_is_asked_for(
 
 
 def test_a_pinned_batch_has_all_its_tensors_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
-    pinned: list[Any] = []
+    pinned: list[Tensor] = []
+
+    def pin(tensor: Tensor) -> Tensor:
+        pinned.append(tensor)
+        return tensor
+
     # Without a GPU there is no memory to pin.
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda t: pinned.append(t) or t)
+    monkeypatch.setattr(Tensor, "pin_memory", pin)
     (first, *_) = loader(steps(), pin_memory=True)
     count = len(list(loader(steps())))
     assert len(pinned) == count * (1 + 5 * len(first.parts))

@@ -45,7 +45,8 @@ def _no_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def trainer() -> tuple[SlotTrainer, StackedAdamW]:
-    base = tiny_base().to(DEVICE)
+    base = tiny_base()
+    base.to(DEVICE)  # type: ignore[arg-type]
     base.set_attn_implementation(SEGMENTED)
     bank = AdapterBank(base, LoraConfig(), 4)
     return SlotTrainer(base, bank, max_grad_norm=1.0), StackedAdamW(bank.weight)
