@@ -144,8 +144,5 @@ def test_every_stage_runs_at_toy_shapes(tmp_path: Path) -> None:
     # The same adapters by one process and by two, and on one device and the same.
     assert found["g"]["difference_of_change"] < 1e-4
     assert all(row["difference_of_change"] == 0 for row in found["e"]["rows"])
-    reached = {
-        row["name"]: row["measured"]
-        for row in json.loads((tmp_path / "goals.json").read_text())["rows"]
-    }
-    assert reached["encoding, times a careful PEFT loop"] > 0
+    reached = json.loads((tmp_path / "goals.json").read_text())["rows"]
+    assert {row["name"] for row in reached if row["measured"] is None} == {"8B in NF4, GiB"}
