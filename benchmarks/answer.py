@@ -41,15 +41,22 @@ BATCH_SIZES = (1, 8, 32)
 
 
 class AnsweringBenchmark:
-    """32 questions over 24 documents with random adapters, three documents per question.
+    """Questions over 24 documents with random adapters, three documents per question.
 
     Args:
         size_name: Size of the model.
         device: Device to run on.
         root: Folder for scratch files.
+        num_questions: Number of questions.
     """
 
-    def __init__(self, size_name: SizeName, device: torch.device, root: Path) -> None:
+    def __init__(
+        self,
+        size_name: SizeName,
+        device: torch.device,
+        root: Path,
+        num_questions: int = max(BATCH_SIZES),
+    ) -> None:
         size = SIZES[size_name]
         self.device = device
         self.root = root
@@ -63,7 +70,7 @@ class AnsweringBenchmark:
         draw = random.Random(0)
         self.questions = [
             Question(id=str(number), question=random_text(draw, draw.randint(5, 40)))
-            for number in range(max(BATCH_SIZES))
+            for number in range(num_questions)
         ]
         names = [self._name(number) for number in range(NUM_DOCUMENTS)]
         self.retrieved = {
@@ -86,9 +93,19 @@ class AnsweringBenchmark:
             texts[batch.questions[0].id] = text
         return now(self.device) - start
 
-    def answer_with_bank(self, batch_size: int, texts: dict[str, str]) -> float:
-        """Answer all questions in batches, with adapters from a store; return the seconds."""
+    def answer_with_bank(
+        self, batch_size: int, texts: dict[str, str], num_questions: int | None = None
+    ) -> float:
+        """Answer questions in batches, with adapters from a store; return the seconds.
+
+        Args:
+            batch_size: Number of questions in a batch.
+            texts: Gets the answers, by question.
+            num_questions: Answer only about this many; None for all.
+        """
         batches = self._batches(batch_size)
+        # Evenly spaced, for a mix of lengths.
+        batches = batches[:: len(self.questions) // (num_questions or len(self.questions))]
         start = now(self.device)
         with open_store(self.root / "store", self._recipe(), mode="read") as store:
             for batch in batches:
@@ -103,7 +120,7 @@ class AnsweringBenchmark:
 
     def answer_without_adapters(self) -> dict[str, str]:
         """Return the base's answers."""
-        (batch,) = self._batches(max(BATCH_SIZES))
+        (batch,) = self._batches(len(self.questions))
         answers = self._generate(batch.to(self.device))
         return dict(zip((q.id for q in batch.questions), answers, strict=True))
 

@@ -107,15 +107,15 @@ class EncodingBenchmark:
         """Return all methods, each after one warm-up run."""
         plan = self.plan
         loops: list[tuple[str, Callable[[int], float], int, int]] = [
-            ("published", self._run_published, plan.published, plan.slow_rounds),
-            ("published_unpadded", self._run_unpadded, plan.unpadded, plan.rounds),
-            ("persistent", self._run_persistent, plan.persistent, plan.rounds),
+            ("published", self.run_published, plan.published, plan.slow_rounds),
+            ("published_unpadded", self.run_unpadded, plan.unpadded, plan.rounds),
+            ("persistent", self.run_persistent, plan.persistent, plan.rounds),
         ]
         for suffix, bank in self.banks.items():
             for slots in plan.slots if suffix == "" else plan.compiled_slots:
                 rounds = plan.slow_rounds if slots == max(plan.slots) else plan.rounds
                 documents = max(plan.waves * slots, 4)
-                encode = partial(self._run_bank, bank, slots)
+                encode = partial(self.run_bank, bank, slots)
                 loops.append((f"bank-{slots}{suffix}", encode, documents, rounds))
         for name, run, documents, rounds in loops:
             if rounds == plan.rounds:
@@ -138,7 +138,8 @@ class EncodingBenchmark:
             "fraction_of_limit": flops / seconds / torch.tensor(rates[dtype]).median().item(),
         }
 
-    def _run_published(self, documents: int, pad: bool = True) -> float:
+    def run_published(self, documents: int, pad: bool = True) -> float:
+        """Encode documents one by one, as published; return the seconds."""
         prompts = self._prompts(documents)
         start = now(self.device)
         for number, document in enumerate(prompts):
@@ -151,17 +152,20 @@ class EncodingBenchmark:
             )
         return now(self.device) - start
 
-    def _run_unpadded(self, documents: int) -> float:
-        return self._run_published(documents, pad=False)
+    def run_unpadded(self, documents: int) -> float:
+        """Do the same without padding."""
+        return self.run_published(documents, pad=False)
 
-    def _run_persistent(self, documents: int) -> float:
+    def run_persistent(self, documents: int) -> float:
+        """Encode documents with the careful loop; return the seconds."""
         prompts = self._prompts(documents)
         start = now(self.device)
         for number, document in enumerate(prompts):
             self.persistent.encode(document, self.root / f"persistent-{number}.safetensors")
         return now(self.device) - start
 
-    def _run_bank(self, bank: BankEncoder, slots: int, documents: int) -> float:
+    def run_bank(self, bank: BankEncoder, slots: int, documents: int) -> float:
+        """Encode documents with a bank of this many slots; return the seconds."""
         return bank.encode(slots, self._documents_dir(documents))
 
     def _documents_dir(self, documents: int) -> Path:

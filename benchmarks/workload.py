@@ -58,11 +58,17 @@ SIZES: dict[SizeName, Size] = {
 }
 
 
-def random_base(size: Size, device: torch.device) -> PreTrainedModel:
-    """Return a frozen language model with random weights, in the size's dtype."""
+def random_base(size: Size, device: torch.device, num_layers: int | None = None) -> PreTrainedModel:
+    """Return a frozen language model with random weights, in the size's dtype.
+
+    Args:
+        size: Shape of the model.
+        device: Device that it is made on.
+        num_layers: Number of layers instead of the size's.
+    """
     config = LlamaConfig(
         hidden_size=size.hidden,
-        num_hidden_layers=size.layers,
+        num_hidden_layers=size.layers if num_layers is None else num_layers,
         intermediate_size=size.intermediate,
         num_attention_heads=size.heads,
         num_key_value_heads=size.kv_heads,

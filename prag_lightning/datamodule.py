@@ -29,6 +29,7 @@ from prag_lightning.encoding.plan import EncodingSteps, PassageInPrompt
 from prag_lightning.encoding.planning import EncodingPlan, plan_tasks
 from prag_lightning.encoding.shard import Shard
 from prag_lightning.encoding.sharing import Claimant, SharedSteps
+from prag_lightning.encoding.steps_ahead import StepsAhead
 from prag_lightning.encoding.warm_up import plan_warm_up
 from prag_lightning.language_model.base_model import load_tokenizer
 from prag_lightning.language_model.embedded import DEMO
@@ -126,7 +127,8 @@ class DocumentDataModule(LightningDataModule):
         limit: Ask only the first questions, this many of each type; the score over all types is
             that of the first ones in the file, as in the published tables.
         question_batch_size: Number of questions answered together.
-        num_workers: Processes that prepare prompts ahead of the model.
+        num_workers: Processes that prepare prompts ahead of the model; with 0, a thread prepares
+            those of encoding.
         trust_remote_code: Run Python code that comes with the tokenizer of ``base``. The command
             line takes it from ``model.trust_remote_code``.
 
@@ -394,7 +396,9 @@ class DocumentDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[EncodingBatch]:
         """Return the steps that encode the documents."""
         steps = self.encoding_steps(self.num_slots)
-        return self._loader(steps, SharedSteps(steps, self._claim))
+        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        shared = SharedSteps(steps, self._claim)
+        return StepsAhead(steps, shared, self.num_workers, pin_memory=on_gpu)
 
     # ---------------------------------------------------------------- asking
 
@@ -458,21 +462,15 @@ class DocumentDataModule(LightningDataModule):
     def question_loaders(self, stage: str) -> list[DataLoader[QuestionBatch]]:
         """Return one loader for each method that answers in ``validate``, ``test``, ``predict``."""
         asked, settings = self.question_set(stage), (self.question_batch_size, self.max_tokens)
-        loaders = []
-        for name in asked.methods:
-            batches = asked.batches(name, self.encoder, *settings)
-            # Every process already has its own questions. With several processes, Lightning would
-            # replace any other sampler by one that shuffles and divides.
-            sampler: DistributedSampler[Any] = DistributedSampler(
-                batches, num_replicas=1, rank=0, shuffle=False
-            )
-            loaders.append(self._loader(batches, sampler))
-        return loaders
+        return [
+            self._loader(asked.batches(name, self.encoder, *settings)) for name in asked.methods
+        ]
 
-    def _loader(
-        self, dataset: EncodingSteps | QuestionBatches, sampler: DistributedSampler[Any]
-    ) -> DataLoader:  # type: ignore[type-arg]
-        return DataLoader(dataset, batch_size=None, sampler=sampler, num_workers=self.num_workers)
+    def _loader(self, batches: QuestionBatches) -> DataLoader[QuestionBatch]:
+        # Every process already has its own questions. With several processes, Lightning would
+        # replace any other sampler by one that shuffles and divides.
+        own = DistributedSampler[Any](batches, num_replicas=1, rank=0, shuffle=False)
+        return DataLoader(batches, batch_size=None, sampler=own, num_workers=self.num_workers)
 
 
 def _opened(file: str | Path, wanted: Callable[[str], bool] | None) -> StoredRecords[Augmentation]:

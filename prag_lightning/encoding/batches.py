@@ -1,9 +1,9 @@
 """The batches of the data module: prompts to encode, and questions to answer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -83,9 +83,16 @@ class Part:
             device: The target device.
             non_blocking: Whether to copy asynchronously.
         """
+        return self._changed(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "Part":
+        """Return the part with its tensors in page-locked memory."""
+        return self._changed(Tensor.pin_memory)
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> "Part":
         names = "input_ids", "position_ids", "loss_positions", "targets", "loss_documents"
-        moved = {n: getattr(self, n).to(device, non_blocking=non_blocking) for n in names}
-        return replace(self, **moved)
+        changed: dict[str, Any] = {name: change(getattr(self, name)) for name in names}
+        return replace(self, **changed)
 
 
 @dataclass
@@ -150,6 +157,14 @@ class EncodingBatch:
             self,
             parts=[part.to(device, non_blocking) for part in self.parts],
             loss_counts=self.loss_counts.to(device, non_blocking=non_blocking),
+        )
+
+    def pin_memory(self) -> "EncodingBatch":
+        """Return the batch in page-locked memory, from which a GPU copies while it works."""
+        return replace(
+            self,
+            parts=[part.pin_memory() for part in self.parts],
+            loss_counts=self.loss_counts.pin_memory(),
         )
 
     def readable_by(self, base: BaseAbilities) -> "EncodingBatch":
@@ -258,7 +273,7 @@ def _part(rows: Sequence[Row], packed: bool, slots: tuple[int, ...]) -> Part:
         input_ids = torch.zeros(len(rows), longest, dtype=torch.long)
         for number, row in enumerate(rows):
             input_ids[number, : len(row.ids)] = torch.tensor(row.ids)
-        position_ids = torch.arange(longest).expand(len(rows), -1)
+        position_ids = torch.arange(longest).repeat(len(rows), 1)
     positions, targets, places = [], [], []
     for start, row in zip(starts, rows, strict=False):
         # A token is predicted by the one before it; the first of a prompt has none.

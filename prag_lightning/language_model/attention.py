@@ -49,6 +49,9 @@ def segmented_attention(
         The output, shape ``(rows, tokens, heads, head_dim)``, and None for the attention weights.
         Shape ``(rows, tokens, heads, head_dim)``, and no attention weights.
     """
+    dtype = query.dtype
+    if _is_faster_in_float32(query):
+        query, key, value = query.float(), key.float(), value.float()
     lengths = segment_lengths or (query.shape[2],)
     kwargs["is_causal"] = True
     # Some layers pass their window as an argument, others rely on the mask.
@@ -57,7 +60,15 @@ def segmented_attention(
     for q, k, v in zip(*(t.split(lengths, dim=2) for t in (query, key, value)), strict=True):
         mask = _window_mask(q, window)
         outputs.append(sdpa_attention_forward(module, q, k, v, mask, **kwargs)[0])
-    return torch.cat(outputs, dim=1) if len(outputs) > 1 else outputs[0], None
+    output = torch.cat(outputs, dim=1) if len(outputs) > 1 else outputs[0]
+    return output.to(dtype), None
+
+
+def _is_faster_in_float32(query: Tensor) -> bool:
+    """Return whether float32 is faster in spite of the conversion; see docs/benchmarks.md."""
+    # Autocast would convert back.
+    is_short = query.device.type == "cpu" and query.dtype.itemsize < 4
+    return is_short and not torch.is_autocast_enabled("cpu")
 
 
 def _window_mask(query: Tensor, window: int | None) -> Tensor | None:

@@ -124,6 +124,10 @@ def last_hidden_states(
         options["position_ids"] = position_ids
     if segment_lengths is not None:
         options["segment_lengths"] = segment_lengths
+    if attention_of(base) == SEGMENTED:
+        # Ignored by this attention. Without a mask, transformers looks for packed prompts in the
+        # positions, and waits for the device to tell.
+        options["attention_mask"] = torch.ones_like(input_ids, dtype=torch.bool)
     states: Tensor = decoder_of(base)(
         input_ids=input_ids, use_cache=False, **options
     ).last_hidden_state

@@ -162,3 +162,22 @@ def test_a_number_that_is_none_stays_in_its_segment_forwards_and_backwards(place
     for expected, found in zip(run(clean), run(broken), strict=True):
         assert torch.equal(found[others], expected[others])
         assert found[~others].isnan().all()
+
+
+def test_attention_in_16_bits_on_a_cpu_is_computed_in_float32_and_nearer_to_exact() -> None:
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (
+        torch.randn(1, 4, 60, 16, generator=generator).bfloat16().requires_grad_() for _ in range(3)
+    )
+    exact = [tensor.double() for tensor in (query, key, value)]
+    expected, _ = segmented_attention(torch.nn.Module(), *exact, None, (20, 40))
+    found, _ = segmented_attention(torch.nn.Module(), query, key, value, None, (20, 40))
+    with torch.autocast("cpu", torch.bfloat16):
+        # What autocast asks for is left as it is.
+        plain, _ = segmented_attention(torch.nn.Module(), query, key, value, None, (20, 40))
+    errors = [(one.double() - expected).norm().item() for one in (found, plain)]
+    assert 0 < errors[0] < 0.95 * errors[1]
+    assert found.dtype == torch.bfloat16
+    found.sum().backward()
+    assert query.grad is not None
+    assert query.grad.dtype == torch.bfloat16
