@@ -1,7 +1,10 @@
 """What ``prag fit --engine ray`` takes of the settings of a local run."""
 
+import signal
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
+
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from prag_lightning.callbacks import AdapterWriter, EncodingLog, SlotFinder, WarmStart
 from prag_lightning.cli.trainer_settings import listed_callbacks
@@ -39,6 +42,15 @@ def refuse_local_settings(settings: Any, defaults: Mapping[str, Any]) -> None:
     bars = [name for name in listed_callbacks(settings) if "ProgressBar" in name]
     if bars:
         raise ValueError(f"{bars[0]} counts the steps of one process; leave it out with the engine")
+
+
+def end_at_sigterm() -> None:
+    """Let SIGTERM raise ``SIGTERMException``, as it does while a Trainer runs."""
+
+    def end(*_: Any) -> NoReturn:
+        raise SIGTERMException
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def settings_of_driver() -> dict[str, Any]:

@@ -29,6 +29,7 @@ from prag_lightning.cli.processes import require_all_processes, settings_for_pro
 from prag_lightning.cli.quiet import quiet
 from prag_lightning.cli.ray_engine import (
     callbacks_of_workers,
+    end_at_sigterm,
     refuse_local_settings,
     settings_of_driver,
     settings_of_workers,
@@ -111,6 +112,7 @@ class PragCLI(LightningCLI):
         if not self._uses_ray:
             self.trainer.fit(**settings)
             return
+        end_at_sigterm()
         made = self.config_init[self._command]
         (run_config,) = (c for c in cast(Any, self.trainer).callbacks if isinstance(c, RunConfig))
         outcome = encode_with_ray(

@@ -1,83 +1,33 @@
 """Encoding with the workers of a Ray cluster: `prag fit --engine ray`, and the same from Python."""
 
-import logging
-import os
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from lightning import Callback
-from pydantic import NonNegativeFloat, PositiveInt
 
 from prag_lightning.adapters.store.opening import open_store
 from prag_lightning.callbacks.adapter_writer import AdapterWriter
 from prag_lightning.callbacks.progress_bar import Work, open_display
 from prag_lightning.callbacks.warm_start import WarmStart
-from prag_lightning.clusters.block_encoder import (
-    BlockEncoder,
-    BlockResult,
-    EncodingParts,
-    find_writer,
-)
+from prag_lightning.clusters.block_encoder import BlockResult, EncodingParts, find_writer
 from prag_lightning.clusters.blocks import make_blocks
+from prag_lightning.clusters.ray_cluster import RayWorkers, connected, make_pool
 from prag_lightning.clusters.ray_pool import RayPool
 from prag_lightning.clusters.receipts import compare_receipts
 from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.documents.still_running import still_running
 from prag_lightning.encoding.outcome import Outcome, plan_lines
-from prag_lightning.encoding.plan import EncodingPlan, EncodingTask
+from prag_lightning.encoding.plan import EncodingPlan
 from prag_lightning.module import ParametricRAG
-from prag_lightning.upstream import silence_ray
+
+__all__ = ["RayWorkers", "encode_with_ray"]
 
 # Documents that a worker was refused, because one that just died had claimed them, are tried again.
 _ROUNDS = 3
-# Blocks and receipts are all that Ray's object store holds; Ray would take a third of the memory.
-_OBJECT_STORE_BYTES = 256 * 2**20
-
-
-@dataclass(frozen=True)
-class RayWorkers:
-    """The workers of a Ray cluster that encode documents.
-
-    Args:
-        address: ``local`` starts Ray on this machine, for this run; ``auto`` takes the cluster that
-            this machine belongs to; otherwise the ``HOST:PORT`` of a cluster.
-        num_workers: Number of processes that encode. They begin as the cluster has room for them,
-            and one that dies is replaced.
-        cpus_per_worker: CPUs, and threads, of each.
-        gpus_per_worker: GPUs of each: 1, a share of one, or none.
-
-    Raises:
-        ValueError: If a worker is to have several GPUs.
-    """
-
-    address: str = "local"
-    num_workers: PositiveInt = 2
-    cpus_per_worker: PositiveInt = 1
-    gpus_per_worker: NonNegativeFloat = 0.0
-
-    def __post_init__(self) -> None:
-        """Check the number of GPUs."""
-        if self.gpus_per_worker > 1:
-            raise ValueError(
-                f"gpus_per_worker is {self.gpus_per_worker:g}, but a base lies on one GPU; give 1, "
-                "and more num_workers"
-            )
-
-    @property
-    def resources(self) -> dict[str, float]:
-        """What Ray is asked for, for each worker."""
-        return {"num_cpus": self.cpus_per_worker, "num_gpus": self.gpus_per_worker}
-
-    @property
-    def wording(self) -> str:
-        """What each worker needs, in words."""
-        return f"cpus_per_worker {self.cpus_per_worker}, gpus_per_worker {self.gpus_per_worker:g}"
 
 
 def encode_with_ray(
@@ -133,9 +83,9 @@ def encode_with_ray(
     )
     run = _Run(data.plan, place, writer.layout, on_begin)
     try:
-        with _connected(workers), closing(_make_pool(parts, workers)) as pool:
+        with connected(workers), closing(make_pool(parts, workers)) as pool:
             run.encode(pool, workers, shows_progress)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         run.say_stored()
         raise
     return run.report()
@@ -220,91 +170,6 @@ class _Run:
                 return store.text_digests(document_ids)
         except FileNotFoundError:
             return {}
-
-
-class RayWorker:
-    """A process that encodes; Ray makes it an actor.
-
-    Args:
-        folder: Where relative paths begin.
-        path: Where Python looks for modules.
-        parts: Reference to an `EncodingParts`, in a list, so that Ray does not read it before
-            ``path`` is known.
-        num_threads: Threads of this process.
-    """
-
-    def __init__(self, folder: str, path: list[str], parts: list[Any], num_threads: int) -> None:
-        self._folder, self._path, self._parts = folder, path, parts
-        self._num_threads = num_threads
-
-    def begin(self) -> None:
-        """Get ready.
-
-        Raises:
-            ValueError: If the driver's folder is not there.
-        """
-        import ray
-
-        try:
-            os.chdir(self._folder)
-        except OSError as error:
-            raise ValueError(
-                f"the worker on {os.uname().nodename} has no folder {self._folder}, where the run "
-                f"was started ({error.strerror}); start it in a folder that all machines share"
-            ) from None
-        sys.path += [entry for entry in self._path if entry not in sys.path]
-        self._encoder = BlockEncoder(ray.get(self._parts[0]), self._num_threads)
-
-    def encode(self, tasks: Sequence[EncodingTask]) -> BlockResult:
-        """Encode documents, and return what became of each."""
-        return self._encoder.encode(tasks)
-
-    def close(self) -> None:
-        """Close the store."""
-        self._encoder.close()
-
-
-def _make_pool(parts: EncodingParts, workers: RayWorkers) -> RayPool:
-    import ray
-
-    # By reference: with large arguments of its constructor, no actor could be made again.
-    arguments = os.getcwd(), list(sys.path), [ray.put(parts)], workers.cpus_per_worker
-    actor = ray.remote(RayWorker).options(max_restarts=0, max_task_retries=0, **workers.resources)
-    return RayPool(partial(actor.remote, *arguments), workers.num_workers)
-
-
-@contextmanager
-def _connected(workers: RayWorkers) -> Iterator[None]:
-    """Connect to the cluster, unless this process is connected already."""
-    import ray
-
-    if ray.is_initialized():
-        yield
-        return
-    settings: dict[str, Any] = {
-        "address": workers.address,
-        "log_to_driver": False,
-        "logging_level": logging.ERROR,
-    }
-    if workers.address == "local":
-        settings |= {
-            "num_cpus": max(os.cpu_count() or 1, workers.num_workers * workers.cpus_per_worker),
-            "object_store_memory": _OBJECT_STORE_BYTES,
-            "include_dashboard": False,
-        }
-    silence_ray()
-    with still_running(lambda: f"connecting to Ray at '{workers.address}'"):
-        try:
-            ray.init(**settings)
-        except (ConnectionError, RuntimeError, TimeoutError) as error:
-            raise ConnectionError(
-                f"there is no Ray cluster at '{workers.address}' "
-                f"({' '.join(str(error).split())[:200]}); `ray status` shows whether one runs"
-            ) from None
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 @contextmanager

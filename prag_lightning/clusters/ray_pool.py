@@ -1,9 +1,8 @@
 """A pool of Ray actors that encode blocks, which outlives any of them.
 
 Plain actors, not Ray Data's pool: with Ray 2.60, a document that killed its process ended
-`map_batches` after 12 of 40 documents, with 3 retries, as one exception did before; what Ray Data
-retries is not ours to choose, it puts every block into the object store at once, and closes no
-worker's files. Here an actor that dies is replaced by a new one, and its block is given to whoever
+`map_batches` at 12 of 40 documents (max_restarts=2, max_task_retries=2), as one exception does. It
+also puts all blocks into the object store at once, and closes no worker's files. Here an actor that dies is replaced by a new one, and its block is given to whoever
 is free, a limited number of times.
 """
 
