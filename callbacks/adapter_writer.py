@@ -111,7 +111,8 @@ class AdapterWriter(Callback):
         current = self._current(stored)
         data.leave_out(current)
         data.share(self._claim)
-        self._name = f"process {trainer.global_rank}: " if trainer.world_size > 1 else ""
+        self._name = f"shard {data.shard}: " if data.shard.count > 1 else ""
+        self._name += f"process {trainer.global_rank}: " if trainer.world_size > 1 else ""
         for line in plan_lines(plan, len(stored), len(current)):
             print(f"{self._name}{line}")
         self._require_room(store, len(plan.tasks) - len(current), trainer.world_size)

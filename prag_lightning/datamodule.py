@@ -1,7 +1,6 @@
 """The LightningDataModule: documents as encoding steps, and questions as evaluations."""
 
 import copy
-import hashlib
 import warnings
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
@@ -29,6 +28,7 @@ from prag_lightning.encoding.plan import (
     PassageInPrompt,
     plan_tasks,
 )
+from prag_lightning.encoding.shard import Shard
 from prag_lightning.encoding.sharing import Claimant, SharedSteps
 from prag_lightning.encoding.warm_up import plan_warm_up
 from prag_lightning.language_model.base_model import load_tokenizer
@@ -112,6 +112,8 @@ class DocumentDataModule(LightningDataModule):
         warm_up: Train one adapter, a warm start, on the question-answer pairs of this file of
             questions or augmentations, and none for the documents. The questions to answer must
             not be among them.
+        shard: Encode only this part of the documents: ``3/16`` is the fourth of 16, as parts count
+            from 0. Questions may be about all documents.
         methods: Methods to compare: a list or a comma-separated string. By default all that the
             questions allow (some need gold documents), except ``combine_late``, ``rag_other``,
             ``task`` and ``rag_task``.
@@ -154,6 +156,7 @@ class DocumentDataModule(LightningDataModule):
         num_rewrites: NonNegativeInt | None = None,
         num_qas: NonNegativeInt | None = None,
         warm_up: str | None = None,
+        shard: str | None = None,
         methods: str | list[str] | None = None,
         retriever: Finder = None,
         top_k: PositiveInt = 3,
@@ -181,6 +184,7 @@ class DocumentDataModule(LightningDataModule):
         self.num_slots = num_slots
         self.limits = AugmentationLimits(num_rewrites, num_qas)
         self.warm_up = warm_up
+        self.shard = Shard() if shard is None else Shard.parse(shard)
         self._methods = None if methods is None else parse_methods(methods)
         self.source = DocumentSource(folder, retriever, lambda: self._run_dir)
         self.top_k = top_k
@@ -290,8 +294,8 @@ class DocumentDataModule(LightningDataModule):
         if self._tasks is not None:
             return EncodingPlan(list(self._tasks), {}, Counter())
         if self.warm_up is not None:
-            rank, _ = self._place
-            return plan_warm_up(Path(self.warm_up), self._questions_file, own=rank == 0)
+            is_first = (self.shard.index, self._place[0]) == (0, 0)
+            return plan_warm_up(Path(self.warm_up), self._questions_file, own=is_first)
         own = list(self._own_documents(self.source.read_documents()))
         augmentations = self._read_augmentations(own)
         return plan_tasks(
@@ -304,11 +308,8 @@ class DocumentDataModule(LightningDataModule):
 
     def _own_documents(self, documents: Iterable[Document]) -> Iterator[Document]:
         """Yield the documents of this process, chosen by a hash of the id so that runs agree."""
-        rank, num_processes = self._place
-        for document in documents:
-            digest = hashlib.sha256(document.id.encode()).digest()
-            if int.from_bytes(digest[:8], "big") % num_processes == rank:
-                yield document
+        place = self._place
+        return (document for document in documents if self.shard.holds(document.id, *place))
 
     def _read_augmentations(self, documents: Sequence[Document]) -> dict[str, Augmentation]:
         """Return augmentations by document id."""

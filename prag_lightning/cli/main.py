@@ -9,7 +9,7 @@ from prag_lightning.cli.configs import checked_config, with_config_files
 from prag_lightning.cli.ending import fail, make_output_safe, status_after, without_traceback_option
 from prag_lightning.cli.exit_status import DONE, USAGE
 from prag_lightning.cli.suggestion import did_you_mean
-from prag_lightning.cli.trainer_words import refuse_unknown_words
+from prag_lightning.cli.trainer_words import in_full, refuse_unknown_words
 
 TRAINER_COMMANDS = {
     "fit": "encode documents into adapters",
@@ -86,6 +86,7 @@ def _run(words: list[str]) -> int:
     # Users keep their own retrievers and merge rules in files beside the data.
     sys.path.append(os.getcwd())
     if command in TRAINER_COMMANDS:
+        words = [command, *in_full(command, words[1:])]
         # Report unknown words before torch is imported, which takes seconds.
         refuse_unknown_words(command, words[1:])
         words = with_config_files(words)

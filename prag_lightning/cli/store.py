@@ -3,9 +3,11 @@
 import json
 import sys
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from prag_lightning.cli.printable import shown, utc_time
+from prag_lightning.cli.store_filling import store_merge, store_status
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +29,7 @@ def run_store(args: Sequence[str]) -> int:
 
     from prag_lightning.cli.one_line_parser import OneLineParser
 
-    words = _ids_in_one_word(list(args))
+    words = _as_parsed(list(args))
     auto_cli(
         dict[str, Any](STORE_COMMANDS), args=words, prog="prag store", parser_class=OneLineParser
     )
@@ -61,7 +63,7 @@ def store_stats(store: str, layout: str | None = None) -> None:
     width = max(map(len, lines))
     for name, value in lines.items():
         if value is not None:
-            print(f"{name:<{width}}  {_shown(str(value))}")
+            print(f"{name:<{width}}  {shown(str(value))}")
 
 
 def store_list(store: str, layout: str | None = None) -> None:
@@ -73,7 +75,7 @@ def store_list(store: str, layout: str | None = None) -> None:
     """
     with _opened(store, layout) as opened:
         for document in opened.documents():
-            print(f"{document.text_digest:<32}  {_time(document.stored)}  {_shown(document.id)}")
+            print(f"{document.text_digest:<32}  {utc_time(document.stored)}  {shown(document.id)}")
 
 
 def store_delete(store: Path, document_ids: list[str], layout: str | None = None) -> None:
@@ -198,9 +200,13 @@ def store_export(
     print(f"the adapters of {len(document_ids)} documents are in {to}, as one in PEFT's form")
 
 
-def _ids_in_one_word(args: list[str]) -> list[str]:
-    """Join the ids to delete into one word, as the parser expects lists."""
-    if args[:1] != ["delete"] or not {"-h", "--help"}.isdisjoint(args):
+def _as_parsed(args: list[str]) -> list[str]:
+    """Return a command's words with its list in one word, and flags as settings."""
+    # The number of words before the list.
+    before = {"delete": 1, "merge": 0}.get(args[0] if args else "")
+    args = [word.replace("--data.folder", "--data_folder") for word in args]
+    args = ["--json=true" if word == "--json" else word for word in args]
+    if before is None or not {"-h", "--help"}.isdisjoint(args):
         return args
     options: list[str] = []
     words: list[str] = []
@@ -212,8 +218,8 @@ def _ids_in_one_word(args: list[str]) -> list[str]:
             options += [word] if "=" in word else [word, next(rest, "")]
         else:
             words.append(word)
-    ids = [json.dumps(words[1:])] if len(words) > 1 else []
-    return ["delete", *options, *words[:1], *ids]
+    listed = [json.dumps(words[before:])] if len(words) > before else []
+    return [args[0], *options, *words[:before], *listed]
 
 
 def _opened(store: str, layout: str | None) -> "AdapterStore":
@@ -233,25 +239,10 @@ def _say_size(doing: str, store: str) -> None:
         print(f"{doing} {decimal(size)} of {store}", file=sys.stderr, flush=True)
 
 
-def _time(stored: int) -> str:
-    """Return a time in UTC, or dashes of equal length if unknown."""
-    if not stored:
-        return f"{'-':<20}"
-    return datetime.fromtimestamp(stored, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _shown(text: str) -> str:
-    """Return a text of a store without control characters, for the terminal."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in text
-    )
-
-
 def _damage_line(damage: "Damage") -> str:
     document = "" if damage.document_id is None else f"document {damage.document_id!r}: "
     harmless = " (harmless)" if damage.harmless else ""
-    return _shown(f"{damage.file}: {document}{damage.what}{harmless}")
+    return shown(f"{damage.file}: {document}{damage.what}{harmless}")
 
 
 def _base_for_others(recipe: "Recipe") -> str:
@@ -309,8 +300,10 @@ def _warm_start(store: "AdapterStore", path: str, seed: int) -> "Tensor":
 STORE_COMMANDS = {
     "stats": store_stats,
     "list": store_list,
+    "status": store_status,
     "verify": store_verify,
     "delete": store_delete,
+    "merge": store_merge,
     "export": store_export,
     "import": store_import,
 }

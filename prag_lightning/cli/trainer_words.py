@@ -14,6 +14,24 @@ SECTIONS = (
     *("model", "print_config", "ray", "return_predictions", "seed_everything", "trainer"),
     "warm_start",
 )
+# Settings of `fit` that may be given without their section.
+_SHORT = {"--shard": "--data.shard"}
+
+
+def in_full(command: str, words: Sequence[str]) -> list[str]:
+    """Return words with short forms written out.
+
+    Args:
+        command: ``fit``, ``test`` or ``predict``.
+        words: What follows it.
+
+    >>> in_full("fit", ["--shard", "3/16"]), in_full("fit", ["--shard=3/16"])
+    (['--data.shard', '3/16'], ['--data.shard=3/16'])
+    """
+    if command != "fit":
+        return list(words)
+    split = (word.partition("=") for word in words)
+    return ["".join((_SHORT.get(name, name), *value)) for name, *value in split]
 
 
 def refuse_unknown_words(command: str, words: Sequence[str]) -> None:

@@ -33,7 +33,7 @@ _ROUNDS = 3
 def encode_with_ray(
     module: ParametricRAG,
     data: DocumentDataModule,
-    workers: RayWorkers = RayWorkers(),
+    workers: RayWorkers = RayWorkers(),  # noqa: B008 - frozen
     *,
     root_dir: str | Path = ".",
     callbacks: Sequence[Callback] | None = None,

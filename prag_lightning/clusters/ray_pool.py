@@ -2,8 +2,8 @@
 
 Plain actors, not Ray Data's pool: with Ray 2.60, a document that killed its process ended
 `map_batches` at 12 of 40 documents (max_restarts=2, max_task_retries=2), as one exception does. It
-also puts all blocks into the object store at once, and closes no worker's files. Here an actor that dies is replaced by a new one, and its block is given to whoever
-is free, a limited number of times.
+also puts all blocks into the object store at once, and closes no worker's files. Here an actor that
+dies is replaced by a new one, and its block goes to whoever is free, a limited number of times.
 """
 
 from collections import deque

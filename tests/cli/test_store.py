@@ -1,7 +1,10 @@
 """The commands ``prag store``."""
 
 import json
+import os
 import re
+import socket
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -24,6 +27,8 @@ from prag_lightning.cli.exit_status import DONE, TRY_AGAIN, USAGE
 from prag_lightning.cli.main import main
 from prag_lightning.cli.store import run_store
 from prag_lightning.documents.entries import document_of
+from prag_lightning.documents.records import Document, write_records
+from prag_lightning.encoding.plan import EncodingTask
 from prag_lightning.language_model.digest import base_digest, weights_digest
 from tests.conftest import tiny_base
 
@@ -172,6 +177,62 @@ def test_a_store_that_a_run_writes_into_is_to_be_tried_again_later(
             assert main(["store", *words]) == TRY_AGAIN
             assert f"prag: {store}: process" in capsys.readouterr().err
         assert main(["store", "list", str(store)]) == DONE
+
+
+def test_the_status_of_a_store_says_what_is_done_by_whom_and_what_is_left(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "world").mkdir()
+    documents = [Document(id=name, title="", text=f"text {name}") for name in "abcde"]
+    write_records(tmp_path / "world" / "documents.jsonl", documents)
+    with open_store(store, mode="read") as opened:
+        recipe, row = opened.recipe, opened.get_many(["a"])
+    edited = EncodingTask("b", (), "an earlier text").digest
+    with open_store(store, recipe, mode="write") as opened:
+        opened.put_many(["b"], row, [edited])
+        opened.claim(["d"])
+        prag_store("status", store, "--data.folder", tmp_path / "world", "--json")
+        said = json.loads(capsys.readouterr().out)
+        assert [said[f"num_{name}"] for name in ("documents", "planned", "outdated", "left")] == [
+            *(3, 5, 1, 3)
+        ]
+        (writer,) = said["writers"]
+        assert (writer["pid"], writer["state"], writer["num_claimed"]) == (
+            os.getpid(),
+            "writing",
+            1,
+        )
+        prag_store("status", store, f"--data.folder={tmp_path / 'world'}")
+        lines = capsys.readouterr().out
+        assert re.search(r"left +3 of 5, 1 of them encoded from an earlier text", lines)
+        assert f"writing, process {os.getpid()} on host {socket.gethostname()}" in lines
+        assert "encoding 1" in lines
+    prag_store("status", store)
+    assert re.search(
+        r"writer 0 +done, process .*, 3 documents, last write 2", capsys.readouterr().out
+    )
+    assert main(["store", "status", str(tmp_path)]) == USAGE
+
+
+def test_stores_that_were_filled_apart_are_merged_into_a_new_one_or_the_first(
+    store: Path, rows: Tensor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_store(store, mode="read") as opened:
+        recipe = opened.recipe
+    with open_store(tmp_path / "other", recipe, mode="write") as opened:
+        opened.put_many(["c", "d"], rows[:2], ["text"] * 2)
+    prag_store("merge", store, tmp_path / "other", "--output", tmp_path / "new")
+    assert f"4 adapters were added to {tmp_path / 'new'}, which holds 4" in capsys.readouterr().out
+    prag_store("merge", tmp_path / "other", store)
+    assert f"2 adapters were added to {tmp_path / 'other'}, which" in capsys.readouterr().out
+    with open_store(tmp_path / "new", mode="read") as opened:
+        assert torch.equal(opened.get_many(["a", "c", "d"]), rows[[0, 2, 1]])
+    with open_store(tmp_path / "other", mode="read") as opened:
+        assert torch.equal(opened.get_many(["a", "c", "d"]), rows[[0, 0, 1]])
+    for words in (["merge"], ["merge", str(store)]):
+        with suppress(SystemExit):
+            assert main(["store", *words]) == USAGE
+        assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_the_store_of_a_run_is_named_where_its_folder_was_given(

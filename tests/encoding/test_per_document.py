@@ -17,6 +17,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
+from prag_lightning.adapters.store.lock import living_writers
 from prag_lightning.adapters.store.opening import open_store
 from prag_lightning.cli.main import main
 from prag_lightning.demo.world import write_world
@@ -247,14 +248,12 @@ def test_a_killed_process_is_named_and_the_next_run_does_the_rest(
 
 def _wait_for_writer(root: Path, parent: "subprocess.Popen[str]") -> int:
     """Return the process id of the other rank, once it has opened the store."""
-    while parent.poll() is None and not (root / "adapters" / "rank-00001.lock").exists():
+    while parent.poll() is None:
+        for _, holder in living_writers(root / "adapters"):
+            if holder.pid not in (0, parent.pid):
+                return holder.pid
         time.sleep(0.02)
-    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
-    return next(
-        int(child)
-        for child in children
-        if b"prag_lightning" in Path(f"/proc/{child}/cmdline").read_bytes()
-    )
+    raise AssertionError("there was no other rank")
 
 
 @pytest.mark.parametrize(

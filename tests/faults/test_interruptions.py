@@ -3,17 +3,20 @@
 import json
 import os
 import random
+import re
 import signal
 import time
 from functools import partial
 from itertools import count
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from prag_lightning.cli.exit_status import INTERRUPTED, TERMINATED, TRY_AGAIN
+from prag_lightning.adapters.store.opening import verify_store
+from prag_lightning.cli.exit_status import INTERRUPTED, TERMINATED
 from prag_lightning.documents.records import Document, read_records
 from prag_lightning.encoding.records import LOSSES_FILE, DocumentLosses
 from tests.faults.conftest import NUM_PEOPLE
@@ -134,17 +137,46 @@ def test_a_second_ctrl_c_ends_a_run_at_once_though_its_disk_hangs(
     assert_same(stored(store_dir), undisturbed, 0.0)
 
 
-def test_a_second_run_into_the_same_store_is_refused_with_the_first_one_s_process(
-    runs: Runs, tmp_path: Path
+def hold(runs: Runs, root: Path, num_stored: int) -> BaseProcess:
+    """Start a run, and hold it up once there are this many adapters."""
+    process = runs.start(root)
+    wait_for_adapters(root / "adapters", num_stored, process)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    return process
+
+
+def go_on(process: BaseProcess) -> None:
+    """Let a run go on that was held up, until it is done."""
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGCONT)
+    process.join()
+    assert process.exitcode == 0
+
+
+def test_two_runs_that_know_nothing_of_each_other_fill_one_store(
+    runs: Runs, tmp_path: Path, undisturbed: dict[str, Tensor]
 ) -> None:
-    first = runs.start(tmp_path, 1, "--data.passes", "3")
-    wait_for_adapters(tmp_path / "adapters", 1, first)
-    assert first.pid is not None
-    # Held up, so as to be still at work however late the second one comes.
-    os.kill(first.pid, signal.SIGSTOP)
-    assert runs.status(tmp_path, 1, "--data.passes", "3") == TRY_AGAIN
-    assert f"process {first.pid} on host" in runs.said
-    os.kill(first.pid, signal.SIGCONT)
+    first = hold(runs, tmp_path, 1)
+    assert runs.status(tmp_path) == 0
+    assert re.search(r"other processes are encoding [12] more of them", runs.said)
+    assert len(stored(tmp_path / "adapters")) >= NUM_PEOPLE - 2
+    go_on(first)
+    assert_same(stored(tmp_path / "adapters"), undisturbed, 0.0)
+    assert sorted(trained(tmp_path)) == sorted(undisturbed), "trained twice"
+    assert verify_store(tmp_path / "adapters") == []
+
+
+def test_a_run_takes_over_what_one_beside_it_had_claimed_that_was_killed(
+    runs: Runs, tmp_path: Path, undisturbed: dict[str, Tensor]
+) -> None:
+    first = hold(runs, tmp_path, 1)
+    second = hold(runs, tmp_path, 2)
+    first.kill()
     first.join()
-    assert first.exitcode == 0
-    assert len(stored(tmp_path / "adapters")) == NUM_PEOPLE
+    go_on(second)
+    assert_same(stored(tmp_path / "adapters"), undisturbed, 0.0)
+    assert {path.name for path in tmp_path.glob("adapters/writer-*.lock")} == {
+        "writer-00000.lock",
+        "writer-00001.lock",
+    }

@@ -99,13 +99,24 @@ class AdapterStore(LayoutContract):
         """
         lock = self._require_lock()
         names = list(dict.fromkeys(document_ids))
-        with lock.alone():
-            self.refresh()
+        with self.alone():
             found = self.find(names)
             self._require_all(names, found)
             if names:
                 with _held(lock):
                     self._delete([found[name] for name in names])
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other writers away in the block.
+
+        Raises:
+            ValueError: If the store is open for reading.
+            BlockingIOError: If others are writing to the store; the message names them.
+        """
+        with self._require_lock().alone():
+            self.refresh()
+            yield
 
     def get_many(self, document_ids: Sequence[str]) -> Tensor:
         """Return the adapters of documents, shape ``(n, num_params)``, float32.

@@ -97,9 +97,11 @@ class StoreLock(LockFile):
                 raise BlockingIOError(_refusal(folder, [read_holder(path)]))
             time.sleep(0.01)
         super().__init__(path, descriptor)
-        if others := [writer for number, writer in living_writers(folder) if number != but]:
+        try:
+            refuse_writers(folder, but)
+        except BaseException:
             self.release()
-            raise BlockingIOError(_refusal(folder, others))
+            raise
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -123,6 +125,20 @@ def living_writers(folder: Path) -> Iterator[tuple[int, Holder]]:
         path = writer_lock_file(folder, number)
         if is_held(path):
             yield number, read_holder(path)
+
+
+def refuse_writers(folder: Path, but: int | None = None) -> None:
+    """Refuse a store into which processes are writing.
+
+    Args:
+        folder: The store.
+        but: Number of a writer that is let pass.
+
+    Raises:
+        BlockingIOError: If there are others; the message names them.
+    """
+    if others := [writer for number, writer in living_writers(folder) if number != but]:
+        raise BlockingIOError(_refusal(folder, others))
 
 
 def _take_any(folder: Path) -> tuple[int, int]:

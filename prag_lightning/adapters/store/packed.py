@@ -14,7 +14,13 @@ from prag_lightning.adapters.files import StoreFiles
 from prag_lightning.adapters.store.base import AdapterStore
 from prag_lightning.adapters.store.journal import Line, adapter_checksum
 from prag_lightning.adapters.store.manifest import Manifest
-from prag_lightning.adapters.store.packed_files import HEADER_BYTES, shard_name, writer_folders
+from prag_lightning.adapters.store.packed_files import (
+    HEADER_BYTES,
+    shard_name,
+    writer_folder,
+    writer_folders,
+    writer_number,
+)
 from prag_lightning.adapters.store.packed_index import Entry
 from prag_lightning.adapters.store.packed_repair import repair_packed
 from prag_lightning.adapters.store.packed_shards import WriterFiles
@@ -63,7 +69,7 @@ class PackedStore(AdapterStore):
         # One thread may claim while another writes.
         self._refreshing = threading.Lock()
         if lock:
-            self._own = ShardWriter(files, f"writer-{writer:05d}", self.folder, self._codec)
+            self._own = ShardWriter(files, writer_folder(writer), self.folder, self._codec)
         self._writers = [
             self._own
             if self._own and name == self._own.folder
@@ -89,11 +95,7 @@ class PackedStore(AdapterStore):
     def documents(self) -> Iterator[StoredDocument]:
         """Yield all documents, sorted by id."""
         self._require_open()
-        streams = [
-            ((document_id, (writer, entry)) for document_id, entry in writer.entries())
-            for writer in self._writers
-        ]
-        merged = heapq.merge(*streams, key=lambda item: item[0])
+        merged = heapq.merge(*map(_places, self._writers), key=lambda item: item[0])
         for document_id, group in groupby(merged, key=lambda item: item[0]):
             writer, entry = min((place for _, place in group), key=_precedence)
             if entry.row is not None:
@@ -224,11 +226,18 @@ class PackedStore(AdapterStore):
             writer.close()
 
 
+def _places(writer: WriterFiles) -> Iterator[tuple[str, _Place]]:
+    """Yield the documents of a writer, sorted by id, with their places."""
+    for document_id, entry in writer.entries():
+        yield document_id, (writer, entry)
+
+
 def _precedence(place: _Place) -> tuple[int, int]:
     """Return a key by which the entry that counts comes first; of equal ones, the first writer."""
     return -place[1].version, place[1].stored
 
 
 def _document(document_id: str, place: _Place) -> StoredDocument:
-    entry = place[1]
-    return StoredDocument(document_id, entry.text_digest, entry.stored, place)
+    writer, entry = place
+    number = writer_number(writer.folder)
+    return StoredDocument(document_id, entry.text_digest, entry.stored, place, number)

@@ -52,6 +52,16 @@ def writer_folders(files: StoreFiles) -> list[str]:
     return [name for name in files.names() if _WRITER.fullmatch(name)]
 
 
+def writer_folder(number: int) -> str:
+    """Return the name of a writer's folder."""
+    return f"writer-{number:05d}"
+
+
+def writer_number(folder: str) -> int:
+    """Return the number of the writer whose folder has this name."""
+    return int(folder.removeprefix("writer-"))
+
+
 def shard_numbers(names: Iterable[str], suffix: str) -> set[int]:
     """Return the numbers of the shards among file names, ignoring other files.
 

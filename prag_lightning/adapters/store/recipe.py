@@ -72,7 +72,9 @@ class Recipe(Frozen):
         return AdapterLayout(self.modules, self.lora.rank)
 
 
-def recipe_differences(stored: Recipe, asked: Recipe, *, to_write: bool) -> list[str]:
+def recipe_differences(
+    stored: Recipe, asked: Recipe, *, to_write: bool, asking: str = "this run asks for"
+) -> list[str]:
     """Return a line for each setting that prevents a run from using a store.
 
     To read adapters, the base model, warm start and prompt must agree, but not the training. For
@@ -82,6 +84,7 @@ def recipe_differences(stored: Recipe, asked: Recipe, *, to_write: bool) -> list
         stored: Recipe of the store.
         asked: Recipe of the run.
         to_write: Whether the run adds adapters.
+        asking: Words for what the other recipe is.
     """
     fields = _ANSWERING if stored.imported_from is None else _FITTING
     lines: list[str] = []
@@ -93,7 +96,7 @@ def recipe_differences(stored: Recipe, asked: Recipe, *, to_write: bool) -> list
             if ours.get(key, "nothing") != theirs.get(key, "nothing"):
                 lines.append(
                     f"{key}: the store has {ours.get(key, 'nothing')!r}, "
-                    f"this run asks for {theirs.get(key, 'nothing')!r}"
+                    f"{asking} {theirs.get(key, 'nothing')!r}"
                 )
     return lines
 

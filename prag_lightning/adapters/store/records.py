@@ -47,12 +47,14 @@ class StoredDocument(NamedTuple):
         text_digest: Digest of the text that the adapter was trained on.
         stored: Time in seconds since 1970; 0 if unknown.
         place: Location of the adapter, in a form private to the layout.
+        writer: Number of the writer that stored it; None if unknown.
     """
 
     id: str
     text_digest: str
     stored: int = 0
     place: object = None
+    writer: int | None = None
 
 
 class Receipt(NamedTuple):
