@@ -21,7 +21,7 @@ from prag_lightning.clusters.receipts import compare_receipts
 from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.documents.still_running import still_running
 from prag_lightning.encoding.outcome import Outcome, plan_lines
-from prag_lightning.encoding.plan import EncodingPlan
+from prag_lightning.encoding.planning import EncodingPlan
 from prag_lightning.module import ParametricRAG
 
 __all__ = ["RayWorkers", "encode_with_ray"]

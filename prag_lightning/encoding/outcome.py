@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from prag_lightning.encoding.plan import EncodingPlan
+from prag_lightning.encoding.planning import EncodingPlan
 
 # Most document ids in a message.
 _NUM_NAMED = 5
