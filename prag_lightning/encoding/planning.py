@@ -97,6 +97,9 @@ class StoredTask(EncodingTask):
     """
 
     __slots__ = ("_num_characters", "_num_prompts", "_source")
+    _num_characters: int
+    _num_prompts: int
+    _source: "_TaskSource"
 
     def __init__(
         self, document_id: str, num_prompts: int, num_characters: int, source: "_TaskSource"
