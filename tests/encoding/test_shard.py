@@ -4,17 +4,21 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prag_lightning.cli.exit_status import USAGE
 from prag_lightning.cli.main import main
+from prag_lightning.datamodule import DocumentDataModule
+from prag_lightning.documents.records import Document
 from prag_lightning.encoding.shard import Shard
+from tests.conftest import tiny_tokenizer
 
 
 @given(
-    st.lists(st.text(min_size=1), unique=True, max_size=50), st.integers(1, 20), st.integers(1, 5)
+    st.lists(st.text(min_size=1), unique=True, max_size=9), st.integers(1, 20), st.integers(1, 5)
 )
+@settings(max_examples=40)
 def test_every_document_is_in_one_shard_and_in_one_process_of_it(
     ids: list[str], count: int, num_processes: int
 ) -> None:
@@ -38,6 +42,22 @@ def test_shards_are_of_about_equal_size_and_so_are_the_parts_of_their_processes(
         for rank in range(3):
             part = [name for name in own if Shard(index, 3).holds(name, rank, 3)]
             assert len(part) == pytest.approx(667, rel=0.15)
+
+
+def test_shards_do_not_depend_on_the_order_of_the_documents() -> None:
+    documents = [Document(id=f"d{n}", title="", text=f"text {n}") for n in range(30)]
+    tokenizer = tiny_tokenizer()
+
+    def planned(documents: list[Document], shard: str | None) -> set[str]:
+        data = DocumentDataModule(documents, base=tokenizer, num_rewrites=0, num_qas=0, shard=shard)
+        return {task.document_id for task in data.plan.tasks}
+
+    whole = planned(documents, None)
+    parts = [planned(documents, f"{index}/3") for index in range(3)]
+    assert [planned(documents[::-1], f"{index}/3") for index in range(3)] == parts
+    assert all(parts)
+    assert sum(map(len, parts)) == len(whole) == 30
+    assert set.union(*parts) == whole
 
 
 def test_a_shard_is_named_as_it_is_given() -> None:

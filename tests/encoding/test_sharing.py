@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prag_lightning.encoding.plan import EncodingSteps, EncodingTask, TrainingPrompt
@@ -52,6 +52,7 @@ class Board:
 
 
 @given(st.lists(st.integers(1, 12), max_size=30), st.integers(1, 8))
+@settings(max_examples=30)
 def test_alone_the_steps_are_those_of_a_schedule_of_all_documents(
     num_steps: list[int], num_slots: int
 ) -> None:
@@ -78,6 +79,7 @@ def test_alone_the_steps_are_those_of_a_schedule_of_all_documents(
     st.integers(1, 4),
     st.integers(0, 2**16),
 )
+@settings(max_examples=50)
 def test_every_document_is_encoded_once_by_processes_that_share_them(
     num_steps: list[int], num_slots: int, num_processes: int, seed: int
 ) -> None:
