@@ -2,7 +2,7 @@
 
 import errno
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
@@ -18,15 +18,15 @@ from prag_lightning.adapters.store.durable import StoreFullError, free_bytes
 from prag_lightning.adapters.store.export import export_adapter
 from prag_lightning.adapters.store.opening import AdapterStore, forecast_bytes, open_store
 from prag_lightning.adapters.store.recipe import StoreDtype
+from prag_lightning.adapters.store.records import Receipt
 from prag_lightning.datamodule import DocumentDataModule
+from prag_lightning.encoding.outcome import Outcome, plan_lines
 from prag_lightning.encoding.sharing import Claim
 from prag_lightning.encoding.warm_up import WARM_START_ID
 from prag_lightning.module import ParametricRAG
 
 # Most steps with unwritten adapters; beyond that, training waits for the writer.
 _MAX_PENDING = 8
-# Most document ids in a message.
-_NUM_NAMED = 5
 
 
 class AdapterWriter(Callback):
@@ -55,7 +55,10 @@ class AdapterWriter(Callback):
         self.check_free_space = check_free_space
         # Why documents have no adapter, by id.
         self.failures: dict[str, str] = {}
+        # What became of the documents of the last `fit`.
+        self.outcome: Outcome | None = None
         self._store: AdapterStore | None = None
+        self._stays_open = False
         self._pending: deque[Future[None]] = deque()
         # Documents with prompts that were truncated, or are longer than the base's context.
         self._cut: set[str] = set()
@@ -68,6 +71,26 @@ class AdapterWriter(Callback):
         if self.folder is not None:
             cast(ParametricRAG, pl_module).use_store(self.folder)
 
+    def stay_open(self) -> None:
+        """Keep the store open from one ``fit`` to the next, which must have the same recipe."""
+        self._stays_open = True
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the store is open."""
+        return self._store is not None
+
+    def close(self) -> None:
+        """Close the store, if it is open."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    def receipts(self, document_ids: Sequence[str]) -> list[Receipt]:
+        """Return where the adapters of those documents are that the store holds."""
+        assert self._store is not None
+        return self._store.receipts(document_ids)
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the store, skip the documents it holds, and check that the others fit on the disk.
 
@@ -78,14 +101,7 @@ class AdapterWriter(Callback):
         data = _data_module(trainer)
         if module.abilities.max_tokens is not None:
             data.limit_tokens(module.abilities.max_tokens)
-        training = {**module.training_settings(), **data.training_settings()}
-        store = open_store(
-            module.store_dir,
-            module.recipe(data.training_encoder, training),
-            layout=self.layout,
-            dtype=self.dtype,
-            mode="write",
-        )
+        store = self._open(module, data)
         self._store, self._data = store, data
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="adapter-writer")
         plan = data.plan
@@ -97,12 +113,22 @@ class AdapterWriter(Callback):
         data.share(self._claim)
         self._name = f"shard {data.shard}: " if data.shard.count > 1 else ""
         self._name += f"process {trainer.global_rank}: " if trainer.world_size > 1 else ""
-        print(f"{self._name}{len(plan.tasks)} documents, {len(current)} of them encoded before")
-        if num_changed := len(stored) - len(current):
-            print(f"{self._name}{num_changed} of them have changed, and are encoded anew")
-        for kind, count in (+plan.num_short).items():
-            print(f"{self._name}{count} of them have fewer {kind} than asked for; all are taken")
+        for line in plan_lines(plan, len(stored), len(current)):
+            print(f"{self._name}{line}")
         self._require_room(store, len(plan.tasks) - len(current), trainer.world_size)
+
+    def _open(self, module: ParametricRAG, data: DocumentDataModule) -> AdapterStore:
+        if self._store is not None and self._stays_open:
+            self._store.refresh()
+            return self._store
+        training = {**module.training_settings(), **data.training_settings()}
+        return open_store(
+            module.store_dir,
+            module.recipe(data.training_encoder, training),
+            layout=self.layout,
+            dtype=self.dtype,
+            mode="write",
+        )
 
     def _current(self, stored: Mapping[str, str]) -> set[str]:
         """Return those stored documents whose adapters were trained on what they are now."""
@@ -164,16 +190,20 @@ class AdapterWriter(Callback):
         missing += rejected
         if WARM_START_ID in self._store and self._data.warm_up is not None:
             self._write_warm_start(Path(trainer.default_root_dir) / WARM_START_ID)
-        self._store.close()
-        where = cast(ParametricRAG, pl_module).store_dir
-        num_stored = len(ids) - len(missing) - len(elsewhere)
-        print(f"{self._name}{num_stored} of {len(ids)} documents are in {where}")
-        if elsewhere:
-            print(f"{self._name}other processes are encoding {len(elsewhere)} more of them")
-        self._say_lengths(cast(ParametricRAG, pl_module).num_positions)
+        if not self._stays_open:
+            self.close()
         for document_id in missing:
-            reason = self.failures.setdefault(document_id, "it was not trained to its end")
-            print(f"{self._name}not encoded: {document_id}: {reason}")
+            self.failures.setdefault(document_id, "it was not trained to its end")
+        module = cast(ParametricRAG, pl_module)
+        self.outcome = Outcome(
+            num_documents=len(ids),
+            num_stored=len(ids) - len(missing) - len(elsewhere),
+            elsewhere=elsewhere,
+            failures={name: self.failures[name] for name in missing},
+            lengths=self._lengths(module.num_positions),
+        )
+        for line in self.outcome.lines(module.store_dir):
+            print(f"{self._name}{line}")
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
@@ -183,8 +213,11 @@ class AdapterWriter(Callback):
             return
         # On a full disk, writing the index fails as well; the first error is the one to report.
         ignored = [StoreFullError] if isinstance(exception, StoreFullError) else []
-        with suppress(*ignored), closing(self._store):
-            self._finish()
+        try:
+            with suppress(*ignored), closing(self._store):
+                self._finish()
+        finally:
+            self._store = None
 
     def _save(
         self,
@@ -221,13 +254,11 @@ class AdapterWriter(Callback):
         while self._pending:
             self._pending.popleft().result()
 
-    def _say_lengths(self, num_positions: int | None) -> None:
+    def _lengths(self, num_positions: int | None) -> dict[str, set[str]]:
+        """Return the documents with prompts that are too long, by what was done about it."""
         limit = f"data.max_tokens {self._data.max_tokens}"
         beyond = f"beyond the {num_positions} tokens that the base was made for; lower {limit}"
-        for what, documents in ((f"cut to {limit}", self._cut), (beyond, self._too_long)):
-            if documents:
-                named = _first_of(documents)
-                print(f"{self._name}documents with prompts {what}: {len(documents)} ({named})")
+        return {f"cut to {limit}": self._cut, beyond: self._too_long}
 
     def _write_warm_start(self, folder: Path) -> None:
         """Write the warm start as a folder for ``--warm_start.path`` and PEFT.
@@ -277,13 +308,6 @@ def _data_module(trainer: Trainer) -> DocumentDataModule:
             "give trainer.fit one, not a DataLoader"
         )
     return data
-
-
-def _first_of(document_ids: Iterable[str]) -> str:
-    """Return some ids in one line."""
-    ids = sorted(document_ids)
-    more = f" and {len(ids) - _NUM_NAMED} more" if len(ids) > _NUM_NAMED else ""
-    return ", ".join(ids[:_NUM_NAMED]) + more
 
 
 def _begin_copy(rows: Tensor) -> Callable[[], Tensor]:

@@ -169,6 +169,17 @@ class _Bars:
         self._progress.stop()
 
 
+def open_display(works: list[Work]) -> _Lines | _Bars:
+    """Return what shows the progress of ``works``: bars on a terminal, lines in a file."""
+    console = open_console(stderr=True)
+    if not console.is_terminal or console.is_dumb_terminal:
+        return _Lines()
+    bars = _Bars(console)
+    for work in works:
+        bars.show(work)
+    return bars
+
+
 class UnitProgressBar(ProgressBar):
     """Counts what users count: documents and tokens when encoding, questions when answering.
 
@@ -284,14 +295,8 @@ class UnitProgressBar(ProgressBar):
 
     def _begin(self, works: list[Work]) -> None:
         self._works = works
-        if not self._enabled:
-            return
-        console = open_console(stderr=True)
-        drawn = console.is_terminal and not console.is_dumb_terminal
-        self._display = _Bars(console) if drawn else _Lines()
-        if drawn:
-            for work in works:
-                self._display.show(work)
+        if self._enabled:
+            self._display = open_display(works)
 
     def _start(self, number: int) -> None:
         work = self._works[number]

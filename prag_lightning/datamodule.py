@@ -1,8 +1,9 @@
 """The LightningDataModule: documents as encoding steps, and questions as evaluations."""
 
+import copy
 import warnings
-from collections import ChainMap
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections import ChainMap, Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -25,7 +26,7 @@ from prag_lightning.encoding.batches import EncodingBatch
 from prag_lightning.encoding.limits import AugmentationLimits
 from prag_lightning.encoding.objectives import LossOn, NextToken, Objective, make_objective
 from prag_lightning.encoding.per_document import wait_for_file
-from prag_lightning.encoding.plan import EncodingSteps, PassageInPrompt
+from prag_lightning.encoding.plan import EncodingSteps, EncodingTask, PassageInPrompt
 from prag_lightning.encoding.planning import EncodingPlan, plan_tasks
 from prag_lightning.encoding.shard import Shard
 from prag_lightning.encoding.sharing import Claimant, SharedSteps
@@ -191,6 +192,9 @@ class DocumentDataModule(LightningDataModule):
         self.question_batch_size = question_batch_size
         self.num_workers = num_workers
         self._plan: EncodingPlan | None = None
+        # In place of the documents, if given.
+        self._tasks: Sequence[EncodingTask] | None = None
+        self._given_run_dir: Path | None = None
         self._asked: dict[str, QuestionSet] = {}
         self._check_objective()
         # Documents that need not be encoded.
@@ -220,8 +224,14 @@ class DocumentDataModule(LightningDataModule):
 
     # ---------------------------------------------------------------- what is read
 
+    def use_run_dir(self, folder: Path) -> None:
+        """Keep files derived from the documents in ``folder``, where there is no Trainer."""
+        self._given_run_dir = folder
+
     @property
     def _run_dir(self) -> Path:
+        if self._given_run_dir is not None:
+            return self._given_run_dir
         return Path(self.trainer.default_root_dir if self.trainer else ".")
 
     @property
@@ -231,6 +241,8 @@ class DocumentDataModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Write the embedded world's files and build the BM25 index, if they are missing."""
+        if self._tasks is not None:
+            return
         folder = self.source.folder
         if self.source.is_demo and not (folder / "questions.jsonl").exists():
             from prag_lightning.demo.world import write_world
@@ -266,7 +278,21 @@ class DocumentDataModule(LightningDataModule):
             self._plan = self._make_plan()
         return self._plan
 
+    def of_tasks(self, tasks: Sequence[EncodingTask]) -> "DocumentDataModule":
+        """Return a data module with the same settings that encodes ``tasks``, and reads nothing.
+
+        It takes the place of this one in another process.
+        """
+        part = copy.copy(self)
+        part.source = DocumentSource((), None, Path)
+        part.augmenter = part._augmentations = None
+        part._questions = part._validation_questions = None
+        part._plan, part._tasks, part._asked = None, tasks, {}
+        return part
+
     def _make_plan(self) -> EncodingPlan:
+        if self._tasks is not None:
+            return EncodingPlan(list(self._tasks), {}, Counter())
         if self.warm_up is not None:
             is_first = (self.shard.index, self._place[0]) == (0, 0)
             return plan_warm_up(Path(self.warm_up), self._questions_file, own=is_first)
@@ -327,6 +353,11 @@ class DocumentDataModule(LightningDataModule):
         files = [source for source in several if isinstance(source, str | Path)]
         yield from (_opened(file, wanted) for file in files)
         yield by_document(source for source in several if isinstance(source, Augmentation))
+
+    @property
+    def has_validation_questions(self) -> bool:
+        """Whether questions are to be answered during encoding."""
+        return self._validation_questions is not None
 
     def leave_out(self, document_ids: Container[str]) -> None:
         """Skip these documents when encoding; set by the callback that opens the store."""

@@ -197,11 +197,17 @@ class ParametricRAG(LightningModule):
     @property
     def store_dir(self) -> str:
         """Folder of the adapters."""
-        if self._store is not None:
-            return self._store
         trainer = self._trainer_if_any()
-        root = trainer.default_root_dir if trainer else "."
-        return str(Path(root) / "adapters")
+        return self.store_dir_in(trainer.default_root_dir if trainer else ".")
+
+    def store_dir_in(self, root_dir: str | Path) -> str:
+        """Return the folder of the adapters of a run in ``root_dir``."""
+        return self._store if self._store is not None else str(Path(root_dir) / "adapters")
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether the weights of the base are in this process."""
+        return bool(self._loaded) or self.base is not None
 
     def use_store(self, folder: str) -> None:
         """Keep adapters in ``folder`` from now on."""

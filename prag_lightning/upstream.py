@@ -139,3 +139,19 @@ def keep_size(tensor: "Tensor", dim: int) -> None:
     import torch
 
     torch._dynamo.mark_static(tensor, dim)
+
+
+def silence_ray() -> None:
+    """Keep Ray from printing every event of the cluster, such as the death of a worker.
+
+    Ray passes on what its workers print only if asked (``log_to_driver``), but there is no setting
+    for its own messages, of a dozen lines each. What matters of them is in the errors it raises.
+    Breaks if: ``print_to_stdstream`` is renamed; the messages would be printed again.
+    """
+    import logging
+
+    from ray._private import worker
+
+    worker.print_to_stdstream = lambda *_, **__: None
+    for name in ("ray", "ray._private.worker"):
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -29,6 +29,7 @@ from prag_lightning import (
 )
 from prag_lightning.adapters.merge import make_merge_rule
 from prag_lightning.cli.main import COMMANDS, TRAINER_COMMANDS
+from prag_lightning.clusters.ray import RayWorkers
 from prag_lightning.demo.world import write_world
 from prag_lightning.encoding.objectives import LossTokens
 from prag_lightning.language_model.logits import Head
@@ -95,6 +96,7 @@ SETTINGS = {
     "adapter_writer": AdapterWriter,
     "evaluation": MergedEvaluation,
     "warm_start": WarmStart,
+    "ray": RayWorkers,
 }
 CURRENT_PAGES = [page for page in PAGES if page.name != "CHANGELOG.md"]
 

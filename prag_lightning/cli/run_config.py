@@ -42,15 +42,21 @@ class RunConfig(SaveConfigCallback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write ``fit.yaml``."""
-        self._write(trainer)
+        self.write(trainer, "fit")
 
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_test_end(self, trainer: Any, pl_module: LightningModule) -> None:
         """Write ``test.yaml`` or ``predict.yaml``, beside the results."""
-        self._write(trainer)
+        self.write(trainer, trainer.state.fn.value)
 
     on_predict_end = on_test_end
 
-    def _write(self, trainer: Any) -> None:
+    def write(self, trainer: Any, name: str) -> None:
+        """Write the settings into the Trainer's root folder.
+
+        Args:
+            trainer: The Trainer.
+            name: Name of the command.
+        """
         if trainer.is_global_zero:
             config = self.config.clone()
             for key in _PATHS:
@@ -61,7 +67,7 @@ class RunConfig(SaveConfigCallback):
                     config[key] = _from_root(value)
             settings = without_passwords(yaml.safe_load(self.parser.dump(config, skip_none=False)))
             text = yaml.safe_dump(settings, sort_keys=False)
-            write_whole(Path(trainer.default_root_dir) / f"{trainer.state.fn.value}.yaml", text)
+            write_whole(Path(trainer.default_root_dir) / f"{name}.yaml", text)
             for logger in trainer.loggers:
                 logger.log_hyperparams(settings)
 

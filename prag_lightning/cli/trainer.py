@@ -3,8 +3,9 @@
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -26,9 +27,17 @@ from prag_lightning.cli.exit_status import DONE, INTERRUPTED, SOME_FAILED, TERMI
 from prag_lightning.cli.interruption import Interruption
 from prag_lightning.cli.processes import require_all_processes, settings_for_processes
 from prag_lightning.cli.quiet import quiet
+from prag_lightning.cli.ray_engine import (
+    callbacks_of_workers,
+    end_at_sigterm,
+    refuse_local_settings,
+    settings_of_driver,
+    settings_of_workers,
+)
 from prag_lightning.cli.run_config import RunConfig
 from prag_lightning.cli.trainer_parser import TrainerParser
 from prag_lightning.cli.trainer_settings import listed_callbacks, refuse_trainer_settings
+from prag_lightning.clusters.ray import RayWorkers, encode_with_ray
 from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.encoding.per_document import (
     LostProcessError,
@@ -58,6 +67,8 @@ class PragCLI(LightningCLI):
         self._command = args[0]
         self._helps_with_trainer = _TRAINER_HELP in args
         self._interruption = interruption or Interruption()
+        # Why documents have no adapter, by id, if the engine ray was to encode them.
+        self.failures: dict[str, str] = {}
         self._merge_is_given = any(word.startswith("--evaluation.merge") for word in args)
         super().__init__(
             ParametricRAG,
@@ -92,6 +103,31 @@ class PragCLI(LightningCLI):
         own = {"ckpt_path", "weights_only", "verbose"}
         return {self._command: LightningCLI.subcommands()[self._command] | own}
 
+    @property
+    def _uses_ray(self) -> bool:
+        return self._command == "fit" and self.config[self._command].engine == "ray"
+
+    def fit(self, **settings: Any) -> None:
+        """Run the command ``fit``, with the Trainer or with the workers of a Ray cluster."""
+        if not self._uses_ray:
+            self.trainer.fit(**settings)
+            return
+        end_at_sigterm()
+        made = self.config_init[self._command]
+        (run_config,) = (c for c in cast(Any, self.trainer).callbacks if isinstance(c, RunConfig))
+        outcome = encode_with_ray(
+            self.model,
+            self.datamodule,
+            made.ray,
+            root_dir=self.trainer.default_root_dir,
+            callbacks=callbacks_of_workers(made.trainer, made.warm_start, made.adapter_writer),
+            trainer=settings_of_workers(made.trainer),
+            seed=self.config[self._command].seed_everything,
+            shows_progress=made.trainer.enable_progress_bar is not False,
+            on_begin=partial(run_config.write, self.trainer, "fit"),
+        )
+        self.failures.update(outcome.failures)
+
     def test(self, **settings: Any) -> None:
         """Run the command ``test``, in place of the Trainer's method."""
         self.trainer.test(**settings, verbose=False)
@@ -107,6 +143,13 @@ class PragCLI(LightningCLI):
         """Add the callbacks of every run, and link settings that model and data share."""
         for key, callback in _FORCED.items():
             parser.add_lightning_class_args(callback, key)
+        parser.add_argument(
+            "--engine",
+            type=Literal["local", "ray"],
+            default="local",
+            help="Where `fit` encodes: in this process, or with the workers of a Ray cluster.",
+        )
+        parser.add_class_arguments(RayWorkers, "ray")
         parser.link_arguments("model.base", "data.base")
         parser.link_arguments("model.trust_remote_code", "data.trust_remote_code")
         # `SlotFinder` later gives the data module the resolved number.
@@ -122,6 +165,8 @@ class PragCLI(LightningCLI):
             self._take_choice(Path(settings.default_root_dir))
         own = {callback.__name__: key for key, callback in _FORCED.items()}
         refuse_trainer_settings(self._command, settings, own)
+        if self._uses_ray:
+            refuse_local_settings(settings, self.command_parser.get_defaults().trainer)
         self.trainer_defaults["callbacks"] = [SlotFinder(), StorageCheck()]
         has_bar = any("ProgressBar" in name for name in listed_callbacks(settings))
         if settings.enable_progress_bar is not False and not has_bar:
@@ -141,7 +186,7 @@ class PragCLI(LightningCLI):
             ValueError: If no Trainer can be made from these settings.
         """
         settings = self.config_init[self._command].trainer
-        kwargs |= settings_for_processes(settings)
+        kwargs |= settings_of_driver() if self._uses_ray else settings_for_processes(settings)
         try:
             return super().instantiate_trainer(**kwargs)
         # What Lightning raises for invalid settings.
@@ -185,4 +230,4 @@ def run_trainer_command(args: Sequence[str]) -> int:
     writer = next(c for c in callbacks if isinstance(c, AdapterWriter))
     strategy = cli.trainer.strategy
     others_failed = isinstance(strategy, PerDocumentStrategy) and strategy.some_failed
-    return SOME_FAILED if writer.failures or others_failed else DONE
+    return SOME_FAILED if writer.failures or cli.failures or others_failed else DONE

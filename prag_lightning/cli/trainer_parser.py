@@ -18,7 +18,8 @@ _TRAINER = "Lightning's Trainer"
 _SECTIONS: dict[str, tuple[str, ...]] = {
     "run": (
         *("help", "config", "print_config", "trainer.default_root_dir", "trainer.accelerator"),
-        *("trainer.devices", "trainer.precision", "seed_everything", "return_predictions"),
+        *("trainer.devices", "trainer.precision", "engine", "seed_everything"),
+        "return_predictions",
     ),
     "documents": (
         *("data.folder", "data.augmentations", "data.augmenter", "data.num_rewrites"),
@@ -42,6 +43,7 @@ _SECTIONS: dict[str, tuple[str, ...]] = {
     ),
     "model": ("model.base", "model.dtype", "model.quantization", "model.trust_remote_code"),
     "store": ("model.store",),
+    "the engine ray": ("ray.address", "ray.num_workers"),
     _TRAINER: (),
 }
 # The section of settings that are not named above.
@@ -51,6 +53,7 @@ _OTHERWISE = {
     "evaluation": "answering",
     "model": "model",
     "adapter_writer": "store",
+    "ray": "the engine ray",
     "trainer": _TRAINER,
 }
 _CLASSES = {*_OTHERWISE, "model.lora"}

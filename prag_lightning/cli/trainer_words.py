@@ -10,8 +10,9 @@ from prag_lightning.cli.suggestion import did_you_mean
 
 # Settings, and sections of settings.
 SECTIONS = (
-    *("adapter_writer", "config", "data", "evaluation", "help", "help-trainer", "model"),
-    *("print_config", "return_predictions", "seed_everything", "trainer", "warm_start"),
+    *("adapter_writer", "config", "data", "engine", "evaluation", "help", "help-trainer"),
+    *("model", "print_config", "ray", "return_predictions", "seed_everything", "trainer"),
+    "warm_start",
 )
 # Settings of `fit` that may be given without their section.
 _SHORT = {"--shard": "--data.shard"}

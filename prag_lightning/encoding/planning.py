@@ -111,6 +111,10 @@ class StoredTask(EncodingTask):
         """The document's text."""
         return self._source.read(self.document_id).text
 
+    def in_memory(self) -> EncodingTask:
+        """Return the task with its texts, to send it to a process that has no files."""
+        return self._source.read(self.document_id)
+
     @property
     def num_prompts(self) -> int:
         """Number of prompts, without reading them."""

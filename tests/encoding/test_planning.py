@@ -87,6 +87,10 @@ def test_a_task_goes_into_another_process_without_its_texts(folder: Path) -> Non
     task = pickle.loads(pickled)[7]
     assert task == tasks[7]
     assert task.digest == tasks[7].digest
+    # Where there are no such files, it goes with them.
+    alone = tasks[7].in_memory()
+    assert len(pickle.dumps(alone)) > len(alone.text)
+    assert alone.digest == tasks[7].digest
 
 
 def test_shards_plan_every_document_once_and_read_no_more_than_ids_of_others(

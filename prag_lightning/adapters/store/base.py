@@ -10,7 +10,12 @@ from torch import Tensor
 
 from prag_lightning.adapters.store.contract import LayoutContract
 from prag_lightning.adapters.store.mean import mean_adapter
-from prag_lightning.adapters.store.records import StoredDocument, StoreStats, WriteLock
+from prag_lightning.adapters.store.records import (
+    Receipt,
+    StoredDocument,
+    StoreStats,
+    WriteLock,
+)
 
 __all__ = ["AdapterStore", "StoredDocument"]
 
@@ -139,6 +144,10 @@ class AdapterStore(LayoutContract):
     def text_digests(self, document_ids: Sequence[str]) -> dict[str, str]:
         """Return the text digests of those documents that are stored."""
         return {name: document.text_digest for name, document in self.find(document_ids).items()}
+
+    def receipts(self, document_ids: Sequence[str]) -> list[Receipt]:
+        """Return where the adapters of those documents are that are stored."""
+        return [self._receipt(document) for document in self.find(document_ids).values()]
 
     def text_digest(self, document_id: str) -> str | None:
         """Return the digest of the text that an adapter was trained on; None if it is not stored.

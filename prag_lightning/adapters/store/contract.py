@@ -14,6 +14,7 @@ from prag_lightning.adapters.store.recipe import Recipe, StoreDtype
 from prag_lightning.adapters.store.records import (
     CopiedFile,
     Damage,
+    Receipt,
     StoredDocument,
     WriteLock,
 )
@@ -88,6 +89,10 @@ class LayoutContract(ABC):
         Raises:
             ValueError: If one is damaged; the message names it.
         """
+
+    def _receipt(self, document: StoredDocument) -> Receipt:
+        """Return where the adapter of a stored document is."""
+        return Receipt(document.id, document.text_digest)
 
     def refresh(self) -> None:  # noqa: B027
         """Look at what other writers have stored since the store was opened."""

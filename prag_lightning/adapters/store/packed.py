@@ -30,6 +30,7 @@ from prag_lightning.adapters.store.recipe import Recipe, StoreDtype
 from prag_lightning.adapters.store.records import (
     CopiedFile,
     Damage,
+    Receipt,
     StoredDocument,
     WriteLock,
 )
@@ -208,6 +209,12 @@ class PackedStore(AdapterStore):
                 )
             rows.append(self._codec.decode(data))
         return torch.stack(rows)
+
+    def _receipt(self, document: StoredDocument) -> Receipt:
+        writer, entry = cast(_Place, document.place)
+        assert entry.row is not None
+        file = shard_name(writer.folder, entry.shard)
+        return Receipt(document.id, entry.text_digest, file, entry.row, entry.checksum)
 
     def _finish(self) -> None:
         if self._own:

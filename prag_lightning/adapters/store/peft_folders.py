@@ -40,6 +40,7 @@ from prag_lightning.adapters.store.recipe import Recipe, StoreDtype
 from prag_lightning.adapters.store.records import (
     CopiedFile,
     Damage,
+    Receipt,
     StoredDocument,
     WriteLock,
 )
@@ -159,6 +160,11 @@ class PeftFolderStore(AdapterStore):
         # Two small files and two folders take a block each; few documents share a parent folder.
         blocks = -(-size // _BLOCK_BYTES) + 4
         return num_documents * blocks * _BLOCK_BYTES
+
+    def _receipt(self, document: StoredDocument) -> Receipt:
+        folder, line = cast(tuple[str, Line], document.place)
+        file = f"{folder.removesuffix(REPLACED)}/{WEIGHTS_FILE}"
+        return Receipt(document.id, line.text_digest, file, 0, line.checksum)
 
     def _add(self, document_ids: Sequence[str], rows: Tensor, text_digests: Sequence[str]) -> None:
         for document_id, row, digest in zip(document_ids, rows, text_digests, strict=True):

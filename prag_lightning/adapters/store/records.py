@@ -57,6 +57,24 @@ class StoredDocument(NamedTuple):
     writer: int | None = None
 
 
+class Receipt(NamedTuple):
+    """Where the adapter of a document is, and what it must be.
+
+    Args:
+        document_id: The document.
+        text_digest: Digest of what it was trained on.
+        file: File of the adapter, within the store.
+        row: Its row in that file.
+        checksum: Checksum of the adapter.
+    """
+
+    document_id: str
+    text_digest: str
+    file: str = ""
+    row: int = 0
+    checksum: str = ""
+
+
 class CopiedFile(NamedTuple):
     """A file of a store to be copied.
 

@@ -1,0 +1,1 @@
+"""Encoding with the processes of a cluster."""
