@@ -3,6 +3,7 @@
 from prag_lightning.callbacks.adapter_writer import AdapterWriter
 from prag_lightning.callbacks.encoding_log import EncodingLog
 from prag_lightning.callbacks.merged_evaluation import MergedEvaluation
+from prag_lightning.callbacks.orthogonal import OrthogonalToTask
 from prag_lightning.callbacks.progress_bar import UnitProgressBar
 from prag_lightning.callbacks.slot_finder import SlotFinder
 from prag_lightning.callbacks.storage_check import StorageCheck
@@ -13,6 +14,7 @@ __all__ = [
     "AdapterWriter",
     "EncodingLog",
     "MergedEvaluation",
+    "OrthogonalToTask",
     "SlotFinder",
     "StorageCheck",
     "TrainWithStrangers",

@@ -51,8 +51,9 @@ class MergedEvaluation(Callback):
 
     Args:
         merge: How adapters are weighted: ``anchored``, ``sum``, ``mean``, ``score``, ``falling``,
-            ``centered``, ``ties``, ``projection`` or the import path of a `MergeRule` of your own;
-            with settings as ``{"score": {"temperature": 2}}``. From Python also a `MergeRule`.
+            ``centered``, ``ties``, ``projection``, ``gate`` or the import path of a `MergeRule` of
+            your own; with settings as ``{"score": {"temperature": 2}}``. From Python also a
+            `MergeRule`.
         scoring: How answers are extracted from generated texts and compared with the accepted
             ones: ``strict``, ``published`` or the import path of a `Scoring` of your own.
         on_missing: What to do if a document has no adapter: stop, or merge without it and report
@@ -97,7 +98,7 @@ class MergedEvaluation(Callback):
         )
         console = open_console()
         console.print(score_table(scores))
-        self._print_missing(console)
+        self._print_left_out(console)
         console.print(f"predictions and scores are in {where}")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -111,7 +112,7 @@ class MergedEvaluation(Callback):
         if trainer.is_global_zero:
             where = write_answers(self._root, self._records)
             console = open_console()
-            self._print_missing(console)
+            self._print_left_out(console)
             console.print(f"{len(self._records)} answers are in {where}")
 
     def on_exception(
@@ -188,10 +189,13 @@ class MergedEvaluation(Callback):
     ) -> None:
         """Read the batch's adapters, and route every row to its own."""
         self._batch_start = time.monotonic()
-        self._merges = self._merger.choose_all(batch)
+        module = cast(ParametricRAG, pl_module)
+        with trainer.precision_plugin.forward_context():
+            self._merges, route = self._merger.merge(
+                batch, module.first_token_entropy, noise=batch.method == "random"
+            )
         self._note_missing(batch, self._merges)
-        route = self._merger.route(self._merges, noise=batch.method == "random")
-        cast(ParametricRAG, pl_module).use_route(route)
+        module.use_route(route)
 
     on_predict_batch_start = on_validation_batch_start = on_test_batch_start
 
@@ -287,9 +291,16 @@ class MergedEvaluation(Callback):
             )
         self._num_missing[batch.method] += len(missing)
 
-    def _print_missing(self, console: Console) -> None:
+    def _print_left_out(self, console: Console) -> None:
         for method, count in (+self._num_missing).items():
             console.print(f"{method}: {count} retrieved documents had no adapter and were left out")
+        if self._merger.gate is None:
+            return
+        merged = [record for record in self._records if record.adapters]
+        asked = Counter(record.method for record in merged)
+        closed = Counter(r.method for r in merged if not any(e.weight for e in r.adapters))
+        for method, count in asked.items():
+            console.print(f"{method}: the gate left adapters out of {closed[method]} of {count}")
 
     # ---------------------------------------------------------------- several processes
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from prag_lightning.callbacks.adapter_writer import AdapterWriter as AdapterWriter
     from prag_lightning.callbacks.encoding_log import EncodingLog as EncodingLog
     from prag_lightning.callbacks.merged_evaluation import MergedEvaluation as MergedEvaluation
+    from prag_lightning.callbacks.orthogonal import OrthogonalToTask as OrthogonalToTask
     from prag_lightning.callbacks.progress_bar import UnitProgressBar as UnitProgressBar
     from prag_lightning.callbacks.slot_finder import SlotFinder as SlotFinder
     from prag_lightning.callbacks.strangers import TrainWithStrangers as TrainWithStrangers
@@ -45,6 +46,7 @@ _PLACES = {
     "MergeWeights": "adapters.merge",
     "MergedEvaluation": "callbacks.merged_evaluation",
     "Objective": "encoding.objectives",
+    "OrthogonalToTask": "callbacks.orthogonal",
     "ParametricRAG": "module",
     "PromptTemplate": "language_model.templates",
     "Question": "documents.records",

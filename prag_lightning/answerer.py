@@ -241,8 +241,8 @@ class Answerer:
             merger = merger.with_rule(make_merge_rule(merge))
         template = self.data.encoder.template
         batch = batch.to(self.module.device)
-        merges = merger.choose_all(batch)
-        said = self.module.answer(batch, merger.route(merges))
+        merges, route = merger.merge(batch, self.module.first_token_entropy)
+        said = self.module.answer(batch, route)
         mark = template.answer_mark if template.reasons else None
         return answers_with_evidence(batch, merges, said.texts, self.scoring, mark), said.nll
 

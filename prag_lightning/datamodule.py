@@ -102,6 +102,9 @@ class DocumentDataModule(LightningDataModule):
             on the passages as plain text, and on the pairs without them.
         num_strangers_questions: Number of questions about other documents to add to each document's
             training, with the base's own answers as targets. Needs an objective with a teacher.
+        num_unanswerable: Number of questions that the document does not answer to add to its
+            training, from its augmentation, with the answer "unknown". With a teacher, it learns to
+            say what the base says to them without the document.
         packed: Concatenate prompts into one row, without padding; otherwise each is a row of its
             own, batched by similar length, which is faster on a GPU.
         num_slots: How many documents train at once. The command line takes it from
@@ -151,6 +154,7 @@ class DocumentDataModule(LightningDataModule):
         loss_on: LossOn | Literal["auto"] = "auto",
         passage_in_prompt: PassageInPrompt = "half",
         num_strangers_questions: NonNegativeInt = 0,
+        num_unanswerable: NonNegativeInt = 0,
         packed: bool = True,
         num_slots: PositiveInt = 8,
         num_rewrites: NonNegativeInt | None = None,
@@ -180,6 +184,7 @@ class DocumentDataModule(LightningDataModule):
         self.loss_on = self.objective.loss_on if loss_on == "auto" else loss_on
         self.passage_in_prompt = passage_in_prompt
         self.num_strangers_questions = num_strangers_questions
+        self.num_unanswerable = num_unanswerable
         self.packed = packed
         self.num_slots = num_slots
         self.limits = AugmentationLimits(num_rewrites, num_qas)
@@ -304,6 +309,7 @@ class DocumentDataModule(LightningDataModule):
             self.limits,
             self.passage_in_prompt,
             self.num_strangers_questions,
+            self.num_unanswerable,
         )
 
     @property
@@ -398,6 +404,8 @@ class DocumentDataModule(LightningDataModule):
             settings["passage_in_prompt"] = self.passage_in_prompt
         if self.num_strangers_questions:
             settings["num_strangers_questions"] = self.num_strangers_questions
+        if self.num_unanswerable:
+            settings["num_unanswerable"] = self.num_unanswerable
         return settings
 
     def encoding_steps(self, num_slots: int) -> EncodingSteps:

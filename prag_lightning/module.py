@@ -13,7 +13,7 @@ from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.utilities import rank_zero_info
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from prag_lightning.adapters.bank import AdapterBank, Route
 from prag_lightning.adapters.layout import LoraConfig
@@ -22,10 +22,12 @@ from prag_lightning.adapters.store.opening import AdapterStore, open_store
 from prag_lightning.adapters.store.recipe import Recipe, Scalar, digest_tensors, digest_text
 from prag_lightning.adapters.warm_start import WarmStartSource
 from prag_lightning.answering.batches import QuestionBatch
+from prag_lightning.answering.first_token import entropy_of, first_token_entropy
 from prag_lightning.answering.generate import Answers, Decoding, answer_alone, answer_questions
 from prag_lightning.answering.reading import can_share, find_beginnings, read_beginnings
 from prag_lightning.documents.still_running import still_running
 from prag_lightning.encoding.batches import EncodingBatch
+from prag_lightning.encoding.orthogonal import TaskDirections
 from prag_lightning.encoding.slot_trainer import FinishedAdapters, SlotTrainer
 from prag_lightning.encoding.strangers import Strangers
 from prag_lightning.encoding.trainer_check import check_trainer
@@ -38,6 +40,7 @@ from prag_lightning.language_model.base_model import (
 )
 from prag_lightning.language_model.digest import base_digest, weights_digest
 from prag_lightning.language_model.generation_settings import own_generation_settings
+from prag_lightning.language_model.logits import last_hidden_states
 from prag_lightning.language_model.processor import precision_advice
 from prag_lightning.language_model.prompts import PromptEncoder
 from prag_lightning.language_model.target_modules import (
@@ -137,6 +140,7 @@ class ParametricRAG(LightningModule):
             self._loaded = (base,)
         self._warm_start = WarmStartSource()
         self._strangers: Strangers | None = None
+        self._task: TaskDirections | None = None
         self._store = store
         self._abilities: BaseAbilities | None = None
         self._route: Route | None = None
@@ -221,6 +225,10 @@ class ParametricRAG(LightningModule):
         """Train documents beside ``strangers`` from now on."""
         self._strangers = strangers
 
+    def keep_orthogonal_to(self, task: TaskDirections) -> None:
+        """Keep documents' adapters out of the directions of a task adapter from now on."""
+        self._task = task
+
     def warm_start_row(self) -> Tensor:
         """Return the warm start, shape ``(num_params,)``, float32."""
         return self._warm_start.read(self.bank.layout, self.lora)
@@ -229,6 +237,7 @@ class ParametricRAG(LightningModule):
         """Return the settings of this module that an adapter depends on."""
         trainer = self._trainer_if_any()
         company = {} if self._strangers is None else {"strangers": self._strangers.wording}
+        task = {} if self._task is None else {"orthogonal_to": self._task.wording}
         return {
             "lr": self.lr,
             "weight_decay": self.weight_decay,
@@ -237,6 +246,7 @@ class ParametricRAG(LightningModule):
             "quantization": self.quantization,
             "precision": str(trainer.precision) if trainer else "32-true",
             **company,
+            **task,
         }
 
     def recipe_settings(self, encoder: PromptEncoder, training: dict[str, Any]) -> dict[str, Any]:
@@ -413,6 +423,7 @@ class ParametricRAG(LightningModule):
             loss_scaling=str(self.trainer.precision) in ("16-mixed", "16-true"),
             compile=self.compile_base,
             strangers=self._strangers,
+            task=self._task,
         )
 
     # ---------------------------------------------------------------- answering
@@ -434,17 +445,48 @@ class ParametricRAG(LightningModule):
                     f"read the prompt without adapters; leave the method '{batch.method}' out"
                 )
             return self._answer_row_by_row(batch, route)
-        reading = self.bank.paused if batch.reads_without_adapters else nullcontext
-        # In `base` decoding, effects of the base's config may depend on the place of padding.
-        shares = self.decoding == "greedy" and abilities.packs and can_share(self.base)
-        begun = None
-        if shares and (beginnings := find_beginnings(batch, route)):
-            with self._routed(route.of_rows(beginnings.rows) if route else None), reading():
-                begun = read_beginnings(self.base, beginnings)
-            batch = beginnings.batch
+        reading = self._reading(batch)
+        batch, begun = self._begin(batch, route)
         arguments = self.base, self.tokenizer, batch, self.max_new_tokens, self.decoding, begun
         with self._routed(route):
-            return answer_questions(*arguments, reading())
+            return answer_questions(*arguments, reading)
+
+    @torch.no_grad()
+    def first_token_entropy(self, batch: QuestionBatch, route: Route | None) -> Tensor:
+        """Return how unsure the base is of each answer's first token.
+
+        Args:
+            batch: The questions.
+            route: The adapters of each row; None for none.
+
+        Returns:
+            Entropies in nats, shape ``(rows,)``.
+        """
+        assert self.base is not None
+        self._use_attention(self._own_attention)
+        if not self.abilities.continues:
+            return self._entropy_row_by_row(batch, route)
+        reading = self._reading(batch)
+        batch, begun = self._begin(batch, route)
+        with self._routed(route):
+            return first_token_entropy(self.base, batch, begun, reading)
+
+    def _reading(self, batch: QuestionBatch) -> AbstractContextManager[None]:
+        """Return the context in which all tokens of the prompts but the last are read."""
+        return self.bank.paused() if batch.reads_without_adapters else nullcontext()
+
+    def _begin(
+        self, batch: QuestionBatch, route: Route | None
+    ) -> tuple[QuestionBatch, DynamicCache | None]:
+        """Read shared beginnings of a batch's prompts, if that is worthwhile."""
+        assert self.base is not None
+        # In `base` decoding, effects of the base's config may depend on the place of padding.
+        shares = self.decoding == "greedy" and self.abilities.packs and can_share(self.base)
+        if not shares or not (beginnings := find_beginnings(batch, route)):
+            return batch, None
+        own = route.of_rows(beginnings.rows) if route else None
+        with self._routed(own), self._reading(batch):
+            return beginnings.batch, read_beginnings(self.base, beginnings)
 
     def _routed(self, route: Route | None) -> AbstractContextManager[Any]:
         return self.bank.routed(route) if route else nullcontext()
@@ -461,6 +503,16 @@ class ParametricRAG(LightningModule):
             texts += answers.texts
             likelihoods.append(answers.nll)
         return Answers(texts, torch.cat(likelihoods))
+
+    def _entropy_row_by_row(self, batch: QuestionBatch, route: Route | None) -> Tensor:
+        assert self.base is not None
+        entropies = []
+        for row in range(len(batch.questions)):
+            prompt = batch.input_ids[row][batch.attention_mask[row].bool()]
+            with self._routed(route.of_rows([row]) if route else None):
+                hidden = last_hidden_states(self.base, prompt[None])[:, -1]
+            entropies.append(entropy_of(self.base, hidden))
+        return torch.cat(entropies)
 
     def use_route(self, route: Route | None) -> None:
         """Answer the next batch with the adapters of ``route``; None for none."""

@@ -1,5 +1,6 @@
 """Answers from Python and from ``prag ask`` and ``prag predict``, against ``prag test``."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,35 @@ def test_adapters_change_what_is_said(answerer: Answerer, folder: Path) -> None:
     questions = read_questions(folder)
     plain, merged = (answerer.answer(questions, m) for m in ("closed_book", "prag"))
     assert sum(a.text != b.text for a, b in zip(plain, merged, strict=True)) > len(questions) / 2
+
+
+@pytest.mark.parametrize(("method", "without"), [("prag", "closed_book"), ("combine", "rag")])
+def test_a_gate_that_is_open_merges_and_one_that_is_closed_answers_without_adapters(
+    answerer: Answerer, folder: Path, method: AnswerMethod, without: AnswerMethod
+) -> None:
+    asked = list(read_records(folder / "questions.jsonl", Question))[:8]
+
+    def gated(name: AnswerMethod, merge: object) -> tuple[dict[str, str], set[float | None]]:
+        batch = answerer.batches(asked, name)[0]
+        answers, _ = answerer.answer_batch(batch, merge)
+        weights = {evidence.weight for answer in answers for evidence in answer.adapters}
+        return {answer.question_id: answer.text for answer in answers}, weights
+
+    merged, _ = gated(method, "sum")
+    plain, _ = gated(without, "sum")
+    assert merged != plain
+    assert gated(method, {"gate": {"rule": "sum", "least_without": 0.0}}) == (merged, {1.0})
+    closed = {"gate": {"rule": "sum", "least_without": math.inf}}
+    assert gated(method, closed) == (plain, {0.0})
+    # Between the two, every question is answered in one of the two ways, and some in each.
+    batch = answerer.batches(asked, method)[0]
+    entropies = answerer.module.first_token_entropy(batch, None)
+    limit = float(entropies.median())
+    mixed, weights = gated(method, {"gate": {"rule": "sum", "least_without": limit}})
+    assert weights == {0.0, 1.0}
+    for question, entropy in zip(batch.questions, entropies.tolist(), strict=True):
+        expected = merged if entropy >= limit else plain
+        assert mixed[question.id] == expected[question.id]
 
 
 def test_the_order_of_the_questions_changes_no_answer(answerer: Answerer, folder: Path) -> None:

@@ -96,6 +96,7 @@ MERGE_RULES = {
     "centered": "prag_lightning.adapters.merge_weights.Centered",
     "ties": "prag_lightning.adapters.ties.Ties",
     "projection": "prag_lightning.adapters.projection.Projection",
+    "gate": "prag_lightning.adapters.gate.Gate",
 }
 
 

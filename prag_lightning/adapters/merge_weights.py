@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from prag_lightning.adapters.gate import Gate
 from prag_lightning.adapters.merge import (
     ChangingRule,
     MergeRule,
@@ -170,7 +171,7 @@ class Centered(MergeRule):
     def __init__(self, rule: dict[str, Any] | str = "anchored", share: float = 1.0) -> None:
         self.rule = make_merge_rule(rule)
         self.share = share
-        if isinstance(self.rule, ChangingRule | Centered):
+        if isinstance(self.rule, ChangingRule | Centered | Gate):
             raise ValueError(
                 f"the merge rule {rule!r} cannot be centered; choose anchored, score or falling"
             )

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from prag_lightning.adapters.gate import Gate
 from prag_lightning.adapters.layout import AdapterLayout
 from prag_lightning.adapters.merge import ChangingRule, MergeWeights, make_merge_rule
 
@@ -27,7 +28,7 @@ class Projection(ChangingRule):
 
     def __init__(self, rule: dict[str, Any] | str = "anchored") -> None:
         self.rule = make_merge_rule(rule)
-        if isinstance(self.rule, ChangingRule):
+        if isinstance(self.rule, ChangingRule | Gate):
             raise ValueError(
                 f"the merge rule {rule!r} cannot be projected; choose anchored, score or falling"
             )

@@ -1,7 +1,8 @@
 """Merging: the adapters of a batch's documents, and the route from its questions to them."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple, Protocol
 
@@ -9,12 +10,16 @@ import torch
 from torch import Tensor
 
 from prag_lightning.adapters.bank import Route
+from prag_lightning.adapters.gate import Gate
 from prag_lightning.adapters.layout import AdapterLayout
 from prag_lightning.adapters.merge import ChangingRule, MergeRule, MergeWeights
 from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.documents.rankings import RetrievedDocument
 from prag_lightning.documents.records import Document
 from prag_lightning.encoding.plan import is_of_other_text
+
+# Returns the entropy of each row's first token, shape ``(rows,)``, with the adapters of a route.
+FirstTokenEntropy = Callable[[QuestionBatch, Route | None], Tensor]
 
 
 class Merge(NamedTuple):
@@ -24,11 +29,18 @@ class Merge(NamedTuple):
         documents: The documents that have adapters, best first.
         weights: The weight of each.
         missing: The documents without an adapter, or whose text has changed since.
+        is_left_out: Whether a gate left the adapters out; all weights are then 0.
     """
 
     documents: list[RetrievedDocument]
     weights: MergeWeights
     missing: list[RetrievedDocument]
+    is_left_out: bool = False
+
+    def left_out(self) -> "Merge":
+        """Return the merge without its adapters."""
+        nothing = MergeWeights((0.0,) * len(self.documents))
+        return self._replace(weights=nothing, is_left_out=True)
 
 
 class Adapters(Protocol):
@@ -70,13 +82,46 @@ class AdapterMerger:
         self.layout = layout
         self.adapters = adapters
         self.warm_start = warm_start
-        self.rule = rule
+        self.gate = rule if isinstance(rule, Gate) else None
+        self.rule = rule.rule if isinstance(rule, Gate) else rule
         self.documents = documents
         self._usable: dict[str, bool] = {}
 
     def with_rule(self, rule: MergeRule) -> "AdapterMerger":
         """Return a merger of the same adapters by another rule."""
         return AdapterMerger(self.layout, self.adapters, self.warm_start, rule, self.documents)
+
+    def merge(
+        self, batch: QuestionBatch, entropy: FirstTokenEntropy, noise: bool = False
+    ) -> tuple[list[Merge], Route | None]:
+        """Return the adapters that each row of a batch merges, and the route to them.
+
+        Args:
+            batch: The questions.
+            entropy: Measures the entropy of first tokens for a rule with a gate.
+            noise: Whether to use noise of the same norm instead of the adapters.
+        """
+        merges = self.choose_all(batch)
+        route = self.route(merges, noise)
+        if self.gate is None or route is None or batch.warm_start_only:
+            return merges, route
+        open_rows = self._open_rows(batch, route, self.gate, entropy)
+        merges = [
+            merge if is_open or not merge.documents else merge.left_out()
+            for merge, is_open in zip(merges, open_rows.tolist(), strict=True)
+        ]
+        return merges, _only(open_rows, route)
+
+    def _open_rows(
+        self, batch: QuestionBatch, route: Route, gate: Gate, entropy: FirstTokenEntropy
+    ) -> Tensor:
+        """Return the rows for which the gate is open, shape ``(rows,)``."""
+        open_rows = torch.ones(len(route.slots), dtype=torch.bool, device=route.slots.device)
+        if gate.reads_without:
+            open_rows &= entropy(batch, None) >= gate.least_without
+        if gate.reads_with and open_rows.any():
+            open_rows &= entropy(batch, _only(open_rows, route)) <= gate.most_with
+        return open_rows
 
     def choose_all(self, batch: QuestionBatch) -> list[Merge]:
         """Return the adapters that each row of a batch merges."""
@@ -149,6 +194,19 @@ class AdapterMerger:
     def _mean(self) -> Tensor:
         assert self.adapters is not None
         return self.adapters.mean().to(self.warm_start)
+
+
+def _only(rows: Tensor, route: Route) -> Route | None:
+    """Return a route that has no adapters but in some rows; None if it is in none.
+
+    Args:
+        rows: Which rows keep their adapters, shape ``(rows,)``.
+        route: The route.
+    """
+    if not rows.any():
+        return None
+    assert route.weights is not None
+    return replace(route, slots=route.slots * rows[:, None], weights=route.weights * rows[:, None])
 
 
 def _route(terms: Sequence[Sequence[tuple[int, float]]], adapters: Tensor) -> Route:

@@ -13,7 +13,7 @@ _REFUSAL = re.compile(
 # A line that introduces the text: "Sure! Here is a new version:", "**Rewritten passage:**".
 _PREFACE = re.compile(
     r"[^\n.]{0,100}\b(?:rewr\w+|revised|rephras\w+|paraphras\w+|version|passage|summary|facts"
-    r"|here is|here's)\b"
+    r"|implications|conclusions|here is|here's)\b"
     r"[^\n.]{0,60}:[*_ ]*(?:\n+|\Z)",
     re.IGNORECASE,
 )
@@ -68,9 +68,23 @@ def read_few_words(text: str) -> str:
     Raises:
         AnswerError: If there is none, or the model says that it has no answer.
     """
+    answer = _first_line(text)
+    if _NO_ANSWER.search(answer):
+        raise AnswerError("the document does not answer the question")
+    return answer
+
+
+def says_no_answer(text: str) -> bool:
+    """Return whether a model says that the document does not answer a question.
+
+    Raises:
+        AnswerError: If it says nothing.
+    """
+    return bool(_NO_ANSWER.search(_first_line(text)))
+
+
+def _first_line(text: str) -> str:
     answer = _LABEL.sub("", read_answer(text)).partition("\n")[0].strip("*_ \t")
     if not answer:
         raise AnswerError("an empty answer")
-    if _NO_ANSWER.search(answer):
-        raise AnswerError("the document does not answer the question")
     return answer

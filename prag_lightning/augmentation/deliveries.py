@@ -71,6 +71,7 @@ class Deliveries:
                 made and made.model_copy(update=update),
                 failure and failure.model_copy(update=update),
                 outcome.usage,
+                outcome.dropped,
             )
         )
         self._progress.finish_document()

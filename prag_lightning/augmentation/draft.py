@@ -5,7 +5,8 @@ from collections import Counter
 
 from prag_lightning.augmentation.answers import AnswerError, read_few_words, read_text
 from prag_lightning.augmentation.grounding import Grounding
-from prag_lightning.augmentation.outcomes import Failure, Outcome, Usage
+from prag_lightning.augmentation.open_questions import CHECK, OPEN, OpenQuestions
+from prag_lightning.augmentation.outcomes import Dropped, Failure, Outcome, Usage
 from prag_lightning.augmentation.pairs import FoundPair, read_pairs
 from prag_lightning.augmentation.requests import Reply, Request
 from prag_lightning.augmentation.settings import NUMBERS_OF_TEXTS, Order
@@ -37,18 +38,26 @@ class Draft:
         self._texts: dict[str, str | None] = {}
         for kind, number in NUMBERS_OF_TEXTS.items():
             self._texts.update(dict.fromkeys(_names(kind, getattr(order, number))))
-        self._pairs: dict[str, QuestionAnswer | None] = dict.fromkeys(_names("pair", order.num_qas))
+        # Questions of another augmentation, to be answered; None if pairs are requested.
+        self._given = order.given_pairs(document.id)
+        num_pairs = order.num_qas if self._given is None else len(self._given)
+        self._pairs: dict[str, QuestionAnswer | None] = dict.fromkeys(_names("pair", num_pairs))
+        self._open = OpenQuestions(order.num_unanswerable)
         if earlier is not None and earlier.kept is not None:
             texts = (name for name in self._texts if name not in earlier.missing)
             pairs = (name for name in self._pairs if name not in earlier.missing)
             self._texts.update(zip(texts, earlier.kept.rewrites, strict=False))
             self._pairs.update(zip(pairs, earlier.kept.qas, strict=False))
+            self._open.restore(earlier.kept.unanswerable, earlier.missing)
         # Pairs whose answers were requested separately, or need not be.
         self._answered = {name for name, pair in self._pairs.items() if pair}
+        given = dict(zip(self._pairs, self._given or (), strict=False))
+        self._pairs.update({n: pair for n, pair in given.items() if n not in self._answered})
         self._attempts: Counter[str] = Counter()
         self._unanswerable: set[str] = set()
         # The last problem with each part, and the answer that had it.
         self._problems: dict[str, tuple[str, str]] = {}
+        self._dropped: list[Dropped] = []
         self._usage = Usage()
 
     @property
@@ -80,7 +89,8 @@ class Draft:
         self._usage += Usage(num_refused=1)
         if reply.is_cut:
             problem += f" (cut after {reply.usage.num_new_tokens} tokens)"
-        self._problems[name.replace("answer", "pair")] = problem, reply.text
+        part = name.replace("answer", "pair").replace(CHECK, OPEN)
+        self._problems[part] = problem, reply.text
         if reply.problem is not None:
             self._unanswerable.add(name)
         return problem
@@ -93,12 +103,21 @@ class Draft:
         rewrites = [text for text in self._texts.values() if text]
         qas = [pair for pair in self._pairs.values() if pair]
         made = Augmentation(
-            document_id=self._document.id, rewrites=rewrites, qas=qas, text_digest=digest
+            document_id=self._document.id,
+            rewrites=rewrites,
+            qas=qas,
+            unanswerable=self._open.kept,
+            text_digest=digest,
         )
         failure = None
-        if missing := [*self._missing_pairs(), *self._missing_texts()]:
+        if missing := [*self._missing_pairs(), *self._missing_texts(), *self._open.missing]:
             failure = self._failure(missing, digest)
-        return Outcome(self._document.id, made if rewrites or qas else None, failure, self._usage)
+        elif self._given == [] and not rewrites and not self._open.kept:
+            reason = f"{self._order.questions} has no questions about it"
+            failure = Failure(document_id=self._document.id, reason=reason, text_digest=digest)
+        has_any = rewrites or qas or self._open.kept
+        dropped = tuple(self._dropped)
+        return Outcome(self._document.id, made if has_any else None, failure, self._usage, dropped)
 
     def _failure(self, missing: list[str], digest: str) -> Failure:
         asked = [name for name in missing if name in self._problems]
@@ -121,12 +140,13 @@ class Draft:
     def _open_names(self) -> list[str]:
         if not self._document.text.strip():
             return []
-        pairs = self._missing_pairs()
+        pairs = self._missing_pairs() if self._given is None else []
         if pairs and self._order.pairs == "list" and self._is_open(LIST):
             pairs = [LIST]
         unanswered = (n for n, pair in self._pairs.items() if pair and n not in self._answered)
         answers = [name.replace("pair", "answer") for name in unanswered]
-        return [*answers, *filter(self._is_open, [*pairs, *self._missing_texts()])]
+        asked = [*pairs, *self._missing_texts(), *self._open.to_ask]
+        return [*answers, *self._open.to_check, *filter(self._is_open, asked)]
 
     def _is_open(self, name: str) -> bool:
         most = self._order.max_attempts
@@ -142,18 +162,24 @@ class Draft:
 
     def _request(self, name: str) -> Request:
         pair = self._pairs.get(name.replace("answer", "pair"))
-        return self._wording.request(name, self._attempts[name], pair.question if pair else "")
+        question = pair.question if pair else self._open.question(name)
+        return self._wording.request(name, self._attempts[name], question)
 
     def _take(self, name: str, reply: Reply) -> str | None:
         """Keep the good parts of an answer; return what is wrong with it, or None."""
         try:
             if name.startswith("answer"):
                 return self._take_answer(name.replace("answer", "pair"), reply)
+            if name.startswith(CHECK):
+                self._open.check(name, reply)
+                return None
             if reply.problem is not None:
                 return reply.problem
             if name in self._texts:
                 self._texts[name] = self._good_text(name, reply)
                 return None
+            if name.startswith(OPEN):
+                return self._take_question(name, reply)
             return self._take_pairs(name, reply)
         except AnswerError as error:
             return str(error)
@@ -184,7 +210,7 @@ class Draft:
             return "a question that was asked before"
         if sentence and any(_plain(kept.answer) == _plain(pair.answer) for kept in known):
             return "an answer that was given before"
-        if problem := self._problem_of(pair, sentence):
+        if problem := self._problem_of(name, pair, sentence):
             return problem
         self._pairs[name] = pair
         if self._order.answers == "with_questions":
@@ -196,25 +222,46 @@ class Draft:
         pair = self._pairs[name]
         assert pair is not None
         self._pairs[name] = None
+        if self._given is not None:
+            # There is no other question to ask.
+            self._attempts[name] = self._order.max_attempts
         if reply.problem is not None:
             return reply.problem
         answer = read_few_words(reply.text)
         full_answer = self._wording.sentence_with(answer)
         made = QuestionAnswer(question=pair.question, answer=answer, full_answer=full_answer)
-        if problem := self._problem_of(made):
+        if problem := self._problem_of(name, made):
             return problem
         self._pairs[name] = made
         self._answered.add(name)
         return None
 
-    def _problem_of(self, pair: QuestionAnswer, sentence: str | None = None) -> str:
+    def _take_question(self, name: str, reply: Reply) -> str | None:
+        asked = [pair.question for pair in self._pairs.values() if pair]
+        question = self._open.read(reply, asked)
+        problem = self._grounding.problem_of_question(question) if self._order.grounded else ""
+        if problem:
+            self._drop(name, problem, question)
+            return problem
+        self._open.find(name, question)
+        return None
+
+    def _problem_of(self, name: str, pair: QuestionAnswer, sentence: str | None = None) -> str:
         if not self._order.grounded:
             return ""
         problem = self._grounding.problem_of_pair(pair)
         if sentence is not None and not problem:
             problem = self._grounding.problem_of_answer(pair, sentence)
-        self._usage += Usage(num_ungrounded=bool(problem))
+        if problem:
+            self._drop(name, problem, f"{pair.question} {pair.answer}")
         return problem
+
+    def _drop(self, part: str, reason: str, text: str) -> None:
+        """Record what the document does not say."""
+        self._usage += Usage(num_ungrounded=1)
+        self._dropped.append(
+            Dropped(document_id=self.document_id, part=part, reason=reason, text=text)
+        )
 
     def _good_text(self, name: str, reply: Reply) -> str:
         text = read_text(reply.text)
@@ -223,7 +270,7 @@ class Draft:
         if self._order.grounded:
             least_length = _LEAST_LENGTH if name.startswith("rewrite") else 0.0
             if problem := self._grounding.problem_of_text(text, least_length):
-                self._usage += Usage(num_ungrounded=1)
+                self._drop(name, problem, text)
                 raise AnswerError(problem)
         return text
 

@@ -18,6 +18,8 @@ _ADDED_LATER = frozenset(
         "num_summaries",
         "num_facts",
         "answers",
+        "num_implications",
+        "num_unanswerable",
     }
 )
 

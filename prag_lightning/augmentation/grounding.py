@@ -59,6 +59,13 @@ class Grounding:
             return "the answer is not in the document"
         return ""
 
+    def problem_of_question(self, question: str) -> str:
+        """Return why a question is not about the document; empty if it is.
+
+        It may name what the document does not, but mostly has words in common with it.
+        """
+        return "" if self._share(question) >= 0.5 else "the question is not about the document"
+
     def problem_of_answer(self, pair: QuestionAnswer, sentence: str) -> str:
         """Return why a short answer from a sentence is unsuitable; empty if it is suitable.
 

@@ -39,6 +39,8 @@ class State:
 class OutcomeFiles:
     """``NAME.jsonl`` with the augmentations, and the files of failures and settings next to it.
 
+    What was dropped because documents do not say it is in ``NAME.dropped.jsonl``, if there is any.
+
     A context manager that locks the files against other runs. A partial line that a killed process
     left is removed. Several ranks of one run may write at once.
 
@@ -54,6 +56,7 @@ class OutcomeFiles:
     def __init__(self, output: Path, settings: Settings, rank: int = 0) -> None:
         self.augmentations = output
         self.failures = failures_file(output)
+        self.dropped = dropped_file(output)
         self._settings = settings
         self._rank = rank
 
@@ -75,6 +78,7 @@ class OutcomeFiles:
         """Discard the contents of the files, and use the settings of this run."""
         for file in (self.augmentations, self.failures):
             write_records(file, [])
+        self.dropped.unlink(missing_ok=True)
         write_settings(self.augmentations, self._settings)
         # Lock the new settings file; the lock on the replaced one is no longer effective.
         self._lifetime.enter_context(claim(self.augmentations, self._settings))
@@ -98,6 +102,8 @@ class OutcomeFiles:
             append_lines(self.augmentations, _line(outcome.augmentation))
         if outcome.failure is not None:
             append_lines(self.failures, _line(outcome.failure))
+        if outcome.dropped:
+            append_lines(self.dropped, b"".join(map(_line, outcome.dropped)))
 
     def tidy_failures(self) -> None:
         """Reduce the failures to one line per failed document."""
@@ -111,6 +117,11 @@ class OutcomeFiles:
 def failures_file(output: Path) -> Path:
     """Return the path of the failures file for a file of augmentations."""
     return output.with_name(f"{output.stem}.failed.jsonl")
+
+
+def dropped_file(output: Path) -> Path:
+    """Return the path of the file of dropped parts for a file of augmentations."""
+    return output.with_name(f"{output.stem}.dropped.jsonl")
 
 
 def _line(record: Record) -> bytes:

@@ -47,6 +47,15 @@ class Failure(Record):
     kept: Augmentation | None = None
 
 
+class Dropped(Record):
+    """A pair, text or question that was dropped because the document does not say it."""
+
+    document_id: str = Field(min_length=1)
+    part: str
+    reason: str
+    text: str
+
+
 @dataclass(frozen=True)
 class Outcome:
     """Outcome for one document: an augmentation, a failure, or both if it is incomplete."""
@@ -55,3 +64,4 @@ class Outcome:
     augmentation: Augmentation | None = None
     failure: Failure | None = None
     usage: Usage = Usage()
+    dropped: tuple[Dropped, ...] = ()

@@ -43,7 +43,17 @@ _FACTS = (
     "must be understandable without the others: repeat the names in it. Add nothing that the "
     "passage does not say. Write the sentences only.\n{passage}"
 )
-_TEXTS = {"rewrite": _REWRITE, "summary": _SUMMARY, "facts": _FACTS}
+_IMPLICATIONS = (
+    "List what follows from the following passage without being said in it, one short sentence a "
+    "line. Each sentence must be certain if the passage is true, and understandable without the "
+    "others. Use only names and numbers of the passage. Write the sentences only.\n{passage}"
+)
+_TEXTS = {
+    "rewrite": _REWRITE,
+    "summary": _SUMMARY,
+    "facts": _FACTS,
+    "implications": _IMPLICATIONS,
+}
 
 # Phrases that show that the model repeats the request or describes its own work.
 WORDS_OF_REQUESTS = (
@@ -60,6 +70,12 @@ WORDS_OF_REQUESTS = (
 _ANSWER = (
     "Answer the question in as few words as possible, with words of the passage. If the passage "
     "does not answer it, say: unanswerable.\nPassage: {passage}\nQuestion: {question}"
+)
+
+_OPEN = (
+    "Write one question about the subject of the following passage that somebody might ask, but "
+    "that the passage does not answer. Use words of the passage. Write the question only.\n"
+    "{passage}"
 )
 
 _SINGLE = "Write one question about this sentence, and its answer in a few words of the sentence.\n"
@@ -89,7 +105,7 @@ def text_prompt(kind: str, passage: str) -> str:
     """Return the prompt for a text about a passage.
 
     Args:
-        kind: ``rewrite``, ``summary`` or ``facts``.
+        kind: ``rewrite``, ``summary``, ``facts`` or ``implications``.
         passage: The document's text.
     """
     return _TEXTS[kind].format(passage=passage)
@@ -103,6 +119,11 @@ def answer_prompt(question: str, passage: str) -> str:
         passage: The document's text.
     """
     return _ANSWER.format(passage=passage, question=question)
+
+
+def open_question_prompt(passage: str) -> str:
+    """Return the prompt for a question that a passage does not answer."""
+    return _OPEN.format(passage=passage)
 
 
 def question_prompt(passage: str, num_qas: int) -> str:

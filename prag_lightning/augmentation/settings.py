@@ -3,7 +3,13 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from prag_lightning.documents.records import QuestionAnswer
 
 # How question-answer pairs are requested.
 Pairs = Literal["list", "one_by_one"]
@@ -12,7 +18,12 @@ Answers = Literal["with_questions", "by_themselves"]
 # Settings that augmentations depend on, by name; all augmentations in a file share them.
 Settings = Mapping[str, str | int | float]
 # Kinds of texts made from a document, and the setting for the number of each.
-NUMBERS_OF_TEXTS = {"rewrite": "num_rewrites", "summary": "num_summaries", "facts": "num_facts"}
+NUMBERS_OF_TEXTS = {
+    "rewrite": "num_rewrites",
+    "summary": "num_summaries",
+    "facts": "num_facts",
+    "implications": "num_implications",
+}
 # Value of a chat template variable.
 TemplateSetting = str | int | float | bool
 # Enough for a question and its answer; with four times as many, a model may think first.
@@ -65,6 +76,11 @@ class Order:
         num_facts: Number of lists of stated facts, each kept as a further rewrite.
         answers: ``with_questions`` uses the answers that come with the questions, as published;
             ``by_themselves`` requests each answer separately, with the document in the prompt.
+        num_implications: Number of lists of what follows from the document, each kept as a further
+            rewrite.
+        num_unanswerable: Number of questions that the document does not answer.
+        questions: File of augmentations whose questions are answered, instead of asking for pairs:
+            another model's, say. Each answer is requested separately; ``num_qas`` has no effect.
     """
 
     num_rewrites: int = 1
@@ -76,18 +92,43 @@ class Order:
     num_summaries: int = 0
     num_facts: int = 0
     answers: Answers = "with_questions"
+    num_implications: int = 0
+    num_unanswerable: int = 0
+    questions: Path | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""
-        numbers = ("num_qas", *NUMBERS_OF_TEXTS.values())
+        numbers = ("num_qas", *NUMBERS_OF_TEXTS.values(), "num_unanswerable")
         _require_at_least({**dict.fromkeys(numbers, 0), "max_attempts": 1}, self)
-        if not any(getattr(self, name) for name in numbers):
+        if self.questions is None and not any(getattr(self, name) for name in numbers):
             raise ValueError(f"{', '.join(numbers)} are all 0: ask for something")
+
+    def given_pairs(self, document_id: str) -> "list[QuestionAnswer] | None":
+        """Return the pairs whose questions are to be answered; None where pairs are requested.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is damaged.
+        """
+        return None if self.questions is None else self._given.get(document_id, [])
+
+    @cached_property
+    def _given(self) -> "dict[str, list[QuestionAnswer]]":
+        from prag_lightning.documents.records import Augmentation, read_unique
+
+        assert self.questions is not None
+        return {made.document_id: made.qas for made in read_unique(self.questions, Augmentation)}
 
     @property
     def settings(self) -> dict[str, str | int]:
         """Settings that affect augmentations; ``max_attempts`` only affects how many fail."""
+        given: dict[str, str] = {}
+        if self.questions is not None:
+            told = [self._given[name] for name in sorted(self._given)]
+            asked = "\n".join(pair.question for pairs in told for pair in pairs)
+            given["questions"] = sha256(asked.encode()).hexdigest()[:16]
         return {
+            **given,
             "num_rewrites": self.num_rewrites,
             "num_qas": self.num_qas,
             "seed": self.seed,
@@ -96,6 +137,8 @@ class Order:
             "num_summaries": self.num_summaries,
             "num_facts": self.num_facts,
             "answers": self.answers,
+            "num_implications": self.num_implications,
+            "num_unanswerable": self.num_unanswerable,
         }
 
 

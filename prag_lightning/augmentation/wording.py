@@ -5,8 +5,10 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 
+from prag_lightning.augmentation.open_questions import CHECK, OPEN
 from prag_lightning.augmentation.prompts import (
     answer_prompt,
+    open_question_prompt,
     question_prompt,
     single_pair_prompt,
     text_prompt,
@@ -37,13 +39,15 @@ class Wording:
         Args:
             name: `LIST`, or a kind and a number, such as ``pair 1``, ``answer 1`` or ``rewrite 2``.
             attempt: Number of earlier requests for the part; each attempt has another seed.
-            question: The question, for an ``answer``.
+            question: The question, for an ``answer`` or a ``check``.
         """
         text, seed = self._document.text, self._seed(name, attempt)
         kind = name.partition(" ")[0]
         if name == LIST:
             return Request(name, question_prompt(text, self._order.num_qas), seed)
-        if kind == "answer":
+        if kind == OPEN:
+            return Request(name, open_question_prompt(text), seed, is_short=True)
+        if kind in ("answer", CHECK):
             return Request(name, answer_prompt(question, text), seed, is_short=True)
         if kind == "pair":
             turn = _turn(name, attempt)

@@ -38,8 +38,11 @@ def augment_with_transformers(
     num_qas: int = 3,
     num_summaries: int = 0,
     num_facts: int = 0,
+    num_implications: int = 0,
+    num_unanswerable: int = 0,
     pairs: Pairs = "list",
     answers: Answers = "with_questions",
+    questions: Path | None = None,
     grounded: bool = True,
     max_attempts: int = 5,
     seed: int = 42,
@@ -60,10 +63,15 @@ def augment_with_transformers(
         num_qas: Question-answer pairs about each document.
         num_summaries: Summaries of each document, kept as further rewrites.
         num_facts: Lists of the facts in each document, kept as further rewrites.
+        num_implications: Lists of what follows from each document, kept as further rewrites.
+        num_unanswerable: Questions that each document does not answer, for
+            `--data.num_unanswerable`.
         pairs: How to request pairs. list: all at once, as published, and one at a time if
             that fails twice. one_by_one: one at a time, which small models can do.
         answers: Where answers come from. with_questions: from the same reply, as published.
             by_themselves: each from a further request with the document in its prompt.
+        questions: Augmentations, of another model, say, whose questions are answered, each with the
+            document in the prompt; num_qas then has no effect.
         grounded: Reject pairs and texts with names or numbers that are not in the document.
         max_attempts: Most attempts at each request, each with another seed.
         seed: Seed of the sampling.
@@ -91,6 +99,9 @@ def augment_with_transformers(
         num_summaries,
         num_facts,
         answers,
+        num_implications,
+        num_unanswerable,
+        questions,
     )
     augmenter = TransformersAugmenter(
         model, order, sampling, batch_size, devices, dtype, chat_template_kwargs
@@ -109,8 +120,11 @@ def augment_with_endpoint(
     num_qas: int = 3,
     num_summaries: int = 0,
     num_facts: int = 0,
+    num_implications: int = 0,
+    num_unanswerable: int = 0,
     pairs: Pairs = "list",
     answers: Answers = "with_questions",
+    questions: Path | None = None,
     grounded: bool = True,
     max_attempts: int = 5,
     seed: int = 42,
@@ -134,10 +148,15 @@ def augment_with_endpoint(
         num_qas: Question-answer pairs about each document.
         num_summaries: Summaries of each document, kept as further rewrites.
         num_facts: Lists of the facts in each document, kept as further rewrites.
+        num_implications: Lists of what follows from each document, kept as further rewrites.
+        num_unanswerable: Questions that each document does not answer, for
+            `--data.num_unanswerable`.
         pairs: How to request pairs. list: all at once, as published, and one at a time if
             that fails twice. one_by_one: one at a time, which small models can do.
         answers: Where answers come from. with_questions: from the same reply, as published.
             by_themselves: each from a further request with the document in its prompt.
+        questions: Augmentations, of another model, say, whose questions are answered, each with the
+            document in the prompt; num_qas then has no effect.
         grounded: Reject pairs and texts with names or numbers that are not in the document.
         max_attempts: Most attempts at each request, each with another seed.
         seed: Seed of the sampling.
@@ -162,6 +181,9 @@ def augment_with_endpoint(
         num_summaries,
         num_facts,
         answers,
+        num_implications,
+        num_unanswerable,
+        questions,
     )
     endpoint = Endpoint(url, api_key_env, timeout_s)
     augmenter = EndpointAugmenter(
@@ -201,7 +223,7 @@ def _require_httpx() -> None:
 
 def _augment(documents: Path, output: Path | None, augmenter: "Augmenter", rank: int = 0) -> None:
     """Augment, print a summary on rank 0, and exit with a status other than 0 if any failed."""
-    from prag_lightning.augmentation.outcome_files import failures_file
+    from prag_lightning.augmentation.outcome_files import dropped_file, failures_file
     from prag_lightning.augmentation.runner import run_augmentation
     from prag_lightning.documents.folder import documents_file
     from prag_lightning.documents.records import Document, read_unique
@@ -213,6 +235,8 @@ def _augment(documents: Path, output: Path | None, augmenter: "Augmenter", rank:
         print(f"{summary}\naugmentations are in {output}")
         if summary.num_failed or summary.num_in_part:
             print(f"the reasons are in {failures_file(output)}")
+        if summary.usage.num_ungrounded:
+            print(f"what documents do not say is in {dropped_file(output)}")
     if summary.num_missing:
         sys.exit(TRY_AGAIN)
     if summary.num_failed:

@@ -72,6 +72,7 @@ def _join(first: Augmentation, second: Augmentation) -> Augmentation:
         document_id=first.document_id,
         rewrites=[*first.rewrites, *second.rewrites],
         qas=[*first.qas, *second.qas],
+        unanswerable=[*first.unanswerable, *second.unanswerable],
         # If the digests differ, their concatenation matches no text.
         text_digest=" ".join(sorted(digests)) or None,
     )

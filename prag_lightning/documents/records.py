@@ -7,7 +7,7 @@ from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, BinaryIO, TypeVar
+from typing import Annotated, Any, BinaryIO, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -15,7 +15,9 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     ValidationError,
+    model_serializer,
 )
 
 from prag_lightning.documents.writing import atomic_file
@@ -69,12 +71,23 @@ class QuestionAnswer(Record):
 
 
 class Augmentation(Record):
-    """What a language model made of a document; ``text_digest`` identifies the document's text."""
+    """What a language model made of a document; ``text_digest`` identifies the document's text.
+
+    ``unanswerable`` are questions that the document does not answer.
+    """
 
     document_id: str = Field(min_length=1)
     rewrites: list[Text]
     qas: list[QuestionAnswer]
+    unanswerable: list[NonEmptyText] = []
     text_digest: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = fields(self)
+        if not self.unanswerable:
+            del written["unanswerable"]
+        return written
 
 
 class Question(Record):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from prag_lightning.documents.records import Augmentation
 
-REWRITES, PAIRS = "rewrites", "question-answer pairs"
+REWRITES, PAIRS, UNANSWERABLE = "rewrites", "question-answer pairs", "unanswerable questions"
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ _NUM_SAMPLED = 64
 _NUM_DIGITS = 16
 
 PassageInPrompt = Literal["half", "never", "always", "apart"]
+# The answer to questions that the document does not answer.
+NO_ANSWER = "unknown"
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class TrainingPrompt:
     """A question, the passages before it, and the answer to learn, in short and as a sentence.
 
     Without a question, the passage is plain text, as in pretraining. With ``is_strangers`` the
-    question is about another document, and the base's answer to it is to be preserved.
+    question is about another document, with ``is_unanswerable`` about something that this document
+    does not say; a teacher reads no passage for either, so that the base's answer is preserved.
     """
 
     question: str
@@ -36,6 +39,7 @@ class TrainingPrompt:
     answer: str
     full_answer: str | None = None
     is_strangers: bool = False
+    is_unanswerable: bool = False
 
 
 def document_prompts(
@@ -95,6 +99,19 @@ def strangers_questions(
                 TrainingPrompt(qa.question, (), qa.answer, qa.full_answer, is_strangers=True)
             )
     return prompts
+
+
+def unanswerable_questions(augmentation: Augmentation, number: int) -> list[TrainingPrompt]:
+    """Return prompts of questions that a document does not answer, with the answer `NO_ANSWER`.
+
+    Args:
+        augmentation: The document's augmentation.
+        number: How many, taken from the first on.
+    """
+    return [
+        TrainingPrompt(question, (), NO_ANSWER, f"The answer is {NO_ANSWER}.", is_unanswerable=True)
+        for question in augmentation.unanswerable[:number]
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,8 +267,9 @@ class EncodingSteps(Dataset[EncodingBatch]):
             teacher_ids = None
             if self.objective.has_teacher:
                 # The teacher reads the document itself, whatever the student reads; for questions
-                # about other documents it reads no passage either.
-                passages = () if prompt.is_strangers else (task.text,)
+                # that the document does not answer it reads no passage either.
+                has_none = prompt.is_strangers or prompt.is_unanswerable
+                passages = () if has_none else (task.text,)
                 teacher_ids = self._encode(replace(prompt, passages=passages)).ids
             yield Row(turn.slot, tokens.ids, loss_start, tokens.is_cut, number, teacher_ids)
 

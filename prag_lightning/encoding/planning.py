@@ -6,13 +6,14 @@ from typing import NamedTuple
 
 from prag_lightning.documents.digests import augmentation_is_current
 from prag_lightning.documents.records import Augmentation, Document
-from prag_lightning.encoding.limits import AugmentationLimits
+from prag_lightning.encoding.limits import UNANSWERABLE, AugmentationLimits
 from prag_lightning.encoding.plan import (
     EncodingTask,
     PassageInPrompt,
     TrainingPrompt,
     document_prompts,
     strangers_questions,
+    unanswerable_questions,
 )
 
 # Tasks that are kept after they were read, as each is read at every step of its document.
@@ -39,6 +40,7 @@ def plan_tasks(
     limits: AugmentationLimits = AugmentationLimits(),  # noqa: B008 - frozen
     passage_in_prompt: PassageInPrompt = "half",
     num_strangers_questions: int = 0,
+    num_unanswerable: int = 0,
 ) -> EncodingPlan:
     """Return one encoding task for each document, with its augmentation cut to the limits.
 
@@ -50,9 +52,15 @@ def plan_tasks(
         limits: How much of each augmentation is trained on.
         passage_in_prompt: Which question-answer pairs have passages in their prompts.
         num_strangers_questions: How many questions about other documents to append.
+        num_unanswerable: How many questions that the document does not answer to append.
     """
     source = _TaskSource(
-        documents, augmentations, limits, passage_in_prompt, num_strangers_questions
+        documents,
+        augmentations,
+        limits,
+        passage_in_prompt,
+        num_strangers_questions,
+        num_unanswerable,
     )
     plan = EncodingPlan([], {}, Counter())
     for document_id, document in documents.items():
@@ -71,6 +79,8 @@ def plan_tasks(
                 StoredTask(document_id, task.num_prompts, task.num_characters, source)
             )
             plan.num_short.update(limits.short(augmentation))
+            if len(augmentation.unanswerable) < num_unanswerable:
+                plan.num_short[UNANSWERABLE] += 1
     # Documents that train side by side then begin and end together, and have prompts of similar
     # length.
     plan.tasks.sort(key=lambda task: (-task.num_prompts, task.num_characters))
@@ -145,12 +155,14 @@ class _TaskSource:
         limits: AugmentationLimits,
         passage_in_prompt: PassageInPrompt,
         num_strangers_questions: int,
+        num_unanswerable: int,
     ) -> None:
         self._documents = documents
         self._augmentations = augmentations
         self._limits = limits
         self._passage_in_prompt = passage_in_prompt
         self._num_strangers_questions = num_strangers_questions
+        self._num_unanswerable = num_unanswerable
         self._others = _WithPairs(augmentations if num_strangers_questions else {})
         self._kept: dict[str, EncodingTask] = {}
 
@@ -163,6 +175,7 @@ class _TaskSource:
         """Return the task of a document."""
         cut = self._limits.cut(augmentation)
         prompts = document_prompts(document, cut, self._passage_in_prompt)
+        prompts += unanswerable_questions(augmentation, self._num_unanswerable)
         if self._others:
             prompts += strangers_questions(document.id, self._others, self._num_strangers_questions)
         return EncodingTask(document.id, prompts, document.text)

@@ -14,8 +14,10 @@ from prag_lightning.adapters.bank import AdapterBank, Pairs, Route
 from prag_lightning.adapters.optimizer import StackedAdamW, clip_rows_
 from prag_lightning.encoding.batches import EncodingBatch, Part
 from prag_lightning.encoding.objectives import LossTokens, NextToken, Objective
+from prag_lightning.encoding.orthogonal import TaskDirections
 from prag_lightning.encoding.strangers import Strangers
 from prag_lightning.encoding.teacher import Teacher
+from prag_lightning.language_model.blocks import recorded_blocks
 from prag_lightning.language_model.logits import head_of, last_hidden_states
 from prag_lightning.upstream import keep_size
 
@@ -49,6 +51,7 @@ class SlotTrainer:
             would skip the steps of its neighbours.
         compile: Compile the base and the loss.
         strangers: Finished adapters that are randomly added beside the document's own.
+        task: Directions of a task adapter that documents' adapters leave alone.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class SlotTrainer:
         loss_scaling: bool = False,
         compile: bool = False,
         strangers: Strangers | None = None,
+        task: TaskDirections | None = None,
     ) -> None:
         self.base = base
         self.bank = bank
@@ -69,6 +73,7 @@ class SlotTrainer:
         self.loss_scaling = loss_scaling
         self.compile = compile
         self.strangers = strangers
+        self.task = task
         # Strangers drawn for this step, by slot.
         self._drawn: dict[int, list[int]] = {}
         self._teacher = Teacher(base)
@@ -97,6 +102,8 @@ class SlotTrainer:
             self.bank.load(slot, row)
             optimizer.reset(slot)
             self._started.add(slot)
+            if self.task is not None:
+                self.task.start_(self.bank.weight, [slot])
 
     def not_started(self, batch: EncodingBatch) -> list[int]:
         """Return the slots whose beginning documents were not started yet."""
@@ -130,10 +137,18 @@ class SlotTrainer:
         losses = self._accumulate(batch)
         self._note_failures(batch.slots, losses)
         if slots := self._trainable(batch):
-            if self.max_grad_norm is not None:
-                clip_rows_(self.bank.grad, self.max_grad_norm)
-            optimizer.step(slots=slots)
+            self._take_step(slots, optimizer)
         return losses
+
+    def _take_step(self, slots: tuple[int, ...], optimizer: StackedAdamW) -> None:
+        task = self.task
+        if task is not None and task.weight is not None:
+            task.add_penalty_(self.bank.grad, self.bank.weight, slots)
+        if self.max_grad_norm is not None:
+            clip_rows_(self.bank.grad, self.max_grad_norm)
+        optimizer.step(slots=slots)
+        if task is not None and task.weight is None:
+            task.project_(self.bank.weight, slots)
 
     def losses(self, batch: EncodingBatch) -> Tensor:
         """Return each document's mean loss, shape ``(len(batch.slots),)``, without strangers."""
@@ -159,26 +174,37 @@ class SlotTrainer:
             Shape of ``loss_counts``; 0 for documents that are not in the part.
 
         Raises:
-            ValueError: If a packed part is to be trained by compiled code.
+            ValueError: If a packed part is to be trained by compiled code, or hidden states are to
+                be compared there.
         """
         if self.compile and part.lengths is not None:
             raise ValueError(
                 "model.compile is on, but prompts stand in one row, in which every step is another "
                 "program; set data.packed to false"
             )
-        with self.bank.routed(self._route(part)) as pairs:
+        compared = objective.compared_blocks
+        if self.compile and (compared is None or compared):
+            raise ValueError(
+                "model.compile is on, but the objective compares hidden states, which compiled "
+                "code does not record; set model.compile to false"
+            )
+        recorded = recorded_blocks(self.base, compared, part.loss_positions)
+        with self.bank.routed(self._route(part)) as pairs, recorded as blocks:
             inputs = self.base, part.input_ids, part.position_ids
             if self.compile:
                 _mark_static(pairs)
                 hidden = _compiled_hidden_states()(self.bank, pairs, *inputs)
             else:
                 hidden = last_hidden_states(*inputs, part.lengths)
+        known = self._teacher.states(part.rows) if objective.has_teacher else []
         tokens = LossTokens(
             hidden.flatten(0, 1).index_select(0, part.loss_positions),
             head_of(self.base),
             part.targets,
-            self._teacher.states(part.rows) if objective.has_teacher else None,
+            known[0] if known else None,
             self.compile,
+            blocks,
+            known[1:],
         )
         losses = objective.losses(tokens)
         sums = losses.new_zeros(len(loss_counts)).index_add(0, part.loss_documents, losses)

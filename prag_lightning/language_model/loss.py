@@ -1,6 +1,6 @@
-"""Per-token losses, computed from few logits at a time: likelihood and divergence."""
+"""Per-token losses: likelihood and divergence, from few logits at a time, and state distance."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -76,6 +76,26 @@ def token_divergence(
     whole = _compiled(_chunk_divergence) if compile else _chunk_divergence
     of_chunk = partial(whole, temperature=temperature, top_k=top_k)
     return _by_chunks(hidden, head, teacher, of_chunk, chunk_bytes)
+
+
+def state_distance(states: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+    """Compute each token's mean relative L1 distance of hidden states from a teacher's.
+
+    Args:
+        states: Hidden states of each layer, shape ``(tokens, hidden_size)``; at least one layer.
+        wanted: The teacher's, which get no gradient.
+
+    Returns:
+        The mean over layers of ``|state - wanted|_1 / |wanted|_1``, shape ``(tokens,)``, float32,
+        or float64 for float64 states.
+    """
+    wide = _wide(states[0].dtype)
+    total = states[0].new_zeros(len(states[0]), dtype=wide)
+    for state, teacher in zip(states, wanted, strict=True):
+        teacher = teacher.to(wide)
+        gap = torch.linalg.vector_norm(state.to(wide) - teacher, ord=1, dim=1)
+        total = total + gap / torch.linalg.vector_norm(teacher, ord=1, dim=1)
+    return total / len(states)
 
 
 def _by_chunks(

@@ -1,8 +1,11 @@
 """Merging an adapter permanently into a base model's weights."""
 
+import os
 from pathlib import Path
 
 import torch
+from torch import Tensor
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from prag_lightning.adapters.bank import feature_sizes, find_target_modules
@@ -34,10 +37,8 @@ def merge_into_base(base: str, adapter: Path, output: Path) -> None:
     lora = read_settings(adapter)
     model, tokenizer = load_base(base), load_tokenizer(base)
     targets = find_target_modules(model, lora.target_modules)
-    layout = AdapterLayout(
-        tuple((name, *feature_sizes(module)) for name, module in targets), lora.rank
-    )
-    matrices = list(layout.split(read_adapter(adapter, layout, lora)).values())
+    layout, row = read_adapter_for(model, adapter)
+    matrices = list(layout.split(row).values())
     for (_, module), lora_A, lora_B in zip(targets, matrices[::2], matrices[1::2], strict=True):
         update = lora.scaling * lora_B @ lora_A
         weight = module.weight
@@ -46,3 +47,27 @@ def merge_into_base(base: str, adapter: Path, output: Path) -> None:
     with whole_folder(output) as draft:
         model.save_pretrained(draft)
         tokenizer.save_pretrained(draft)
+
+
+def read_adapter_for(
+    base: PreTrainedModel, adapter: str | os.PathLike[str]
+) -> tuple[AdapterLayout, Tensor]:
+    """Return an adapter of any rank and target modules of a base, and its layout.
+
+    Args:
+        base: The language model that it belongs to.
+        adapter: Folder of the adapter in PEFT's format.
+
+    Returns:
+        Its layout, and the adapter, shape ``(num_params,)``, float32.
+
+    Raises:
+        FileNotFoundError: If there is no adapter.
+        ValueError: If it belongs to another model.
+    """
+    lora = read_settings(adapter)
+    targets = find_target_modules(base, lora.target_modules)
+    layout = AdapterLayout(
+        tuple((name, *feature_sizes(module)) for name, module in targets), lora.rank
+    )
+    return layout, read_adapter(adapter, layout, lora)

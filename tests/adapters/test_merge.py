@@ -270,7 +270,7 @@ def test_a_rule_of_one_s_own_is_an_object_or_an_import_path() -> None:
     ("spec", "message"),
     [
         ("anchord", "there is no merge rule 'anchord'; did you mean 'anchored'"),
-        ("best", "there is no merge rule 'best'; there are anchored, centered, falling, mean, "),
+        ("best", "there is no merge rule 'best'; there are anchored, centered, falling, gate, "),
         (None, "merge rule None: give a name or an import path"),
         ("{score:{temperature:2}}", "a space stands behind each colon"),
         ("os.nothing", "merge rule 'os.nothing' cannot be imported"),
@@ -285,6 +285,11 @@ def test_a_rule_of_one_s_own_is_an_object_or_an_import_path() -> None:
         ({"centered": {"share": 2}}, "share is 2.0, but must be from 0 to 1"),
         ({"ties": {"density": 1}}, "density is 1.0, but must be between 0 and 1"),
         ({"projection": {"rule": "ties"}}, "'ties' cannot be projected"),
+        ({"centered": {"rule": "gate"}}, "'gate' cannot be centered"),
+        ({"projection": {"rule": "gate"}}, "'gate' cannot be projected"),
+        ({"gate": {"least_without": -1}}, "least_without is -1"),
+        ({"gate": {"most_with": math.nan}}, "most_with is nan, but must be at least 0"),
+        ({"gate": {"rule": {"gate": {}}}}, "a gate around a gate"),
     ],
 )
 def test_what_is_no_rule_is_refused(spec: object, message: str) -> None:

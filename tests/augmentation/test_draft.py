@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from prag_lightning.augmentation.draft import Draft
 from prag_lightning.augmentation.outcomes import Failure, Usage
 from prag_lightning.augmentation.prompts import (
     answer_prompt,
+    open_question_prompt,
     question_prompt,
     rewrite_prompt,
     text_prompt,
@@ -17,7 +19,12 @@ from prag_lightning.augmentation.requests import Reply
 from prag_lightning.augmentation.settings import Order, Sampling
 from prag_lightning.augmentation.wording import LIST
 from prag_lightning.documents.digests import text_digest
-from prag_lightning.documents.records import Augmentation, Document, QuestionAnswer
+from prag_lightning.documents.records import (
+    Augmentation,
+    Document,
+    QuestionAnswer,
+    write_records,
+)
 
 _DOCUMENT = Document(
     id="d",
@@ -383,7 +390,7 @@ def test_an_order_that_makes_no_sense_is_refused(name: str, value: int, least: i
 
 
 def test_an_order_of_nothing_is_refused() -> None:
-    message = "num_qas, num_rewrites, num_summaries, num_facts are all 0: ask for something"
+    message = "num_qas, num_rewrites, num_summaries, num_facts, num_implications, num_unanswerable"
     with pytest.raises(ValueError, match=message):
         Order(num_rewrites=0, num_qas=0)
 
@@ -411,3 +418,147 @@ def test_a_few_words_have_less_room_than_a_list() -> None:
     assert Sampling(max_new_tokens=64).most_tokens(is_short=True) == 64
     # Who thinks aloud needs more.
     assert Sampling(max_new_tokens=4096).most_tokens(is_short=True) == 1024
+
+
+_OPEN = "What colour is Ada's harp?"
+
+
+def test_implications_are_further_texts() -> None:
+    draft = Draft(_DOCUMENT, Order(0, 0, num_implications=1))
+    (request,) = draft.requests
+    assert request.prompt == text_prompt("implications", _DOCUMENT.text)
+    assert "follows from" in request.prompt
+    text = "Ada has been in London. Ada owns a harp."
+    assert draft.accept(request, Reply(f"Here are the implications:\n{text}")) is None
+    assert _result(draft)[0].rewrites == [text]
+
+
+def test_a_question_that_the_document_does_not_answer_is_put_to_the_model_with_it() -> None:
+    draft = Draft(_DOCUMENT, Order(0, 0, num_unanswerable=1))
+    (request,) = draft.requests
+    assert request.prompt == open_question_prompt(_DOCUMENT.text)
+    assert _answer(draft, f"**Question:** {_OPEN}\nThe passage does not say.") == [None]
+    (check,) = draft.requests
+    assert check.prompt == answer_prompt(_OPEN, _DOCUMENT.text)
+    assert _answer(draft, "Unanswerable.") == [None]
+    made, failure = _result(draft)
+    assert failure is None
+    assert made.unanswerable == [_OPEN]
+    assert not made.qas
+    assert not made.rewrites
+
+
+@pytest.mark.parametrize(
+    ("answers", "problem"),
+    [
+        (["Where was Ada born?", "London"], "a question that the document answers"),
+        ([_OPEN, ""], "an empty answer"),
+        (["Ada plays the harp."], "no question"),
+        (["Who invented the combustion engine?"], "the question is not about the document"),
+        ([""], "an empty answer"),
+    ],
+)
+def test_a_question_that_is_answered_or_is_none_is_asked_for_again(
+    answers: list[str], problem: str
+) -> None:
+    draft = Draft(_DOCUMENT, Order(0, 0, num_unanswerable=1))
+    seed = draft.requests[0].seed
+    assert _answer(draft, *answers)[-1] == problem
+    (again,) = draft.requests
+    assert again.name == "open 1"
+    assert again.seed != seed
+    assert _answer(draft, _OPEN, "It is not mentioned.") == [None, None]
+    assert _result(draft)[0].unanswerable == [_OPEN]
+
+
+def test_questions_that_are_all_answered_come_to_an_end_and_are_named() -> None:
+    draft = Draft(_DOCUMENT, Order(0, 1, 2, num_unanswerable=2))
+    _answer(draft, json.dumps([_PAIR]))
+    # As asked in the pair, and in the other question.
+    assert _answer(draft, _PAIR["question"]) == ["a question that was asked before"]
+    assert _answer(draft, "Where is Ada?", "Rome", "Where is Ada?", _OPEN, "unanswerable") == [
+        *(None, "a question that the document answers", "a question that was asked before"),
+        *(None, None),
+    ]
+    made, failure = _result(draft)
+    assert made.unanswerable == [_OPEN]
+    assert failure is not None
+    assert failure.missing == ("open 1",)
+    assert failure.reason.startswith("open 1: a question")
+    # What was good is not asked for again.
+    earlier = failure.model_copy(update={"kept": made})
+    later = Draft(_DOCUMENT, Order(0, 1, 2, num_unanswerable=2), earlier)
+    assert [request.name for request in later.requests] == ["open 1"]
+    assert _answer(later, "How old is Ada?", "unanswerable") == [None, None]
+    assert _result(later)[0].unanswerable == ["How old is Ada?", _OPEN]
+
+
+def test_what_the_document_does_not_say_is_recorded_for_every_kind() -> None:
+    order = Order(num_rewrites=1, num_qas=1, max_attempts=1, num_summaries=1, num_unanswerable=1)
+    draft = Draft(_DOCUMENT, order)
+    said = {
+        LIST: json.dumps([{"question": "Where did Ada die?", "answer": "Paris"}]),
+        "rewrite 1": "Ada was born in 1815, in London, plays the harp and lives in Rome.",
+        "summary 1": "Storks migrate southwards every autumn.",
+        "open 1": "Who invented the combustion engine?",
+    }
+    while draft.requests:
+        request = draft.requests[0]
+        draft.accept(request, Reply(said.get(request.name, said[LIST])))
+    dropped = {part.part: (part.text, part.reason) for part in draft.outcome.dropped}
+    assert dropped["rewrite 1"] == (said["rewrite 1"], "it names 1815, not in the document")
+    assert dropped["summary 1"][0] == said["summary 1"]
+    assert dropped["open 1"] == (said["open 1"], "the question is not about the document")
+    assert dropped["pair 1"][0] == "Where did Ada die? Paris"
+    assert draft.outcome.usage.num_ungrounded == len(draft.outcome.dropped)
+    free = Draft(_DOCUMENT, Order(1, 0, 1, grounded=False))
+    _answer(free, said["rewrite 1"])
+    assert free.outcome.dropped == ()
+
+
+def _with_questions(folder: Path, *pairs: dict[str, str]) -> Order:
+    """Answer these questions, which another model asked and answered wrongly."""
+    qas = [QuestionAnswer(**{**pair, "answer": "?", "full_answer": "?"}) for pair in pairs]
+    made = Augmentation(document_id="d", rewrites=["not taken"], qas=qas)
+    write_records(folder / "questions.jsonl", [made])
+    return Order(0, 3, 2, questions=folder / "questions.jsonl")
+
+
+def test_questions_of_one_model_are_answered_by_another_with_the_document(tmp_path: Path) -> None:
+    order = _with_questions(tmp_path, _PAIR, _HOME, _HARP)
+    draft = Draft(_DOCUMENT, order)
+    assert [request.prompt for request in draft.requests] == [
+        answer_prompt(pair["question"], _DOCUMENT.text) for pair in (_PAIR, _HOME, _HARP)
+    ]
+    # What the document does not say is dropped, and no other question asked in its place.
+    assert _answer(draft, "London", "Paris", "the harp") == [
+        *(None, "the answer is not in the document", None)
+    ]
+    assert not draft.requests
+    made, failure = _result(draft)
+    assert [(qa.question, qa.answer) for qa in made.qas] == [
+        (_PAIR["question"], "London"),
+        (_HARP["question"], "the harp"),
+    ]
+    assert made.rewrites == []
+    assert failure is not None
+    assert (failure.missing, failure.num_attempts) == (("pair 2",), 2)
+    assert [part.part for part in draft.outcome.dropped] == ["pair 2"]
+    # A later run asks the model that question again, and no other.
+    later = Draft(_DOCUMENT, order, failure.model_copy(update={"kept": made}))
+    assert _answer(later, "Rome") == [None]
+    assert [qa.answer for qa in _result(later)[0].qas] == ["London", "Rome", "the harp"]
+
+
+def test_a_file_of_questions_counts_by_what_it_asks(tmp_path: Path) -> None:
+    order = _with_questions(tmp_path, _PAIR)
+    other = Draft(_DOCUMENT.model_copy(update={"id": "other"}), order)
+    assert not other.requests
+    assert other.outcome.failure is not None
+    assert other.outcome.failure.reason.endswith("questions.jsonl has no questions about it")
+    asked = order.settings["questions"]
+    assert _with_questions(tmp_path, _HARP).settings["questions"] != asked
+    assert _with_questions(tmp_path, _PAIR).settings["questions"] == asked
+    assert "questions" not in Order().settings
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        Draft(_DOCUMENT, Order(questions=tmp_path / "nothing.jsonl"))

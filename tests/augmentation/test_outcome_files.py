@@ -1,15 +1,16 @@
 """The files of a run, across kills and other runs."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from prag_lightning.augmentation.outcome_files import OutcomeFiles, failures_file
-from prag_lightning.augmentation.outcomes import Failure, Outcome
+from prag_lightning.augmentation.outcomes import Dropped, Failure, Outcome
 from prag_lightning.augmentation.review import require_settings, take_out_outdated
 from prag_lightning.augmentation.settings import Settings
-from prag_lightning.documents.records import Augmentation, QuestionAnswer
+from prag_lightning.documents.records import Augmentation, QuestionAnswer, read_records
 
 _SETTINGS: Settings = {"generator": "test", "num_qas": 1}
 _PAIR = QuestionAnswer(question="Où?", answer="à Paris", full_answer="À Paris.")
@@ -67,6 +68,10 @@ def test_every_record_is_one_line_that_is_there_at_once(tmp_path: Path) -> None:
         state = files.read()
         assert [*state.with_pairs] == ["d0", "d1", "d2"]
         assert [*state.failures] == ["f0", "f1", "f2"]
+        assert not files.dropped.exists()
+        parts = [Dropped(document_id="d0", part=p, reason="no", text="x") for p in ("pair 1", "b")]
+        files.append(replace(_made("d3"), dropped=tuple(parts)))
+        assert list(read_records(files.dropped, Dropped)) == parts
     failures = (tmp_path / "new" / "a.failed.jsonl").read_text(encoding="utf-8")
     assert Failure.model_validate_json(failures.splitlines()[0]) == _failure("f0")
 

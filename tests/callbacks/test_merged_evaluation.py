@@ -61,6 +61,21 @@ def test_controls_have_their_adapters_in_the_weights(cold: Path, base_dir: Path)
         assert evidence["task"][question] == ([], [])
 
 
+def test_a_test_says_how_often_the_gate_left_adapters_out(
+    cold: Path, base_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rule = "{gate: {rule: mean, least_without: .inf}}"
+    options = ["--model.lr", "0.003", "--data.methods", "[closed_book,prag]", "--data.limit", "2"]
+    assert run_trainer("test", base_dir, cold, *options, "--evaluation.merge", rule) == 0
+    printed = capsys.readouterr().out
+    predictions = list(read_records(cold / "predictions.jsonl", Prediction))
+    said = {m: [p.text for p in predictions if p.method == m] for m in ("closed_book", "prag")}
+    assert said["prag"] == said["closed_book"]
+    num_asked = len(said["prag"])
+    assert f"prag: the gate left adapters out of {num_asked} of {num_asked}\n" in printed
+    assert "closed_book: the gate" not in printed
+
+
 @pytest.mark.parametrize("method", ["task", "rag_task"])
 def test_an_untrained_start_is_no_task_adapter(
     cold: Path, base_dir: Path, method: str, capsys: pytest.CaptureFixture[str]

@@ -91,6 +91,44 @@ def test_endpoint_finds_the_model_and_reports_what_failed(
     assert settings["model"] == "tiny"
 
 
+def test_one_model_asks_and_another_answers_and_what_is_dropped_is_recorded(
+    source: Path, server: ChatServerDouble, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_records(source, [Document(id="a", text="Ada was born in London. She left at 30.")])
+    pair = {"question": "Where was Ada born?", "answer": "Rome", "full_answer": "In Rome."}
+    asked = {**pair, "question": "When did Ada leave?"}
+    questions = source.with_name("questions.jsonl")
+    made = {"document_id": "a", "rewrites": [], "qas": [pair, asked]}
+    questions.write_text(json.dumps(made) + "\n")
+    said = ["London", "in 1850", "Ada has been in London.", "How tall was Ada?", "unanswerable"]
+    server.script.extend(map(say, said))
+    args = ["--url", server.url, "--concurrency", 1, "--num_rewrites", 0, "--max_attempts", 1]
+    kinds = ["--num_implications", 1, "--num_unanswerable", 1, "--questions", questions]
+    assert _run("endpoint", source, *args, *kinds) == 0
+    output = source.with_name("augmentations.jsonl")
+    (found,) = read_records(output, Augmentation)
+    assert [(qa.question, qa.answer) for qa in found.qas] == [("Where was Ada born?", "London")]
+    assert found.rewrites == ["Ada has been in London."]
+    assert found.unanswerable == ["How tall was Ada?"]
+    (dropped,) = output.with_name("augmentations.dropped.jsonl").read_text().splitlines()
+    assert json.loads(dropped) == {
+        "document_id": "a",
+        "part": "pair 2",
+        "reason": "the answer names 1850, which is not in the document",
+        "text": "When did Ada leave? in 1850",
+    }
+    printed = capsys.readouterr().out
+    assert "1 document: 1 augmented, 1 in part\n5 requests" in printed
+    assert (
+        f"what documents do not say is in {output.with_name('augmentations.dropped.jsonl')}\n"
+        in (printed)
+    )
+    # Other questions are other settings.
+    questions.write_text(json.dumps({**made, "qas": [pair]}) + "\n")
+    with pytest.raises(ValueError, match=r"questions was '.*' and is"):
+        _run("endpoint", source, *args, *kinds)
+
+
 def test_without_a_server_nothing_is_begun(source: Path) -> None:
     with pytest.raises(ConnectionError, match="no language model answers"):
         _run("endpoint", source, "--url", "http://127.0.0.1:1/v1", "--model", "m")

@@ -87,28 +87,40 @@ def expected_row(base: PreTrainedModel, steps: EncodingSteps, place: int, **loss
         passages = () if prompt.is_strangers else (task.text,)
         read = ENCODER.encode_training(prompt.question, passages, prompt.answer)
         with torch.no_grad():
-            wanted = answer_logits(base, read.ids, read.num_user_tokens)
-        logits = answer_logits(model, ids.ids, ids.num_user_tokens)
-        mean_loss(logits, wanted, ids.ids[ids.num_user_tokens :], **loss).backward()
+            wanted = answer_outputs(base, read.ids, read.num_user_tokens)
+        outputs = answer_outputs(model, ids.ids, ids.num_user_tokens)
+        mean_loss(outputs, wanted, ids.ids[ids.num_user_tokens :], **loss).backward()
         optimizer.step()
         optimizer.zero_grad()
     return layout.join({k: p.detach() for k, p in parameters.items()}, "reference")
 
 
-def answer_logits(model: torch.nn.Module, ids: Sequence[int], start: int) -> Tensor:
-    logits: Tensor = model(input_ids=torch.tensor([ids])).logits[0, start - 1 : -1]
-    return logits
+def answer_outputs(model: Any, ids: Sequence[int], start: int) -> list[Tensor]:
+    """The logits of an answer's tokens, and what goes into the second block and into the norm."""
+    decoder = (model if isinstance(model, PreTrainedModel) else model.base_model.model).model
+    taken: list[Tensor] = []
+    hooks = [
+        module.register_forward_pre_hook(lambda _, inputs: taken.append(inputs[0]))
+        for module in (decoder.layers[1], decoder.norm)
+    ]
+    logits = model(input_ids=torch.tensor([ids])).logits
+    for hook in hooks:
+        hook.remove()
+    return [states[0, start - 1 : -1] for states in (logits, *taken)]
 
 
 def mean_loss(
-    logits: Tensor,
-    wanted: Tensor,
+    outputs: list[Tensor],
+    wanted: list[Tensor],
     answer: list[int],
     weight: float = 1.0,
     temperature: float = 1.0,
     top_k: int | None = None,
+    hidden_weight: float = 0.0,
+    blocks: Sequence[int] = (0, 1),
 ) -> Tensor:
-    p = (wanted / temperature).softmax(-1)
+    logits = outputs[0]
+    p = (wanted[0] / temperature).softmax(-1)
     if top_k is not None:
         kept = torch.zeros_like(p).scatter_(1, p.topk(top_k).indices, 1.0)
         p = p * kept / (p * kept).sum(-1, keepdim=True)
@@ -116,7 +128,12 @@ def mean_loss(
         (logits / temperature).log_softmax(-1), p, reduction="batchmean"
     )
     nll = torch.nn.functional.cross_entropy(logits, torch.tensor(answer))
-    return weight * temperature**2 * divergence + (1 - weight) * nll
+    loss = weight * temperature**2 * divergence + (1 - weight) * nll
+    for block in blocks:
+        for state, aim in zip(outputs[1 + block], wanted[1 + block], strict=True):
+            relative = (state - aim).abs().sum() / aim.abs().sum()
+            loss = loss + hidden_weight * relative / len(blocks) / len(answer)
+    return loss
 
 
 @pytest.mark.parametrize(
@@ -126,6 +143,8 @@ def mean_loss(
         {"temperature": 2.0},
         {"weight": 0.3},
         {"weight": 0.5, "temperature": 1.5, "top_k": 7},
+        {"hidden_weight": 0.7},
+        {"weight": 0.5, "hidden_weight": 2.0, "blocks": (0,)},
     ],
     ids=str,
 )
@@ -140,7 +159,8 @@ def test_distilling_in_slots_equals_a_loop_of_peft_in_float64(
     for place, task in enumerate(steps.tasks):
         expected = expected_row(base, steps, place, **settings)
         assert (found[task.document_id] - expected).abs().max() < 1e-9
-    without = encode(base, plan(NextToken(), packed=packed))
+    other = NextToken() if not settings.get("hidden_weight") else Distill(settings.get("weight", 1))
+    without = encode(base, plan(other, packed=packed))
     assert (found["d0"] - without["d0"]).abs().max() > 1e-5
 
 
@@ -206,6 +226,9 @@ def test_where_the_student_says_what_the_teacher_says_nothing_is_learned() -> No
         ({"objective": "destill"}, "did you mean 'distill'"),
         ({"objective": {"distill": {"weight": 0}}}, "weight"),
         ({"objective": {"distill": {"weight": 1.5}}}, "at most 1"),
+        ({"objective": {"distill": {"hidden_weight": -1}}}, "hidden_weight"),
+        ({"objective": {"distill": {"blocks": [0]}}}, "a weight above 0, or neither"),
+        ({"objective": {"distill": {"hidden_weight": 1, "blocks": []}}}, "or neither"),
         ({"objective": {"distill": {"temperatur": 2}}}, "temperatur"),
     ],
     ids=str,
@@ -224,8 +247,39 @@ def test_what_is_not_as_published_is_in_the_recipe_and_nothing_else() -> None:
     assert "passage_in_prompt" not in published
     data = DocumentDataModule(objective={"distill": {"temperature": 2}}, passage_in_prompt="never")
     changed = {k: v for k, v in data.training_settings().items() if published.get(k) != v}
+    deep = DocumentDataModule(objective={"distill": {"hidden_weight": 1, "blocks": [0]}})
+    assert deep.training_settings()["objective"] == (
+        "Distill(blocks=(0,), hidden_weight=1.0, temperature=1.0, top_k=None, weight=1.0)"
+    )
     assert changed == {
         "loss_on": "answer",
         "objective": "Distill(temperature=2.0, top_k=None, weight=1.0)",
         "passage_in_prompt": "never",
     }  # fmt: skip
+
+
+def test_only_the_tokens_of_answers_are_kept_of_the_teacher_s_blocks() -> None:
+    base = tiny_base(dtype=torch.float64)
+    base.set_attn_implementation(SEGMENTED)
+    steps = plan(Distill(hidden_weight=1.0), num_slots=1)
+    read = teacher.Teacher(base)
+    read.read(steps[0])
+    (row,) = steps[0].rows
+    num_answer_tokens = len(row.ids) - row.loss_start
+    assert row.teacher_ids is not None
+    assert num_answer_tokens < len(row.teacher_ids) / 2
+    states = read.states([row])
+    assert [state.shape for state in states] == [(num_answer_tokens, 32)] * 3
+    assert all(state.untyped_storage().nbytes() == state.nbytes for state in states)
+
+
+def test_a_block_that_is_not_there_and_compiled_code_are_refused() -> None:
+    base = tiny_base()
+    bank = AdapterBank(base, LORA, NUM_SLOTS)
+    steps = plan(Distill(hidden_weight=1.0, blocks=(2,)), packed=False)
+    trainer, optimizer = SlotTrainer(base, bank), StackedAdamW(bank.weight)
+    with pytest.raises(ValueError, match="no decoder block 2; the base has 2"):
+        trainer.step(steps[0], optimizer)
+    trainer = SlotTrainer(base, bank, compile=True)
+    with pytest.raises(ValueError, match=r"model\.compile is on, but the objective compares"):
+        trainer.part_losses(steps[0].parts[0], steps[0].loss_counts, steps.objective)

@@ -14,6 +14,7 @@ from prag_lightning.documents.records import (
     write_records,
 )
 from prag_lightning.encoding.limits import AugmentationLimits
+from prag_lightning.encoding.objectives import Distill
 from prag_lightning.encoding.plan import (
     EncodingSteps,
     EncodingTask,
@@ -291,3 +292,40 @@ def test_what_several_augmenters_made_of_a_document_is_put_together(tmp_path: Pa
     assert len(task.prompts) > len(document_prompts(document, first))
     plan = DocumentDataModule([document], augmentations=[files[0], files[2]]).plan
     assert "edited since it was augmented" in plan.rejected["d"]
+
+
+def test_unanswerable_questions_are_answered_by_not_knowing_where_they_are_asked_for() -> None:
+    document = Document(id="ada", text="Ada was born in London.")
+    pair = QuestionAnswer(question="Where was Ada born?", answer="London", full_answer="-")
+    bare = Augmentation(document_id="ada", rewrites=[], qas=[pair])
+    asked = ["How old is Ada?", "Who is Ada's friend?", "Why?"]
+    augmentations = {"ada": bare.model_copy(update={"unanswerable": asked})}
+    [task] = plan_tasks({document.id: document}, augmentations, num_unanswerable=2).tasks
+    own = task.prompts[-2:]
+    assert [(p.question, p.passages, p.answer) for p in own] == [
+        (question, (), "unknown") for question in asked[:2]
+    ]
+    [without] = plan_tasks({document.id: document}, augmentations).tasks
+    assert task.prompts[:-2] == without.prompts
+    # An adapter that was trained on them is another one, and one that was not is the same.
+    assert task.digest != without.digest
+    assert without.digest == plan_tasks({document.id: document}, {"ada": bare}).tasks[0].digest
+    plan = plan_tasks({document.id: document}, augmentations, num_unanswerable=4)
+    assert plan.num_short["unanswerable questions"] == 1
+    data = DocumentDataModule("demo", num_unanswerable=2)
+    changed = data.training_settings().items() - DocumentDataModule().training_settings().items()
+    assert changed == {("num_unanswerable", 2)}
+
+
+def test_a_teacher_reads_no_passage_for_what_the_document_does_not_answer() -> None:
+    document = Document(id="ada", text="Ada was born in London.")
+    pair = QuestionAnswer(question="Where was Ada born?", answer="London", full_answer="-")
+    made = Augmentation(
+        document_id="ada", rewrites=[], qas=[pair], unanswerable=["How old is Ada?"]
+    )
+    tasks = plan_tasks({document.id: document}, {"ada": made}, num_unanswerable=1).tasks
+    found = steps(tasks, 1, loss_on="answer", objective=Distill())
+    last = found[len(found) - 1].rows[0]
+    assert last.teacher_ids == last.ids
+    first = ENCODER.encode_training(pair.question, (document.text,), pair.answer)
+    assert found[0].rows[0].teacher_ids == first.ids

@@ -15,7 +15,12 @@ from prag_lightning.documents.records import Question, read_records
 from prag_lightning.evaluation.scores import Prediction
 from prag_lightning.evaluation.tuning import DEFAULT_RULES, split_by_document, tune_merge
 
-RULES = ["mean", "anchored", {"score": {"temperature": 2}}, {"centered": {"share": 0.5}}]
+RULES = [
+    "mean",
+    "anchored",
+    {"gate": {"rule": {"score": {"temperature": 2}}, "least_without": 1.0}},
+    {"centered": {"share": 0.5}},
+]
 
 
 def run_trainer(command: str, root: Path, *more: str) -> int:
