@@ -61,10 +61,11 @@ def store_merge(stores: list[str], output: str | None = None) -> None:
 
 def _progress(store: "AdapterStore", data_folder: Path) -> dict[str, int]:
     """Return how many of a folder's documents are in a store, and how many are left."""
-    from prag_lightning.documents.folder import read_documents
+    from prag_lightning.documents.folder import DOCUMENTS
+    from prag_lightning.documents.stored import StoredDocuments
     from prag_lightning.encoding.plan import is_of_other_text
 
-    documents = {document.id: document for document in read_documents(data_folder)}
+    documents = StoredDocuments(data_folder / DOCUMENTS)
     digests = store.text_digests(list(documents))
     outdated = sum(is_of_other_text(digest, documents[name]) for name, digest in digests.items())
     return {

@@ -62,7 +62,8 @@ class RayPool:
             next_ones.extend(islice(blocks, max(0, len(self._idle) + 1 - len(next_ones))))
             while self._idle and next_ones:
                 worker, block = self._idle.pop(), next_ones.popleft()
-                self._calls[worker.encode.remote(block.tasks)] = (worker, block)
+                tasks = [task.in_memory() for task in block.tasks]
+                self._calls[worker.encode.remote(tasks)] = (worker, block)
             if not next_ones and all(block is None for _, block in self._calls.values()):
                 return
             done, _ = ray.wait(list(self._calls), timeout=_TICK)

@@ -128,6 +128,10 @@ class EncodingTask:
     prompts: Sequence[TrainingPrompt]
     text: str = ""
 
+    def in_memory(self) -> "EncodingTask":
+        """Return the task with its texts, to send it to a process that has no files."""
+        return self
+
     @property
     def num_prompts(self) -> int:
         """Number of prompts."""

@@ -80,6 +80,8 @@ def plan_tasks(
             )
             plan.num_short[UNANSWERABLE] += len(augmentation.unanswerable) < num_unanswerable
             plan.num_short.update(limits.short(augmentation))
+            if len(augmentation.unanswerable) < num_unanswerable:
+                plan.num_short[UNANSWERABLE] += 1
     # Documents that train side by side then begin and end together, and have prompts of similar
     # length.
     plan.tasks.sort(key=lambda task: (-task.num_prompts, task.num_characters))
@@ -122,6 +124,10 @@ class StoredTask(EncodingTask):
     def text(self) -> str:  # type: ignore[override]
         """The document's text."""
         return self._source.read(self.document_id).text
+
+    def in_memory(self) -> EncodingTask:
+        """Return the task with its texts, to send it to a process that has no files."""
+        return self._source.read(self.document_id)
 
     @property
     def num_prompts(self) -> int:

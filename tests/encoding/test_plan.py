@@ -300,17 +300,17 @@ def test_unanswerable_questions_are_answered_by_not_knowing_where_they_are_asked
     bare = Augmentation(document_id="ada", rewrites=[], qas=[pair])
     asked = ["How old is Ada?", "Who is Ada's friend?", "Why?"]
     augmentations = {"ada": bare.model_copy(update={"unanswerable": asked})}
-    [task] = plan_tasks([document], augmentations, num_unanswerable=2).tasks
+    [task] = plan_tasks({document.id: document}, augmentations, num_unanswerable=2).tasks
     own = task.prompts[-2:]
     assert [(p.question, p.passages, p.answer) for p in own] == [
         (question, (), "unknown") for question in asked[:2]
     ]
-    [without] = plan_tasks([document], augmentations).tasks
+    [without] = plan_tasks({document.id: document}, augmentations).tasks
     assert task.prompts[:-2] == without.prompts
     # An adapter that was trained on them is another one, and one that was not is the same.
     assert task.digest != without.digest
-    assert without.digest == plan_tasks([document], {"ada": bare}).tasks[0].digest
-    plan = plan_tasks([document], augmentations, num_unanswerable=4)
+    assert without.digest == plan_tasks({document.id: document}, {"ada": bare}).tasks[0].digest
+    plan = plan_tasks({document.id: document}, augmentations, num_unanswerable=4)
     assert plan.num_short["unanswerable questions"] == 1
     data = DocumentDataModule("demo", num_unanswerable=2)
     changed = data.training_settings().items() - DocumentDataModule().training_settings().items()
@@ -323,7 +323,7 @@ def test_a_teacher_reads_no_passage_for_what_the_document_does_not_answer() -> N
     made = Augmentation(
         document_id="ada", rewrites=[], qas=[pair], unanswerable=["How old is Ada?"]
     )
-    tasks = plan_tasks([document], {"ada": made}, num_unanswerable=1).tasks
+    tasks = plan_tasks({document.id: document}, {"ada": made}, num_unanswerable=1).tasks
     found = steps(tasks, 1, loss_on="answer", objective=Distill())
     last = found[len(found) - 1].rows[0]
     assert last.teacher_ids == last.ids
