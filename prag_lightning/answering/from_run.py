@@ -1,5 +1,6 @@
 """Runs of the command line: their folders, and the settings recorded in them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -102,11 +103,19 @@ def _run_of(run: dict[str, Any], run_dir: Path) -> Run:
             "device": "cpu" if trainer["accelerator"] == "cpu" else None,
         },
         store=_found(model["store"], run_dir) if model["store"] else run_dir / "adapters",
-        warm_start=WarmStartSource(**run["warm_start"]),
+        warm_start=_warm_start(WarmStartSource(**run["warm_start"]), run_dir),
         questions=_found(data["questions"], run_dir)
         if data.get("questions")
         else folder / "questions.jsonl",
     )
+
+
+def _warm_start(source: "WarmStartSource", run_dir: Path) -> "WarmStartSource":
+    from prag_lightning.adapters.warm_start import RANDOM
+
+    if source.path == RANDOM:
+        return source
+    return replace(source, path=str(_found(source.path, run_dir)))
 
 
 def _found(path: str, run_dir: Path) -> Path:

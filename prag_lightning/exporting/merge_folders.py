@@ -1,6 +1,7 @@
 """Merges on disk, for a server that loads adapters from folders."""
 
 import hashlib
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +9,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from prag_lightning.documents.writing import whole_folder
+
+# A merge, or one that was being written when a server was killed.
+_OURS = re.compile(r"[0-9a-f]{64}|\.[0-9a-f]{64}\.tmp")
 
 
 class MergeFolders:
@@ -30,7 +34,8 @@ class MergeFolders:
         self._root = root
         self._max_bytes = max_bytes
         self._given: set[Path] = set()
-        self._lock = FileLock(root / ".lock")
+        # Held by the process: requests are resolved in several threads.
+        self._lock = FileLock(root / ".lock", thread_local=False)
         try:
             self._lock.acquire(timeout=0)
         except Timeout as error:
@@ -69,7 +74,8 @@ class MergeFolders:
         sizes = {
             folder: sum(file.stat().st_size for file in folder.iterdir())
             for folder in self._root.iterdir()
-            if folder.is_dir()
+            # Nothing else in the folder is ours to remove.
+            if _OURS.fullmatch(folder.name)
         }
         taken = sum(sizes.values()) + num_bytes
         old = [folder for folder in sizes if folder not in self._given]

@@ -305,7 +305,7 @@ def test_export_refuses_what_gguf_cannot_be(
 ) -> None:
     with pytest.raises(ValueError, match="gguf is for adapters, not for a copy of the store"):
         prag_store("export", store, tmp_path / "copy", "--format", "gguf")
-    words = ["export", store, tmp_path / "one", "--format", "gguf", "--document_ids"]
+    words = ["export", str(store), str(tmp_path / "one"), "--format", "gguf", "--document_ids"]
     with pytest.raises(ValueError, match="no document is named"):
         prag_store(*words, "[]")
     monkeypatch.setattr("prag_lightning.exporting.gguf_base.find_spec", lambda name: None)

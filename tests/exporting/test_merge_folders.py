@@ -60,6 +60,18 @@ def test_a_folder_that_a_killed_server_left_half_written_is_not_taken_for_whole(
     assert names(tmp_path) == [folder.name]
 
 
+def test_what_others_keep_in_the_folder_is_never_removed(tmp_path: Path) -> None:
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters/letter.txt").write_text("Dear Ada" * 100)
+    earlier = MergeFolders(tmp_path, 1000)
+    old = earlier.put(files("a"))
+    del earlier
+    new = MergeFolders(tmp_path, 150).put(files("b"))
+    assert names(tmp_path) == sorted([new.name, "letters"])
+    assert not old.exists()
+    assert (tmp_path / "letters/letter.txt").exists()
+
+
 def test_two_servers_do_not_share_a_folder(tmp_path: Path) -> None:
     first = MergeFolders(tmp_path, 1000)
     with pytest.raises(ValueError, match="another server keeps its merges here; set PRAG_VLLM_CAC"):

@@ -72,8 +72,12 @@ def rows(layout: AdapterLayout) -> Tensor:
 
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory: pytest.TempPathFactory, layout: AdapterLayout, rows: Tensor) -> Path:
-    """A run with a trained warm start, merged by `falling`, whose last document has changed."""
-    root = tmp_path_factory.mktemp("run")
+    """A run with a trained warm start, merged by `falling`, whose last document has changed.
+
+    Its paths are relative to a folder that is not the present one.
+    """
+    root = tmp_path_factory.mktemp("here") / "runs/notes"
+    root.mkdir(parents=True)
     documents = [Document(id=name, title="", text=text) for name, text in TEXTS.items()]
     with tiny_store(root, layout, [], rows[:0]) as empty:
         recipe = empty.recipe
@@ -90,15 +94,15 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory, layout: AdapterLayout, row
         "trainer": {"accelerator": "cpu", "precision": "32-true"},
         "model": {
             "base": "tiny/llama", "lora": lora, "dtype": "auto", "quantization": None,
-            "max_new_tokens": 3, "trust_remote_code": False, "store": str(root / "adapters"),
+            "max_new_tokens": 3, "trust_remote_code": False, "store": "runs/notes/adapters",
         },
         "data": {
-            "exemplars": None, "retriever": None, "folder": str(root / "folder"),
+            "exemplars": None, "retriever": None, "folder": "runs/notes/folder",
             "template": "direct", "max_tokens": 100,
             "few_shot_in_training": True, "top_k": 2, "question_batch_size": 1,
         },
         "evaluation": {"merge": "falling", "scoring": "strict"},
-        "warm_start": {"path": str(root / "warm_start"), "seed": 0},
+        "warm_start": {"path": "runs/notes/warm_start", "seed": 0},
     }  # fmt: skip
     (root / "fit.yaml").write_text(yaml.safe_dump(settings))
     return root
