@@ -11,7 +11,7 @@ from prag_lightning.answering.row_answering import RowAnswering
 # Callers that were answered together ask again within milliseconds. Waiting for all of them, for at
 # most this share of the time that their batch took, keeps them in one batch.
 _PATIENCE_SHARE = 0.1
-_LONGEST_PATIENCE_S = 0.01
+_LONGEST_PATIENCE_S = 0.1
 
 CLOSED = "this Answerer is closed; open another one"
 

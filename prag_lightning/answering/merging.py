@@ -14,6 +14,7 @@ from prag_lightning.adapters.bank import Route
 from prag_lightning.adapters.gate import Gate
 from prag_lightning.adapters.layout import AdapterLayout
 from prag_lightning.adapters.merge import ChangingRule, MergeRule, MergeWeights
+from prag_lightning.adapters.warm_start import adds_nothing
 from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.documents.rankings import RetrievedDocument
 from prag_lightning.documents.records import Document
@@ -198,7 +199,8 @@ class AdapterMerger:
             noise: Whether to use noise of the same norm instead of the adapters.
 
         Returns:
-            Which adapters each row uses, the warm start first; None where no row uses any.
+            Which adapters each row uses, the warm start first, unless it is untrained and adds
+            nothing; None where no row uses any.
         """
         ids = sorted({found.document_id for merge in merges for found in merge.documents})
         if not ids and not any(merge.weights.warm_start for merge in merges):
@@ -221,7 +223,9 @@ class AdapterMerger:
                 places, start = list(range(len(changed))), sum(map(len, stacked))
                 stacked.append(changed)
             own = [start + place for place in places]
-            shared = [(0, weights.warm_start), *([(1, weights.mean)] if weights.mean else [])]
+            shared = [(0, weights.warm_start)] if weights.warm_start and self._start_counts else []
+            if weights.mean:
+                shared.append((1, weights.mean))
             terms.append([*shared, *zip(own, weights.documents, strict=True)])
         return _route(terms, torch.cat(stacked))
 
@@ -234,6 +238,10 @@ class AdapterMerger:
         if noise:
             rows = noise_like(rows, self.layout, document_ids)
         return rows.to(self.warm_start)
+
+    @cached_property
+    def _start_counts(self) -> bool:
+        return not adds_nothing(self.warm_start, self.layout)
 
     @cached_property
     def _mean(self) -> Tensor:
@@ -261,7 +269,7 @@ def _route(terms: Sequence[Sequence[tuple[int, float]]], adapters: Tensor) -> Ro
         terms: For each row, the indices of its adapters and their weights.
         adapters: All adapters, shape ``(n, num_params)``.
     """
-    width = max(map(len, terms))
+    width = max(1, *map(len, terms))
     # Shorter rows are padded with terms of weight 0.
     filled = [[*row, *[(0, 0.0)] * (width - len(row))] for row in terms]
     slots = torch.tensor([[place for place, _ in row] for row in filled])
