@@ -21,7 +21,7 @@ def take_picture(url: str) -> None:
         browser = driver.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
-        page = browser.new_page(viewport={"width": 1000, "height": 915})
+        page = browser.new_page(viewport={"width": 1000, "height": 905})
         page.set_default_timeout(_MAY_TAKE_MS)
         page.goto(url)
         page.locator("#encoded tr").first.wait_for()
