@@ -1,17 +1,24 @@
 """Answers from Python and from ``prag ask`` and ``prag predict``, against ``prag test``."""
 
+import signal
+import time
+from io import StringIO
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
 import yaml
+from rich.console import Console
 
 from prag_lightning import Answerer, DocumentDataModule, ParametricRAG
 from prag_lightning.adapters.store.opening import open_store
 from prag_lightning.adapters.warm_start import WarmStartSource
-from prag_lightning.answerer import AnswerMethod
 from prag_lightning.answering.answers import Answer
 from prag_lightning.answering.from_run import read_run
+from prag_lightning.answering.requests import AnswerMethod
+from prag_lightning.answering.scoring import StrictScoring
+from prag_lightning.cli.live_answers import ask_all
 from prag_lightning.cli.main import main
 from prag_lightning.demo.world import write_world
 from prag_lightning.documents.records import Document, Question, read_records, write_records
@@ -175,6 +182,52 @@ def test_ask_goes_on_until_there_is_no_more_question(
     assert main(words) == 0
     assert capsys.readouterr().out.count("│ closed_book") == 2
     assert next(lines, None) is None
+
+
+def test_a_session_goes_on_after_ctrl_c_which_gives_up_the_present_question_only(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = iter(["Who?", "interrupt", "Where?", "exit"])
+
+    def type_line(*_: object) -> str:
+        line = next(lines)
+        if line == "interrupt":
+            raise KeyboardInterrupt
+        return line
+
+    extract = StrictScoring.extract
+    interrupts = iter([True, False])
+
+    def interrupt_first(*what: Any) -> str:
+        if next(interrupts):
+            signal.raise_signal(signal.SIGINT)
+            time.sleep(0.1)
+        return extract(*what)
+
+    monkeypatch.setattr("builtins.input", type_line)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr(StrictScoring, "extract", interrupt_first)
+    # Without a question and without --interactive, on a terminal.
+    assert main(["ask", "--run", str(run), "--methods", "[closed_book]"]) == 0
+    out = capsys.readouterr().out
+    assert "given up" in out
+    assert "Ctrl-D or `exit` ends the session" in out
+    assert out.count("│ closed_book") == 1
+    assert next(lines, None) is None
+
+
+def test_on_a_terminal_all_answers_are_shown_while_they_are_generated(
+    answerer: Answerer, folder: Path
+) -> None:
+    [question, *_] = read_questions(folder)
+    terminal, file = (
+        Console(file=StringIO(), force_terminal=is_terminal) for is_terminal in (True, False)
+    )
+    shown, piped = (ask_all(console, answerer, question, METHODS) for console in (terminal, file))
+    assert shown == piped == [answerer.answer([question], method)[0] for method in METHODS]
+    assert cast(StringIO, file.file).getvalue() == ""
+    out = cast(StringIO, terminal.file).getvalue()
+    assert all(method in out for method in METHODS)
 
 
 @pytest.mark.parametrize("words", [["ask"], ["ask", " "]])

@@ -1,7 +1,6 @@
 """Merging: the adapters of a batch's documents, and the route from its questions to them."""
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from numbers import Real
@@ -17,6 +16,9 @@ from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.documents.rankings import RetrievedDocument
 from prag_lightning.documents.records import Document
 from prag_lightning.encoding.plan import is_of_other_text
+
+# The largest weight that a model can compute with.
+_LARGEST = torch.finfo(torch.float32).max
 
 
 class Merge(NamedTuple):
@@ -112,9 +114,11 @@ class AdapterMerger:
         if not weights:
             raise ValueError("no weight is given; leave them out for retrieval to decide")
         for document_id, weight in weights.items():
-            if not isinstance(weight, Real) or not math.isfinite(weight):
+            # Also refuses what is no number, as no comparison with it is true.
+            if not isinstance(weight, Real) or not abs(weight) <= _LARGEST:
                 raise ValueError(
-                    f"the weight of document '{document_id}' is {weight!r}; give a finite number"
+                    f"the weight of document '{document_id}' is {str(weight)[:40]!r}; give a "
+                    "finite number"
                 )
             if document_id not in self.documents:
                 raise ValueError(f"there is no document '{document_id}' to give a weight to")

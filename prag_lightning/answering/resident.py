@@ -49,6 +49,8 @@ class ResidentAdapters:
         Raises:
             ValueError: If one is not stored or is damaged; the message names it.
         """
+        if not document_ids:
+            return self._store.get_many([]).to(self._like)
         with self._lock:
             found = {name: self._rows[name] for name in document_ids if name in self._rows}
         others = [name for name in dict.fromkeys(document_ids) if name not in found]

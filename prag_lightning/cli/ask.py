@@ -1,5 +1,6 @@
 """The command ``prag ask``: each method's answer to a question, and the documents behind it."""
 
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse.typing import PositiveInt
 
 from prag_lightning.answering.from_run import latest_run, settings_file
+from prag_lightning.cli.exit_status import INTERRUPTED
 from prag_lightning.cli.suggestion import did_you_mean
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 METHODS: list[str] = ["closed_book", "rag", "prag", "combine"]
 _LAST_WORDS = ("exit", "quit")
+# A run of `prag fit` handles these in its own way.
+_HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 def run_ask(args: Sequence[str]) -> int:
@@ -28,7 +32,9 @@ def run_ask(args: Sequence[str]) -> int:
     parser = OneLineParser(prog="prag ask", description="Answer questions from a run's documents.")
     parser.add_argument("question", nargs="?", type=str | None, help="What is asked.")
     parser.add_argument(
-        "--interactive", action="store_true", help="Ask for questions, one a line, until `exit`."
+        "--interactive",
+        action="store_true",
+        help="Ask for questions, one a line, until `exit`; on a terminal also if none is given.",
     )
     encode_help = "First encode those documents found that have no adapter."
     names = ("--encode_missing", "--encode-missing")
@@ -52,7 +58,8 @@ def ask(
 
     Args:
         question: The question.
-        interactive: Read questions, one per line, until `exit` or Ctrl-D.
+        interactive: Read questions, one per line, until `exit` or Ctrl-D; Ctrl-C gives up the
+            present one. On a terminal this is the default if there is no question.
         encode_missing: Encode retrieved documents that have no adapter, with the run's settings;
             documents without an augmentation get one from templates.
         run: Root folder of a run of `prag fit` (and possibly `prag test`), whose settings are used.
@@ -65,6 +72,7 @@ def ask(
         FileNotFoundError: If there is no such run.
         ValueError: If there is nothing to answer.
     """
+    interactive = interactive or (question is None and sys.stdin.isatty())
     if not interactive and not (question or "").strip():
         raise ValueError("there is no question; give one in quotes, or --interactive")
     chosen = _chosen_methods(methods)
@@ -82,12 +90,21 @@ def ask(
 
         quiet()
         answerer = Answerer.from_run(run_dir, **given)
+    from prag_lightning.cli.live_answers import ask_all
+
     remedy = "" if encode_missing else "; --encode-missing encodes them"
-    for text in _questions(question, interactive):
-        if encode_missing:
-            _encode_missing(answerer, text, run_dir)
-        answers = [answerer.answer([text], method)[0] for method in chosen]
-        _show(console, answers, answerer, remedy)
+    with answerer:
+        for text in _questions(question, interactive):
+            try:
+                if encode_missing:
+                    _encode_missing(answerer, text, run_dir)
+                answers = ask_all(console, answerer, text, chosen)
+            except KeyboardInterrupt:
+                if not interactive:
+                    raise
+                console.print("given up")
+                continue
+            _show(console, answers, answerer, remedy)
 
 
 def _chosen_methods(methods: str | list[str]) -> list[Any]:
@@ -111,6 +128,9 @@ def _questions(question: str | None, interactive: bool) -> Iterator[str]:
         except EOFError:
             print()
             return
+        except KeyboardInterrupt:
+            print("\nCtrl-D or `exit` ends the session")
+            continue
         if line in _LAST_WORDS:
             return
         if line:
@@ -130,12 +150,10 @@ def _show(
     """
     from rich.table import Table
 
+    from prag_lightning.cli.live_answers import answer_table
     from prag_lightning.documents.terminal import plain_text
 
-    said = Table("method", "answer", header_style="bold")
-    for answer in answers:
-        said.add_row(answer.method, plain_text(answer.prediction))
-    console.print(said)
+    console.print(answer_table({answer.method: answer.prediction for answer in answers}))
     scores = {e.document_id: e.score for a in answers for e in (*a.passages, *a.missing)}
     scores |= {e.document_id: e.score for a in answers for e in a.adapters}
     if not scores:
@@ -184,5 +202,13 @@ def _encode_missing(answerer: "Answerer", question: str, run_dir: Path) -> None:
         return
     with TemporaryDirectory() as folder:
         late.write(Path(folder))
-        run_trainer_command(fit_words(run_dir, Path(folder), store.local, len(late.documents)))
+        words = fit_words(run_dir, Path(folder), store.local, len(late.documents))
+        handlers = {signum: signal.getsignal(signum) for signum in _HANDLED}
+        try:
+            status = run_trainer_command(words)
+        finally:
+            for signum, handler in handlers.items():
+                signal.signal(signum, handler)
     answerer.refresh()
+    if status == INTERRUPTED:
+        raise KeyboardInterrupt

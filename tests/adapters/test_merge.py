@@ -290,3 +290,46 @@ def test_a_rule_of_one_s_own_is_an_object_or_an_import_path() -> None:
 def test_what_is_no_rule_is_refused(spec: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_merge_rule(spec)
+
+
+class Halves(MergeRule):
+    """A user's rule that leaves half of what is left to the warm start, and a quarter to no one."""
+
+    def weigh(self, scores: Sequence[float]) -> MergeWeights:
+        documents = tuple(0.5 for _ in scores)
+        left = 1.0 - sum(documents)
+        return MergeWeights(documents, left / 2, left / 4)
+
+
+UNCHANGING = [
+    *(rule for rule in RULES if not isinstance(make_merge_rule(rule), ChangingRule)),
+    {"falling": {"weights": [0.5, 0.5]}},
+    {"anchored": {"scale": 0.7}},
+    {"centered": {"rule": {"score": {"temperature": 2}}, "share": 0.3}},
+    Halves(),
+]
+
+
+@pytest.mark.parametrize("spec", UNCHANGING, ids=str)
+@pytest.mark.parametrize("num_documents", [1, 2, 3])
+def test_the_weights_of_a_rule_given_by_hand_are_its_own_merge(
+    spec: object, num_documents: int
+) -> None:
+    rule = make_merge_rule(spec)
+    own = rule.weigh(SCORES[:num_documents])
+    by_hand = rule.by_hand(own.documents)
+    assert by_hand.documents == own.documents
+    assert by_hand[1:] == pytest.approx(own[1:])
+
+
+def test_what_weights_by_hand_leave_goes_where_the_rule_puts_it() -> None:
+    given = [0.2, 0.1]
+    expected = {"anchored": (0.7, 0), "sum": (0, 0), "mean": (0, 0), "score": (0.7, 0)}
+    expected |= {
+        "falling": (0.7, 0),
+        "centered": (0, 0.7),
+        "ties": (0.7, 0),
+        "projection": (0.7, 0),
+    }
+    for name in RULES:
+        assert make_merge_rule(name).by_hand(given)[1:] == pytest.approx(expected[name]), name
