@@ -12,6 +12,7 @@ from playwright.sync_api import sync_playwright
 
 _PICTURE = Path(__file__).with_name("serving.png")
 _QUESTION = "Where was Karek Bremlock born?"
+_MAY_TAKE_MS = 120_000
 
 
 def take_picture(url: str) -> None:
@@ -20,7 +21,8 @@ def take_picture(url: str) -> None:
         browser = driver.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
-        page = browser.new_page(viewport={"width": 1000, "height": 860})
+        page = browser.new_page(viewport={"width": 1000, "height": 905})
+        page.set_default_timeout(_MAY_TAKE_MS)
         page.goto(url)
         page.locator("#encoded tr").first.wait_for()
         page.get_by_label("Question", exact=True).fill(_QUESTION)

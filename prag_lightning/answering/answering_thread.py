@@ -67,7 +67,10 @@ class AnsweringThread:
             rows = self._next_rows(going)
             if rows:
                 self._answer_rows(rows)
-            num_expected = sum(request.is_done for request in going)
+            # Else two groups of callers would take turns, each in half a batch.
+            with self._changed:
+                num_expected = len(self._arrived)
+            num_expected += sum(request.is_done for request in going)
             left = [request for request in going if not request.is_done]
             going = deque(left)
             seconds = time.monotonic() - start
@@ -78,7 +81,8 @@ class AnsweringThread:
 
         Args:
             is_busy: Whether earlier requests are still going.
-            num_expected: The number of callers that were answered last, and may ask again.
+            num_expected: The number of callers that were answered last, and may ask again, and of
+                those that have asked meanwhile.
             until: How long to wait for all of these, on the monotonic clock.
         """
         with self._changed:

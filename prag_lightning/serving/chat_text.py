@@ -1,5 +1,7 @@
 """Trims the text of an answer while it grows, and counts its tokens."""
 
+from functools import cached_property
+
 from prag_lightning.language_model.prompts import PromptEncoder
 
 
@@ -14,6 +16,7 @@ class ChatText:
     def __init__(self, encoder: PromptEncoder, max_tokens: int | None) -> None:
         self._encoder = encoder
         self._max_tokens = max_tokens
+        self._num_start_ids = len(encoder.encode_plain("").ids)
         self._held = ""
         self.text = ""
         self.is_cut = False
@@ -27,9 +30,9 @@ class ChatText:
         self._held = whole[len(body) :]
         return self._grow(body)
 
-    @property
+    @cached_property
     def num_tokens(self) -> int:
-        """How many tokens the text has."""
+        """How many tokens the text has; asked for when it is whole."""
         return len(self._ids(self.text))
 
     def _grow(self, text: str) -> str:
@@ -45,5 +48,4 @@ class ChatText:
         return piece
 
     def _ids(self, text: str) -> list[int]:
-        start = self._encoder.encode_plain("").ids
-        return self._encoder.encode_plain(text).ids[len(start) :]
+        return self._encoder.encode_plain(text).ids[self._num_start_ids :]
