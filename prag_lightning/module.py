@@ -72,8 +72,9 @@ class ParametricRAG(LightningModule):
         max_grad_norm: Clip each document's gradient to this norm; not clipped by default.
         dtype: Data type of the base model's weights; ``auto`` keeps that of its files.
         quantization: Load the base in 4 or 8 bits with bitsandbytes.
-        compile: Train with the base compiled by ``torch.compile``: it takes some minutes, and then
-            steps are faster, above all on a GPU. Requires ``data.packed`` to be false.
+        compile: Train with the base's layers compiled by ``torch.compile``: one layer of each kind
+            is compiled, and then steps are faster, above all on a GPU. Requires ``data.packed`` to
+            be false.
         max_new_tokens: Longest answer, in tokens.
         decoding: ``greedy`` takes the likeliest token and ignores the base's generation config;
             ``base`` applies that config's penalties, as the published code does.

@@ -68,8 +68,8 @@ class AdapterBank(DeviceOnlyModule, nn.Module):
     Attributes:
         weight: All adapters, shape ``(num_slots, num_params)``; one row is one adapter, in the
             order of ``layout``.
-        compiled_pairs: ``lora_A`` and ``lora_B`` of each target module that compiled code adds to
-            its rows; empty if `routed` sets the adapters.
+        compiled_pairs: ``lora_A`` and ``lora_B`` that compiled code adds to its rows, by the target
+            module's number; empty if `routed` sets the adapters.
 
     Raises:
         ValueError: If the base has no linear layer with one of the target names, or one is its
@@ -98,7 +98,7 @@ class AdapterBank(DeviceOnlyModule, nn.Module):
         self.weight = nn.Parameter(
             torch.zeros(num_slots, self.layout.num_params, dtype=dtype, device=device)
         )
-        self.compiled_pairs: Pairs = []
+        self.compiled_pairs: dict[int, tuple[Tensor, Tensor]] = {}
         for index, (_, module) in enumerate(targets):
             module.register_forward_hook(partial(self._add_update, index))
 
@@ -192,12 +192,14 @@ class AdapterBank(DeviceOnlyModule, nn.Module):
     def _add_update(
         self, index: int, module: nn.Module, inputs: tuple[Any, ...], output: Tensor
     ) -> Tensor | None:
-        pairs, lengths = self.compiled_pairs, None
-        if not pairs:
+        compiled, lengths = self.compiled_pairs, None
+        if compiled:
+            lora_A, lora_B = compiled[index]
+        else:
             pairs, lengths = _ACTIVE.of_bank.get(id(self), ([], None))
-        if not pairs:
-            return None
-        lora_A, lora_B = pairs[index]
+            if not pairs:
+                return None
+            lora_A, lora_B = pairs[index]
         if type(module).__name__ == "Linear8bitLt":
             # The layer's output is a view, which autograd does not allow to be modified in place.
             output = output.clone()

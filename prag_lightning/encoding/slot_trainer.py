@@ -2,24 +2,23 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from prag_lightning.adapters.bank import AdapterBank, Pairs, Route
+from prag_lightning.adapters.bank import AdapterBank, Route
 from prag_lightning.adapters.optimizer import StackedAdamW, clip_rows_
 from prag_lightning.encoding.batches import EncodingBatch, Part
+from prag_lightning.encoding.compiled_layers import CompiledLayers
 from prag_lightning.encoding.objectives import LossTokens, NextToken, Objective
 from prag_lightning.encoding.orthogonal import TaskDirections
 from prag_lightning.encoding.strangers import Strangers
 from prag_lightning.encoding.teacher import Teacher
 from prag_lightning.language_model.blocks import recorded_blocks
 from prag_lightning.language_model.logits import head_of, last_hidden_states
-from prag_lightning.upstream import keep_size
 
 # First loss scale of 16-bit training, as in torch's GradScaler, and the smallest to be tried.
 FIRST_LOSS_SCALE, LAST_LOSS_SCALE = 2.0**16, 2.0**-16
@@ -49,7 +48,7 @@ class SlotTrainer:
         loss_scaling: Scale each document's loss by its own power of 2, halved when its gradient
             overflows, for 16-bit floating point. With one scale for all, a document's overflow
             would skip the steps of its neighbours.
-        compile: Compile the base and the loss.
+        compile: Compile the base's layers and the loss.
         strangers: Finished adapters that are randomly added beside the document's own.
         task: Directions of a task adapter that documents' adapters leave alone.
     """
@@ -76,6 +75,7 @@ class SlotTrainer:
         self.task = task
         # Strangers drawn for this step, by slot.
         self._drawn: dict[int, list[int]] = {}
+        self._layers = CompiledLayers(base, bank) if compile else None
         self._teacher = Teacher(base)
         device = bank.weight.device
         self._num_steps = [0] * bank.num_slots
@@ -189,13 +189,12 @@ class SlotTrainer:
                 "code does not record; set model.compile to false"
             )
         recorded = recorded_blocks(self.base, compared, part.loss_positions)
+        inputs = self.base, part.input_ids, part.position_ids, part.lengths
         with self.bank.routed(self._route(part)) as pairs, recorded as blocks:
-            inputs = self.base, part.input_ids, part.position_ids
-            if self.compile:
-                _mark_static(pairs)
-                hidden = _compiled_hidden_states()(self.bank, pairs, *inputs)
+            if self._layers is None:
+                hidden = last_hidden_states(*inputs)
             else:
-                hidden = last_hidden_states(*inputs, part.lengths)
+                hidden = self._layers.last_hidden_states(pairs, *inputs[1:3])
         known = self._teacher.states(part.rows) if objective.has_teacher else []
         tokens = LossTokens(
             hidden.flatten(0, 1).index_select(0, part.loss_positions),
@@ -316,24 +315,3 @@ class SlotTrainer:
 
     def _places(self, slots: Sequence[int]) -> Tensor:
         return torch.tensor(slots).to(self.bank.weight.device, non_blocking=True)
-
-
-def _hidden_states(bank: AdapterBank, pairs: Pairs, *inputs: Any) -> Tensor:
-    # The compiler treats shapes of a module's tensors as constants, but not those of arguments.
-    bank.compiled_pairs = pairs
-    hidden = last_hidden_states(*inputs)
-    bank.compiled_pairs = []
-    return hidden
-
-
-def _mark_static(pairs: Pairs) -> None:
-    # Otherwise two rows and a rank of 2 would be compiled as the same symbol.
-    for matrix in (matrix for pair in pairs for matrix in pair):
-        keep_size(matrix, 1)
-        keep_size(matrix, 2)
-
-
-@cache
-def _compiled_hidden_states() -> Callable[..., Tensor]:
-    """Compile for any number of rows and tokens: at most twice, for one row and for more."""
-    return torch.compile(_hidden_states, dynamic=True)

@@ -169,7 +169,7 @@ def test_attention_in_16_bits_on_a_cpu_is_computed_in_float32_and_nearer_to_exac
     query, key, value = (
         torch.randn(1, 4, 60, 16, generator=generator).bfloat16().requires_grad_() for _ in range(3)
     )
-    exact = [tensor.double() for tensor in (query, key, value)]
+    exact = query.double(), key.double(), value.double()
     expected, _ = segmented_attention(torch.nn.Module(), *exact, None, (20, 40))
     found, _ = segmented_attention(torch.nn.Module(), query, key, value, None, (20, 40))
     with torch.autocast("cpu", torch.bfloat16):
