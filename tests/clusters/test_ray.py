@@ -29,7 +29,7 @@ from tests.faults.runs import assert_same, stored
 ray = pytest.importorskip("ray", reason="needs ray (pip install 'prag-lightning[ray]')")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
-NUM_PEOPLE = 16
+NUM_PEOPLE = 10
 
 
 @pytest.fixture(scope="module")
