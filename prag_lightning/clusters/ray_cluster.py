@@ -87,10 +87,13 @@ def connected(workers: RayWorkers) -> Iterator[None]:
     with still_running(lambda: f"connecting to Ray at '{workers.address}'"):
         try:
             ray.init(**settings)
-        except (ConnectionError, RuntimeError, TimeoutError) as error:
+        except ValueError:
+            raise
+        except Exception as error:
+            # Ray raises errors of no particular kind, for example if its processes start slowly.
             raise ConnectionError(
-                f"there is no Ray cluster at '{workers.address}' "
-                f"({' '.join(str(error).split())[:200]}); `ray status` shows whether one runs"
+                f"Ray cannot be reached at '{workers.address}' "
+                f"({' '.join(str(error).split())[:300]}); `ray status` shows what is there"
             ) from None
     if threading.current_thread() is threading.main_thread():
         # Ray would end this process with the number of the signal as its status.
