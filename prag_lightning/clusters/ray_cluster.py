@@ -82,6 +82,7 @@ def connected(workers: RayWorkers) -> Iterator[None]:
             "object_store_memory": _OBJECT_STORE_BYTES,
             "include_dashboard": False,
         }
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     silence_ray()
     handler = signal.getsignal(signal.SIGTERM)
     with still_running(lambda: f"connecting to Ray at '{workers.address}'"):

@@ -45,7 +45,8 @@ def cluster() -> Iterator[None]:
             )
         except Exception as error:
             # It gives its processes 30 seconds, which a busy machine may not have.
-            assert "timed out during startup" in str(error)
+            if "timed out during startup" not in str(error):
+                raise
             ray.shutdown()
     yield
     ray.shutdown()
