@@ -1,6 +1,7 @@
 """A real local Ray cluster of two workers, some of which are killed."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from prag_lightning.cli.main import main
 from prag_lightning.clusters.ray import RayWorkers, encode_with_ray
 from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.demo.world import write_world
-from prag_lightning.documents.records import read_records
+from prag_lightning.documents.records import Document, read_records, write_records
 from prag_lightning.encoding.outcome import Outcome
 from prag_lightning.encoding.records import LOSSES_FILE, DocumentLosses
 from prag_lightning.module import ParametricRAG
@@ -165,7 +166,10 @@ def test_the_command_encodes_what_is_missing_and_refuses_another_recipe(
 ) -> None:
     command = ["fit", "--engine", "ray", *options(world, base_dir, tmp_path)]
     few = tmp_path / "few"
-    write_world(few, num_people=2)
+    few.mkdir()
+    documents = list(read_records(world / "documents.jsonl", Document))
+    write_records(few / "documents.jsonl", documents[:2])
+    shutil.copy(world / "augmentations.jsonl", few)
     assert main([*command, "--data.folder", str(few)]) == 0
     assert main(command) == 0
     said = capfd.readouterr()
