@@ -2,10 +2,11 @@
 
 import hashlib
 import re
-from typing import NamedTuple
+from dataclasses import dataclass
 
 
-class Shard(NamedTuple):
+@dataclass(frozen=True)
+class Shard:
     """A part of the documents, chosen by a hash of the id, so that their order does not matter.
 
     Args:
@@ -24,14 +25,14 @@ class Shard(NamedTuple):
             ValueError: If it names none.
         """
         numbers = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text.strip())
-        shard = cls(*map(int, numbers.groups())) if numbers else cls(0, 0)
-        if shard.index >= shard.count:
+        index, count = map(int, numbers.groups()) if numbers else (0, 0)
+        if index >= count:
             raise ValueError(
                 f"shard is {text!r}; give INDEX/COUNT, where INDEX counts from 0 as "
                 "SLURM_ARRAY_TASK_ID and JOB_COMPLETION_INDEX do: the shards of 16 are 0/16 to "
                 "15/16"
             )
-        return shard
+        return cls(index, count)
 
     def holds(self, document_id: str, rank: int = 0, num_processes: int = 1) -> bool:
         """Return whether a document is in this shard, and belongs to a process of it.

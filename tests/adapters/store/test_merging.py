@@ -2,6 +2,7 @@
 
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,8 +110,8 @@ def test_a_merge_that_dies_at_any_write_goes_on_when_it_is_repeated(
     monkeypatch.setattr(merging, "_COPY_BYTES", 2 * 4 * RECIPE.layout.num_params)
     one, two = write(tmp_path / "one", [0, 1, 2]), write(tmp_path / "two", [3, 4])
     added: list[int] = []
-    # At every third, for time.
-    for call in range(1, 200, 3):
+    # At every fifth, for time.
+    for call in range(1, 200, 5):
         output = tmp_path / str(call)
         with killed_at(call) as outcome:
             list(merge_stores([one, two], str(output)))
@@ -120,7 +121,8 @@ def test_a_merge_that_dies_at_any_write_goes_on_when_it_is_repeated(
             assert torch.equal(store.get_many(names(5)), ROWS[:5])
         if not outcome.died:
             break
-    assert {0, 1, 5} <= set(added)
+    # Killed before the first batch, after the last one, and between.
+    assert {0, 5} < set(added)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -143,11 +145,14 @@ def test_a_store_says_by_whom_and_how_fast_it_is_filled_while_it_is(
         assert (status.num_documents, status.last_write) == (4, 1_000_120)
         # Three documents after the first one, in two minutes.
         assert status.documents_per_minute == pytest.approx(3 / 2)
-        written = [(1_000_090, 2), (1_000_120, 2)] if layout == "packed" else [(None, None)] * 2
-        assert status.writers == [
-            WriterStatus(0, *here, "writing", 1_000_000, *written[0], 2),
-            WriterStatus(1, *here, "done", 1_000_000, *written[1], 0),
+        expected = [
+            WriterStatus(0, *here, "writing", 1_000_000, 1_000_090, 2, 2),
+            WriterStatus(1, *here, "done", 1_000_000, 1_000_120, 2, 0),
         ]
+        if layout != "packed":
+            # Only that layout knows which writer stored what.
+            expected = [replace(w, last_write=None, num_documents=None) for w in expected]
+        assert status.writers == expected
         clock[0] += 6000
         put(first, "doc 8", ROWS[5], "text")
         with open_store(tmp_path, mode="read") as store:
