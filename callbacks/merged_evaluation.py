@@ -284,7 +284,7 @@ class MergedEvaluation(Callback):
         self._records += predictions
         return predictions
 
-    def _note_missing(self, batch: QuestionBatch, merges: list[Merge]) -> None:
+    def _note_missing(self, batch: QuestionBatch, merges: Sequence[Merge]) -> None:
         missing = [found for merge in merges for found in merge.missing]
         if missing and self.on_missing == "error" and self._stage != "validate":
             raise ValueError(

@@ -116,12 +116,12 @@ class StoredTask(EncodingTask):
             object.__setattr__(self, name, value)
 
     @property
-    def prompts(self) -> Sequence[TrainingPrompt]:  # type: ignore[override]
+    def prompts(self) -> Sequence[TrainingPrompt]:
         """What the adapter is trained on."""
         return self._source.read(self.document_id).prompts
 
     @property
-    def text(self) -> str:  # type: ignore[override]
+    def text(self) -> str:
         """The document's text."""
         return self._source.read(self.document_id).text
 

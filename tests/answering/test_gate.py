@@ -80,8 +80,9 @@ def test_rows_are_merged_where_both_limits_allow_it(
         routes.append(route)
         return WITHOUT if route is None else WITH
 
-    merges, route = merger.merge(batch, entropy)
-    plain = merger.route(merger.choose_all(batch))
+    chosen = merger.choose_all(batch)
+    merges, route = merger.merge(batch, chosen, entropy)
+    plain = merger.route(chosen)
     # Every limit that is set costs one reading, none is read where none is.
     assert len(routes) == readings
     assert plain is not None
