@@ -37,7 +37,8 @@ def test_kubernetes_gives_up_on_a_part_only_for_what_a_second_try_does_not_mend(
     job: dict[str, Any],
 ) -> None:
     statuses = {value for value in vars(exit_status).values() if isinstance(value, int)}
-    fail, ignore = {}, {}
+    fail: dict[str, Any] = {}
+    ignore: dict[str, Any] = {}
     for rule in job["spec"]["podFailurePolicy"]["rules"]:
         (fail if rule["action"] == "FailIndex" else ignore).update(rule)
     hopeless = set(fail["onExitCodes"]["values"])
