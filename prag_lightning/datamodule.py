@@ -289,6 +289,7 @@ class DocumentDataModule(LightningDataModule):
         It takes the place of this one in another process.
         """
         part = copy.copy(self)
+        part.trainer = None
         part.source = DocumentSource((), None, Path)
         part.augmenter = part._augmentations = None
         part._questions = part._validation_questions = None

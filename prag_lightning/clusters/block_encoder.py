@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
 from prag_lightning.adapters.store.records import Receipt
 from prag_lightning.callbacks.adapter_writer import AdapterWriter
@@ -126,7 +127,9 @@ class BlockEncoder:
             data.set_num_slots(module.bank.num_slots)
         after = 1 + callbacks.index(self._writer)
         callbacks = [*callbacks[:after], _Begun(self._begin), *callbacks[after:]]
-        trainer = L.Trainer(**_QUIET | settings, callbacks=callbacks)
+        # By itself, Lightning would wait for the other tasks of a job in which a cluster runs.
+        alone = {"devices": 1, "plugins": [LightningEnvironment()]}
+        trainer = L.Trainer(**_QUIET | settings | alone, callbacks=callbacks)
         trainer.fit(module, data.of_tasks(tasks))
         self._most = max(self._most, len(tasks))
         outcome, failures = self._writer.outcome, dict(self._writer.failures)

@@ -82,15 +82,19 @@ def connected(workers: RayWorkers) -> Iterator[None]:
             "object_store_memory": _OBJECT_STORE_BYTES,
             "include_dashboard": False,
         }
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     silence_ray()
     handler = signal.getsignal(signal.SIGTERM)
     with still_running(lambda: f"connecting to Ray at '{workers.address}'"):
         try:
             ray.init(**settings)
-        except (ConnectionError, RuntimeError, TimeoutError) as error:
+        except ValueError:
+            raise
+        except Exception as error:
+            # Ray raises errors of no particular kind, for example if its processes start slowly.
             raise ConnectionError(
-                f"there is no Ray cluster at '{workers.address}' "
-                f"({' '.join(str(error).split())[:200]}); `ray status` shows whether one runs"
+                f"Ray cannot be reached at '{workers.address}' "
+                f"({' '.join(str(error).split())[:300]}); `ray status` shows what is there"
             ) from None
     if threading.current_thread() is threading.main_thread():
         # Ray would end this process with the number of the signal as its status.

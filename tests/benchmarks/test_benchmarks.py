@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import answer, encode, memory
+from benchmarks import answer, encode, memory, writers
 from benchmarks.measure import Method, run_interleaved
 from benchmarks.published import PersistentLoop
 from benchmarks.workload import SIZES, Size, encoding_flops, random_base
@@ -101,3 +101,12 @@ def test_sizes_have_the_shapes_that_they_are_named_for() -> None:
     assert sum(p.numel() for p in base.parameters()) == pytest.approx(1.236e9, rel=0.001)
     assert (SIZES["tiny"].hidden, SIZES["tiny"].layers) == (64, 2)
     assert (SIZES["medium"].hidden, SIZES["medium"].layers) == (512, 8)
+
+
+@pytest.mark.slow
+def test_independent_writers_report_that_no_document_was_trained_twice(tmp_path: Path) -> None:
+    writers.run(documents=4, writers=[2], num_slots=1, output=str(tmp_path / "writers.json"))
+    (row,) = json.loads((tmp_path / "writers.json").read_text())["rows"]
+    assert (row["name"], row["documents"], row["trained_twice"]) == ("writers-2", 4, 0)
+    assert row["documents_per_second"] == pytest.approx(4 / row["seconds"])
+    assert row["processor_seconds_per_document"] > 0

@@ -78,7 +78,7 @@ def test_blocks_give_the_adapters_of_a_local_run_and_a_faulty_document_costs_no_
     result = encoder.encode([*first.tasks[:1], bad, *first.tasks[1:], unnamed])
     assert result.failures.keys() == {"bad", "\ud800"}
     assert result.failures["bad"].startswith("TypeError: TextEncodeInput must be")
-    assert "is empty or not Unicode text" in result.failures["\ud800"]
+    assert "surrogates not allowed" in result.failures["\ud800"]
     for block in others:
         result.add(encoder.encode(block.tasks))
     # A block that was encoded before by a worker that died.

@@ -77,8 +77,8 @@ def test_what_names_no_shard_is_refused_in_one_line(text: str) -> None:
 def test_a_bad_shard_ends_a_run_before_it_begins(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for words in (["--shard", "4/4"], ["--shard=4/4"], ["--data.shard", "4/4"]):
-        assert main(["fit", *words, "--trainer.default_root_dir", str(tmp_path / "run")]) == USAGE
-        (line,) = capsys.readouterr().err.splitlines()
-        assert "shard is '4/4'; give INDEX/COUNT" in line
+    words = ["fit", "--shard", "4/4", "--trainer.default_root_dir", str(tmp_path / "run")]
+    assert main(words) == USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "shard is '4/4'; give INDEX/COUNT" in line
     assert not (tmp_path / "run").exists()

@@ -182,10 +182,11 @@ class PeftFolderStore(AdapterStore):
                 CONFIG_FILE: self._config,
                 DOCUMENT_FILE: journal_line(line),
             }
-            self._write_folder(self.folder / folder_of(document_id), files)
+            self._write_folder(line, files)
 
-    def _write_folder(self, folder: Path, files: Mapping[str, bytes]) -> None:
-        """Write a folder atomically, and only then remove the one it replaces."""
+    def _write_folder(self, document: Line, files: Mapping[str, bytes]) -> None:
+        """Write a document's folder atomically, and only then remove the one it replaces."""
+        folder = self.folder / folder_of(str(document.document_id))
         try:
             with needs_room(folder, sum(map(len, files.values()))):
                 self._temporary.mkdir()
@@ -199,7 +200,7 @@ class PeftFolderStore(AdapterStore):
         replaced = folder.with_name(folder.name + REPLACED)
         try:
             if folder.exists() or replaced.exists():
-                self._replace(folder, replaced)
+                self._replace(folder, replaced, document)
             else:
                 self._temporary.rename(folder)
         except OSError as error:
@@ -210,19 +211,32 @@ class PeftFolderStore(AdapterStore):
         sync_folder(folder.parent)
         sync_folder(folder.parent.parent)
 
-    def _replace(self, folder: Path, replaced: Path) -> None:
-        """Put the new folder into the place of an old one."""
+    def _replace(self, folder: Path, replaced: Path, document: Line) -> None:
+        """Put the new folder into the place of an old one, unless that is of the same text."""
         # Imported here because locks need POSIX, which reading does not.
         from prag_lightning.adapters.store.lock_file import turn
 
         # Only one writer at a time, for each moves the old folder out of the way.
         with turn(self.folder / _REPLACE):
+            if self._holds(document):
+                # Another writer was faster, and the first adapter counts.
+                _remove(self._temporary)
+                return
             if folder.exists():
                 _remove(replaced)
                 folder.rename(replaced)
             self._temporary.rename(folder)
             sync_folder(folder.parent)
             self._discard(replaced)
+
+    def _holds(self, document: Line) -> bool:
+        """Return whether a document is stored with the same text by now."""
+        assert document.document_id is not None
+        try:
+            stored = read_document(self.files, folder_of(document.document_id))
+        except ValueError:
+            return False
+        return stored is not None and stored.text_digest == document.text_digest
 
     def _delete(self, documents: Sequence[StoredDocument]) -> None:
         for document in documents:

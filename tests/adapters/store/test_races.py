@@ -6,13 +6,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 import torch
 
 from prag_lightning.adapters.files import StoreFiles
-from prag_lightning.adapters.store import packed_writer
+from prag_lightning.adapters.store import lock_file, packed_writer, peft_folders
 from prag_lightning.adapters.store.export import export_store
 from prag_lightning.adapters.store.opening import open_store, verify_store
 from tests.adapters.store.store_world import LAYOUTS, RECIPE, adapters, damages, names
@@ -156,3 +156,38 @@ def test_a_document_that_is_deleted_while_a_store_is_copied_is_not_in_the_copy(
     assert verify_store(tmp_path / "copy") == []
     with open_store(tmp_path / "copy", mode="read") as store:
         assert len(store) == 1
+
+
+@pytest.mark.parametrize(
+    ("is_replaced", "moment"),
+    # Before the second one looks whether there is a folder, before its turn, and when it moves.
+    [(False, "sync_folder"), (False, "rename"), (True, "sync_folder"), (True, "turn")],
+)
+def test_of_two_writers_that_store_a_document_at_the_same_moment_the_first_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_replaced: bool, moment: str
+) -> None:
+    first = open_store(tmp_path, RECIPE, layout="peft", mode="write")
+    second = open_store(tmp_path, RECIPE, layout="peft", mode="write")
+    if is_replaced:
+        first.put_many(names(1), ROWS[2:3], ["old"])
+    place: Any = {"sync_folder": peft_folders, "turn": lock_file, "rename": Path}[moment]
+    real, num_calls = getattr(place, moment), 0
+
+    def store_first(*args: Any) -> Any:
+        nonlocal num_calls
+        num_calls += 1
+        if num_calls == 1:
+            first.put_many(names(1), ROWS[:1], ["text"])
+        return real(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(place, moment, store_first)
+        second.put_many(names(1), ROWS[1:2], ["text"])
+    assert num_calls > 0
+    for store in (first, second):
+        store.close()
+    with open_store(tmp_path, mode="read") as store:
+        assert store.text_digests(names(1)) == {"doc 0": "text"}
+        assert torch.equal(store.get_many(names(1)), ROWS[:1])
+    assert verify_store(tmp_path) == []
+    assert list(tmp_path.glob(".unfinished-*")) == []
