@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from prag_lightning.documents.records import Question
 from prag_lightning.documents.writing import write_whole
@@ -37,6 +37,9 @@ class MergeChoice(BaseModel):
         tried: All rules that were tried, in order.
         question_ids: The questions that were asked.
     """
+
+    # A limit of a gate may be infinite.
+    model_config = ConfigDict(ser_json_inf_nan="constants")
 
     merge: RuleSpec
     method: str

@@ -3,10 +3,10 @@
 import re
 from collections import Counter
 
-from prag_lightning.augmentation.answers import AnswerError, read_few_words, read_text
-from prag_lightning.augmentation.grounding import Grounding
+from prag_lightning.augmentation.answers import AnswerError, read_few_words
+from prag_lightning.augmentation.checking import PartCheck
 from prag_lightning.augmentation.open_questions import CHECK, OPEN, OpenQuestions
-from prag_lightning.augmentation.outcomes import Dropped, Failure, Outcome, Usage
+from prag_lightning.augmentation.outcomes import Failure, Outcome, Usage
 from prag_lightning.augmentation.pairs import FoundPair, read_pairs
 from prag_lightning.augmentation.requests import Reply, Request
 from prag_lightning.augmentation.settings import NUMBERS_OF_TEXTS, Order
@@ -16,8 +16,6 @@ from prag_lightning.documents.records import Augmentation, Document, QuestionAns
 
 # After this many answers without a list, a model is asked for one pair at a time.
 _LIST_ATTEMPTS = 2
-# Rewrites shorter than this share of the document's length are summaries.
-_LEAST_LENGTH = 1 / 3
 
 
 class Draft:
@@ -33,7 +31,7 @@ class Draft:
         self.document_id = document.id
         self._document = document
         self._order = order
-        self._grounding = Grounding(document)
+        self._check = PartCheck(document, order.grounded)
         self._wording = Wording(document, order)
         self._texts: dict[str, str | None] = {}
         for kind, number in NUMBERS_OF_TEXTS.items():
@@ -57,7 +55,6 @@ class Draft:
         self._unanswerable: set[str] = set()
         # The last problem with each part, and the answer that had it.
         self._problems: dict[str, tuple[str, str]] = {}
-        self._dropped: list[Dropped] = []
         self._usage = Usage()
 
     @property
@@ -116,8 +113,9 @@ class Draft:
             reason = f"{self._order.questions} has no questions about it"
             failure = Failure(document_id=self._document.id, reason=reason, text_digest=digest)
         has_any = rewrites or qas or self._open.kept
-        dropped = tuple(self._dropped)
-        return Outcome(self._document.id, made if has_any else None, failure, self._usage, dropped)
+        dropped = tuple(self._check.dropped)
+        usage = self._usage + Usage(num_ungrounded=len(dropped))
+        return Outcome(self._document.id, made if has_any else None, failure, usage, dropped)
 
     def _failure(self, missing: list[str], digest: str) -> Failure:
         asked = [name for name in missing if name in self._problems]
@@ -176,7 +174,7 @@ class Draft:
             if reply.problem is not None:
                 return reply.problem
             if name in self._texts:
-                self._texts[name] = self._good_text(name, reply)
+                self._texts[name] = self._check.good_text(name, reply)
                 return None
             if name.startswith(OPEN):
                 return self._take_question(name, reply)
@@ -210,7 +208,7 @@ class Draft:
             return "a question that was asked before"
         if sentence and any(_plain(kept.answer) == _plain(pair.answer) for kept in known):
             return "an answer that was given before"
-        if problem := self._problem_of(name, pair, sentence):
+        if problem := self._check.problem_of_pair(name, pair, sentence):
             return problem
         self._pairs[name] = pair
         if self._order.answers == "with_questions":
@@ -230,7 +228,7 @@ class Draft:
         answer = read_few_words(reply.text)
         full_answer = self._wording.sentence_with(answer)
         made = QuestionAnswer(question=pair.question, answer=answer, full_answer=full_answer)
-        if problem := self._problem_of(name, made):
+        if problem := self._check.problem_of_pair(name, made):
             return problem
         self._pairs[name] = made
         self._answered.add(name)
@@ -239,40 +237,10 @@ class Draft:
     def _take_question(self, name: str, reply: Reply) -> str | None:
         asked = [pair.question for pair in self._pairs.values() if pair]
         question = self._open.read(reply, asked)
-        problem = self._grounding.problem_of_question(question) if self._order.grounded else ""
-        if problem:
-            self._drop(name, problem, question)
+        if problem := self._check.problem_of_question(name, question):
             return problem
         self._open.find(name, question)
         return None
-
-    def _problem_of(self, name: str, pair: QuestionAnswer, sentence: str | None = None) -> str:
-        if not self._order.grounded:
-            return ""
-        problem = self._grounding.problem_of_pair(pair)
-        if sentence is not None and not problem:
-            problem = self._grounding.problem_of_answer(pair, sentence)
-        if problem:
-            self._drop(name, problem, f"{pair.question} {pair.answer}")
-        return problem
-
-    def _drop(self, part: str, reason: str, text: str) -> None:
-        """Record what the document does not say."""
-        self._usage += Usage(num_ungrounded=1)
-        self._dropped.append(
-            Dropped(document_id=self.document_id, part=part, reason=reason, text=text)
-        )
-
-    def _good_text(self, name: str, reply: Reply) -> str:
-        text = read_text(reply.text)
-        if reply.is_cut:
-            raise AnswerError("an unfinished text")
-        if self._order.grounded:
-            least_length = _LEAST_LENGTH if name.startswith("rewrite") else 0.0
-            if problem := self._grounding.problem_of_text(text, least_length):
-                self._drop(name, problem, text)
-                raise AnswerError(problem)
-        return text
 
 
 def _names(kind: str, number: int) -> list[str]:

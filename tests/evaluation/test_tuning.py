@@ -1,6 +1,7 @@
 """Choosing a merge rule, on a run of the embedded world with the embedded base."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +9,14 @@ import pytest
 import yaml
 
 from prag_lightning import Answerer
-from prag_lightning.answering.merge_choice import MergeChoice, read_choice
+from prag_lightning.answering.merge_choice import (
+    MergeChoice,
+    RuleSpec,
+    TriedRule,
+    read_choice,
+    rule_text,
+    write_choice,
+)
 from prag_lightning.cli.main import main
 from prag_lightning.demo.world import write_world
 from prag_lightning.documents.records import Question, read_records
@@ -96,6 +104,15 @@ def test_a_test_takes_the_choice_and_refuses_the_questions_that_made_it(
     page = (run / "report.html").read_text()
     assert "How the merge rule was chosen" in page
     assert "{centered: {share: 0.5}}" in page
+
+
+def test_a_rule_with_an_infinite_limit_is_read_as_it_was_written(tmp_path: Path) -> None:
+    rule: RuleSpec = {"gate": {"rule": "mean", "least_without": math.inf}}
+    tried = [TriedRule(merge=rule, scores={})]
+    choice = MergeChoice(merge=rule, method="prag", metric="f1", tried=tried, question_ids=[])
+    write_choice(tmp_path, choice)
+    assert read_choice(tmp_path) == choice
+    assert rule_text(rule) == "{gate: {least_without: .inf, rule: mean}}"
 
 
 def test_the_files_of_a_split_are_the_runs_questions(run: Path, tuned: MergeChoice) -> None:
