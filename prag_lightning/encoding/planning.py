@@ -98,6 +98,9 @@ class StoredTask(EncodingTask):
     """
 
     __slots__ = ("_num_characters", "_num_prompts", "_source")
+    _num_characters: int
+    _num_prompts: int
+    _source: "_TaskSource"
 
     def __init__(
         self, document_id: str, num_prompts: int, num_characters: int, source: "_TaskSource"
@@ -112,12 +115,12 @@ class StoredTask(EncodingTask):
             object.__setattr__(self, name, value)
 
     @property
-    def prompts(self) -> Sequence[TrainingPrompt]:  # type: ignore[override]
+    def prompts(self) -> Sequence[TrainingPrompt]:
         """What the adapter is trained on."""
         return self._source.read(self.document_id).prompts
 
     @property
-    def text(self) -> str:  # type: ignore[override]
+    def text(self) -> str:
         """The document's text."""
         return self._source.read(self.document_id).text
 
