@@ -324,7 +324,12 @@ def test_the_weights_of_a_rule_given_by_hand_are_its_own_merge(
 
 def test_what_weights_by_hand_leave_goes_where_the_rule_puts_it() -> None:
     given = [0.2, 0.1]
-    expected = {"anchored": (0.7, 0), "sum": (0, 0), "mean": (0, 0), "score": (0.7, 0)}
+    expected: dict[str, tuple[float, float]] = {
+        "anchored": (0.7, 0),
+        "sum": (0, 0),
+        "mean": (0, 0),
+        "score": (0.7, 0),
+    }
     expected |= {
         "falling": (0.7, 0),
         "centered": (0, 0.7),
