@@ -1,6 +1,7 @@
 """Answers from Python and from ``prag ask`` and ``prag predict``, against ``prag test``."""
 
 import json
+import os
 import signal
 import time
 from io import StringIO
@@ -213,8 +214,9 @@ def test_a_session_goes_on_after_ctrl_c_which_gives_up_the_present_question_only
 
     def interrupt_first(*what: Any) -> str:
         if next(interrupts):
-            signal.raise_signal(signal.SIGINT)
-            time.sleep(0.1)
+            # To the process, whose main thread waits for the answer.
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.5)
         return extract(*what)
 
     monkeypatch.setattr("builtins.input", type_line)
