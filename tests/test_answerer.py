@@ -1,6 +1,8 @@
 """Answers from Python and from ``prag ask`` and ``prag predict``, against ``prag test``."""
 
+import json
 import math
+import os
 import signal
 import time
 from io import StringIO
@@ -12,6 +14,7 @@ import torch
 import yaml
 from rich.console import Console
 
+from benchmarks import many_callers
 from prag_lightning import Answerer, DocumentDataModule, ParametricRAG
 from prag_lightning.adapters.store.opening import open_store
 from prag_lightning.adapters.warm_start import WarmStartSource
@@ -189,6 +192,17 @@ def test_a_retriever_of_the_run_is_made_as_the_trainer_makes_it(run: Path, tmp_p
     assert type(read_run(run).data["retriever"]()).__name__ == "BM25Retriever"
 
 
+def test_many_callers_are_timed_and_get_the_answers_that_each_gets_alone(
+    run: Path, tmp_path: Path
+) -> None:
+    many_callers.run(run, num_questions=8, threads=(1, 4), memory=80, output=str(tmp_path / "x"))
+    result = json.loads((tmp_path / "x").read_text())
+    assert [row["name"] for row in result["rows"]] == ["1 at once", "4 at once"]
+    assert all(0 < row["p50_seconds"] <= row["p95_seconds"] for row in result["rows"])
+    assert result["differing"] == 0
+    assert abs(result["kib_per_question"]) < result["mib_at_end"]
+
+
 def test_ask_shows_each_method_s_answer_and_each_document_s_score_and_weight(
     run: Path, folder: Path, answerer: Answerer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -230,8 +244,9 @@ def test_a_session_goes_on_after_ctrl_c_which_gives_up_the_present_question_only
 
     def interrupt_first(*what: Any) -> str:
         if next(interrupts):
-            signal.raise_signal(signal.SIGINT)
-            time.sleep(0.1)
+            # To the process, whose main thread waits for the answer.
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.5)
         return extract(*what)
 
     monkeypatch.setattr("builtins.input", type_line)

@@ -329,13 +329,18 @@ def test_the_weights_of_a_rule_given_by_hand_are_its_own_merge(
 
 def test_what_weights_by_hand_leave_goes_where_the_rule_puts_it() -> None:
     given = [0.2, 0.1]
-    expected: dict[str, tuple[float, float]]
-    expected = {"anchored": (0.7, 0), "sum": (0, 0), "mean": (0, 0), "score": (0.7, 0)}
+    expected: dict[str, tuple[float, float]] = {
+        "anchored": (0.7, 0),
+        "sum": (0, 0),
+        "mean": (0, 0),
+        "score": (0.7, 0),
+    }
     expected |= {
         "falling": (0.7, 0),
         "centered": (0, 0.7),
         "ties": (0.7, 0),
         "projection": (0.7, 0),
+        "gate": expected["anchored"],
     }
     for name in RULES:
         assert make_merge_rule(name).by_hand(given)[1:] == pytest.approx(expected[name]), name
