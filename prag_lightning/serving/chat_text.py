@@ -16,7 +16,6 @@ class ChatText:
     def __init__(self, encoder: PromptEncoder, max_tokens: int | None) -> None:
         self._encoder = encoder
         self._max_tokens = max_tokens
-        self._num_start_ids = len(encoder.encode_plain("").ids)
         self._held = ""
         self.text = ""
         self.is_cut = False
@@ -48,4 +47,7 @@ class ChatText:
         return piece
 
     def _ids(self, text: str) -> list[int]:
-        return self._encoder.encode_plain(text).ids[self._num_start_ids :]
+        # What looks like a special token is text.
+        tokens = self._encoder.tokenizer(text, add_special_tokens=False, split_special_tokens=True)
+        ids: list[int] = tokens.input_ids
+        return ids
