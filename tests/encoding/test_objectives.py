@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import pytest
@@ -136,19 +137,23 @@ def mean_loss(
     return loss
 
 
+_PLAIN: list[dict[str, Any]] = [
+    {},
+    {"temperature": 2.0},
+    {"weight": 0.3},
+    {"weight": 0.5, "temperature": 1.5, "top_k": 7},
+]
+
+
 @pytest.mark.parametrize(
-    "settings",
+    ("settings", "packed"),
     [
-        {},
-        {"temperature": 2.0},
-        {"weight": 0.3},
-        {"weight": 0.5, "temperature": 1.5, "top_k": 7},
-        {"hidden_weight": 0.7},
-        {"weight": 0.5, "hidden_weight": 2.0, "blocks": (0,)},
+        *product(_PLAIN, (True, False)),
+        ({"hidden_weight": 0.7}, True),
+        ({"weight": 0.5, "hidden_weight": 2.0, "blocks": (0,)}, False),
     ],
     ids=str,
 )
-@pytest.mark.parametrize("packed", [True, False])
 def test_distilling_in_slots_equals_a_loop_of_peft_in_float64(
     settings: dict[str, Any], packed: bool
 ) -> None:
