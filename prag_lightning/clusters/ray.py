@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +18,7 @@ from prag_lightning.clusters.block_encoder import BlockResult, EncodingParts, fi
 from prag_lightning.clusters.blocks import make_blocks
 from prag_lightning.clusters.ray_cluster import RayWorkers, connected, make_pool
 from prag_lightning.clusters.ray_pool import RayPool
-from prag_lightning.clusters.receipts import compare_receipts
+from prag_lightning.clusters.receipts import Comparison, compare_receipts
 from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.documents.still_running import still_running
 from prag_lightning.encoding.outcome import Outcome, plan_lines
@@ -82,6 +83,8 @@ def encode_with_ray(
         seed,
     )
     run = _Run(data.plan, place, writer.layout, on_begin)
+    # With nothing left, one worker checks the settings.
+    workers = replace(workers, num_workers=min(workers.num_workers, max(1, run.num_left)))
     try:
         with connected(workers), closing(make_pool(parts, workers)) as pool:
             run.encode(pool, workers, shows_progress)
@@ -110,6 +113,11 @@ class _Run:
         self._result = BlockResult()
         self._has_begun = False
 
+    @property
+    def num_left(self) -> int:
+        """Number of documents to encode."""
+        return len(self._left)
+
     def encode(self, pool: RayPool, workers: RayWorkers, shows_progress: bool) -> None:
         """Encode what is left."""
         with still_running(lambda: f"waiting for Ray to start a worker, with {workers.wording}"):
@@ -131,8 +139,7 @@ class _Run:
 
     def report(self) -> Outcome:
         """Compare the receipts with the store, and print and return what became of all."""
-        with open_store(self._place, layout=self._layout, mode="read") as store:
-            lost, num_twice = compare_receipts(self._result.receipts, store)
+        lost, num_twice = self._compare()
         failures = dict(self._result.failures)
         for receipt in lost:
             failures[receipt.document_id] = (
@@ -151,6 +158,13 @@ class _Run:
         for line in outcome.lines(self._place):
             print(line)
         return outcome
+
+    def _compare(self) -> Comparison:
+        if not self._result.receipts:
+            # There may be no store.
+            return Comparison([], 0)
+        with open_store(self._place, layout=self._layout, mode="read") as store:
+            return compare_receipts(self._result.receipts, store)
 
     def say_stored(self) -> None:
         """Print how many documents are stored, some perhaps with an earlier text."""
