@@ -32,7 +32,7 @@ _SECTIONS: dict[str, tuple[str, ...]] = {
     "encoding": (
         *("model.num_slots", "data.passes", "data.batch_size", "model.lr", "model.weight_decay"),
         *("model.max_grad_norm", "data.objective", "data.loss_on", "data.passage_in_prompt"),
-        "data.num_strangers_questions",
+        *("data.num_strangers_questions", "data.num_unanswerable"),
         *("data.few_shot_in_training", "data.packed"),
         *("model.compile", "warm_start.path", "warm_start.seed", "data.warm_up"),
         *("data.max_tokens", "data.num_workers"),
@@ -43,7 +43,7 @@ _SECTIONS: dict[str, tuple[str, ...]] = {
     ),
     "model": ("model.base", "model.dtype", "model.quantization", "model.trust_remote_code"),
     "store": ("model.store",),
-    "the engine ray": ("ray.address", "ray.num_workers"),
+    "Ray cluster": ("ray.address", "ray.num_workers"),
     _TRAINER: (),
 }
 # The section of settings that are not named above.
@@ -53,7 +53,7 @@ _OTHERWISE = {
     "evaluation": "answering",
     "model": "model",
     "adapter_writer": "store",
-    "ray": "the engine ray",
+    "ray": "Ray cluster",
     "trainer": _TRAINER,
 }
 _CLASSES = {*_OTHERWISE, "model.lora"}

@@ -40,9 +40,7 @@ def make_blocks(tasks: Sequence[EncodingTask], num_workers: int) -> Iterator[Blo
     while start < len(tasks):
         each = -(-(len(tasks) - start) // num_workers)
         size = min(_MOST, max(int(_SHARE * each), min(_FEWEST, each)))
-        part = tasks[start : start + size]
-        # Whole, for workers cannot read the driver's files.
-        yield Block([EncodingTask(task.document_id, task.prompts, task.text) for task in part])
+        yield Block(tasks[start : start + size])
         start += size
 
 

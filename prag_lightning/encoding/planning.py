@@ -80,8 +80,6 @@ def plan_tasks(
             )
             plan.num_short[UNANSWERABLE] += len(augmentation.unanswerable) < num_unanswerable
             plan.num_short.update(limits.short(augmentation))
-            if len(augmentation.unanswerable) < num_unanswerable:
-                plan.num_short[UNANSWERABLE] += 1
     # Documents that train side by side then begin and end together, and have prompts of similar
     # length.
     plan.tasks.sort(key=lambda task: (-task.num_prompts, task.num_characters))

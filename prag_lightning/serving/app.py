@@ -10,7 +10,7 @@ from prag_lightning import __version__
 from prag_lightning.serving.chat_routes import chat_router
 from prag_lightning.serving.document_routes import document_router
 from prag_lightning.serving.errors import install_error_handlers
-from prag_lightning.serving.gate import Gate
+from prag_lightning.serving.gate import RequestGate
 from prag_lightning.serving.observation import Observation
 from prag_lightning.serving.operation_routes import operation_router
 from prag_lightning.serving.page import page_router
@@ -33,7 +33,7 @@ def create_app(settings: ServingSettings, on_failure: Callable[[], None] = lambd
         yield
         service.end()
 
-    gate = Middleware(Gate, settings=settings)
+    gate = Middleware(RequestGate, settings=settings)
     app = FastAPI(
         title="prag-lightning",
         version=__version__,

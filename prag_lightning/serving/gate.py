@@ -19,7 +19,7 @@ _OPEN_FOLDER = "/static/"
 _LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
 
 
-class Gate:
+class RequestGate:
     """Middleware that refuses requests before anything reads them.
 
     Args:

@@ -315,7 +315,9 @@ UNCHANGING = [
 ]
 
 
-@pytest.mark.parametrize("spec", UNCHANGING, ids=lambda spec: "Halves" if isinstance(spec, Halves) else str(spec))
+@pytest.mark.parametrize(
+    "spec", UNCHANGING, ids=lambda spec: "Halves" if isinstance(spec, Halves) else str(spec)
+)
 @pytest.mark.parametrize("num_documents", [1, 2, 3])
 def test_the_weights_of_a_rule_given_by_hand_are_its_own_merge(
     spec: object, num_documents: int

@@ -16,7 +16,7 @@ from tests.reference import nll, peft_model, set_adapter
 
 def fit(folder: Path, check: StorageCheck, lr: float, **data: Any) -> ParametricRAG:
     write_world(folder, num_people=6)
-    module = ParametricRAG("demo", LoraConfig(rank=8), lr=lr, num_slots=1)
+    module = ParametricRAG("demo", LoraConfig(rank=8), lr=lr, num_slots=1, dtype="float32")
     trainer = L.Trainer(
         max_epochs=1,
         accelerator="cpu",

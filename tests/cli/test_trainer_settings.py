@@ -236,6 +236,7 @@ def test_help_says_first_what_the_command_does_and_then_our_settings_by_use(
     assert first.startswith(("Encode documents", "Answer questions"))
     titles = [line for line in text.splitlines() if line.endswith(":") and line[0] != " "]
     sections = ["run", "documents", "questions", "encoding", "answering", "model", "store"]
+    sections.append("Ray cluster")
     assert titles == [f"{title}:" for title in sections]
     assert "--model.lora.rank" in text
     assert "--data.passes" in text
