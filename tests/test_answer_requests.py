@@ -5,7 +5,7 @@ import gc
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from prag_lightning.adapters.store.opening import open_store
 from prag_lightning.answering.answers import Answer
 from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.answering.memory import BatchRoom
-from prag_lightning.answering.requests import AnswerMethod
+from prag_lightning.answering.requests import AnswerMethod, AnswerRequest, WaitingRow
 from prag_lightning.answering.resident import ResidentAdapters
 from prag_lightning.documents.digests import text_digest
 from tests.conftest import tiny_base, tiny_tokenizer
@@ -309,6 +309,25 @@ def test_a_row_that_is_given_up_changes_no_other_and_the_batch_ends_with_the_las
         given_up.close()
         assert list(other)[-1] == expected[0]
         assert [len(batch.questions) for batch in batches] == [2]
+
+
+def test_a_request_that_is_cancelled_while_its_row_is_taken_stops_no_other(
+    answerer: Answerer, alone: dict[tuple[str, str], Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    next_row, cancelled = AnswerRequest.next_row, list[bool]()
+
+    def cancelled_at_once(request: AnswerRequest) -> WaitingRow | None:
+        row = next_row(request)
+        if not cancelled:
+            cancelled.append(request.future.cancel())
+        return row
+
+    monkeypatch.setattr(AnswerRequest, "next_row", cancelled_at_once)
+    text, method = ASKED[0]
+    with pytest.raises(CancelledError):
+        answerer.answer([text], method)
+    assert cancelled == [True]
+    assert answerer.answer([text], method)[0].text == alone[text, method].text
 
 
 def test_tasks_get_the_answers_that_threads_get(

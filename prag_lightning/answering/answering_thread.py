@@ -62,11 +62,15 @@ class AnsweringThread:
             with self._changed:
                 arrived, self._arrived = self._arrived, []
             start = time.monotonic()
-            self._begin(arrived)
             going.extend(arrived)
-            rows = self._next_rows(going)
-            if rows:
-                self._answer_rows(rows)
+            try:
+                self._begin(arrived)
+                if rows := self._next_rows(going):
+                    self._answer_rows(rows)
+            except Exception as error:
+                # Without this thread, everybody would wait forever.
+                for request in going:
+                    request.fail(error)
             # Else two groups of callers would take turns, each in half a batch.
             with self._changed:
                 num_expected = len(self._arrived)
@@ -125,7 +129,8 @@ class AnsweringThread:
                 continue
             if rows and not self._work.fit([*rows, row]):
                 break
-            rows.append(request.take_row())
+            request.take_row()
+            rows.append(row)
             turns.append(request)
         served = {id(row.request) for row in rows}
         behind = [request for request in going if id(request) in served]

@@ -127,13 +127,10 @@ class AnswerRequest:
             self._next = WaitingRow(self, row, self._merge(row), pieces)
         return self._next
 
-    def take_row(self) -> WaitingRow:
-        """Take the next row."""
-        row = self.next_row()
-        assert row is not None
+    def take_row(self) -> None:
+        """Take the row that `next_row` has returned, even if the request was cancelled since."""
         self._left.pop()
         self._next = None
-        return row
 
     def _merge(self, row: QuestionRow) -> Merge:
         merger = self.documents.merger
