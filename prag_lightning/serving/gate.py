@@ -4,6 +4,7 @@ import asyncio
 import hmac
 import math
 from collections.abc import Iterable
+from contextlib import suppress
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,6 +16,9 @@ from prag_lightning.serving.settings import ServingSettings
 # Open without a token: they hold nothing of the run's.
 _OPEN_PATHS = ("/", "/health", "/openapi.json")
 _OPEN_FOLDER = "/static/"
+# How much of a refused body is read, in bodies that would be accepted, and for how long.
+_NUM_DROPPED = 8
+_DROPPING_S = 2.0
 # Browsers let pages of other sites send these without asking, as forms.
 _LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
 
@@ -89,6 +93,7 @@ class RequestGate:
     async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
         length = Headers(scope=scope).get("content-length", "0")
         if length.isdecimal() and int(length[:20]) > self._settings.max_body_bytes:
+            await self._drop_rest(receive)
             raise self._too_long()
         try:
             return await asyncio.wait_for(self._collect(receive), self._settings.body_seconds)
@@ -103,9 +108,25 @@ class RequestGate:
                 raise RefusalError(400, "the connection closed before the request was whole")
             body += message.get("body", b"")
             if len(body) > self._settings.max_body_bytes:
+                await self._drop_rest(receive)
                 raise self._too_long()
             if not message.get("more_body", False):
                 return bytes(body)
+
+    async def _drop_rest(self, receive: Receive) -> None:
+        """Read more of a body that is refused; a connection closed amid it loses the response."""
+        num_left = _NUM_DROPPED * self._settings.max_body_bytes
+
+        async def drop() -> None:
+            nonlocal num_left
+            while num_left > 0:
+                message = await receive()
+                num_left -= len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
+
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(drop(), _DROPPING_S)
 
     def _too_long(self) -> RefusalError:
         return RefusalError(

@@ -103,7 +103,12 @@ def status_and_text(port: int, request: Hostile) -> tuple[int, str]:
             connection.sendall(request.wire)
         response = HTTPResponse(connection)
         response.begin()
-        return response.status, response.read().decode()
+        try:
+            return response.status, response.read().decode()
+        except ConnectionResetError:
+            # Uvicorn closes without reading the rest of a header that is too long.
+            assert request.wire.find(b"\r\n\r\n") > 2**16 or b"\r\n\r\n" not in request.wire
+            return response.status, "lost"
 
 
 def _bytes(chance: random.Random) -> Hostile:
