@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest
 
 from prag_lightning import Answerer
 from prag_lightning.serving.chat_question import MODELS
+from prag_lightning.serving.server import listen
+from prag_lightning.serving.settings import ServingSettings
 from tests.serving.hostile import hostile_requests, status_and_text
 from tests.serving.running import Running, question, running
 
@@ -218,6 +221,18 @@ def require_refusal(served: Running, request: Any) -> None:
         assert error["message"]
         assert len(error["message"].splitlines()) == 1
         assert len(error["message"]) < 400
+
+
+def test_the_end_of_a_response_does_not_wait_for_its_beginning_to_be_acknowledged(
+    tmp_path: Path,
+) -> None:
+    with (
+        listen(ServingSettings(tmp_path, port=0)) as listener,
+        socket.create_connection(listener.getsockname()),
+    ):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_client_that_goes_away_frees_its_place(served: Running) -> None:
