@@ -1,7 +1,7 @@
 """What a run of ``fit`` says about its documents: before it encodes them, and at its end."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from prag_lightning.encoding.planning import EncodingPlan
 
@@ -9,7 +9,8 @@ from prag_lightning.encoding.planning import EncodingPlan
 _NUM_NAMED = 5
 
 
-class Outcome(NamedTuple):
+@dataclass(frozen=True)
+class Outcome:
     """What became of the documents of a run.
 
     Args:
