@@ -5,6 +5,7 @@ import math
 import os
 import signal
 import time
+from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any, cast
@@ -228,6 +229,15 @@ def test_ask_goes_on_until_there_is_no_more_question(
     assert next(lines, None) is None
 
 
+@pytest.fixture
+def own_ctrl_c() -> Iterator[None]:
+    """Python's own handler of Ctrl-C, which a run in this process may have replaced."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("own_ctrl_c")
 def test_a_session_goes_on_after_ctrl_c_which_gives_up_the_present_question_only(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -219,6 +219,7 @@ def test_what_ends_a_process_ends_those_that_it_launched(monkeypatch: pytest.Mon
     assert launcher.statuses == (143,)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_killed_process_is_named_and_the_next_run_does_the_rest(
     processes: ForkServerContext, base_dir: Path, world: Path, tmp_path: Path

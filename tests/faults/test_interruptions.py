@@ -56,9 +56,8 @@ def trained(root: Path) -> list[str]:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize(
-    ("num_slots", "tolerance"), [(1, 0.0), pytest.param(3, 1e-6, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("num_slots", "tolerance"), [(1, 0.0), (3, 1e-6)])
+@pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_ends_with_the_adapters_of_one_that_is_not(
     runs: Runs,
     world: Path,
@@ -118,6 +117,7 @@ def test_a_run_that_is_asked_to_stop_saves_what_is_finished_and_says_so_by_its_s
     assert f"{NUM_PEOPLE} documents, {num_saved} of them encoded before" in runs.said
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_ends_a_run_at_once_though_its_disk_hangs(
     runs: Runs, tmp_path: Path, undisturbed: dict[str, Tensor]
 ) -> None:
@@ -154,6 +154,7 @@ def go_on(process: BaseProcess) -> None:
     assert process.exitcode == 0
 
 
+@pytest.mark.slow
 def test_two_runs_that_know_nothing_of_each_other_fill_one_store(
     runs: Runs, tmp_path: Path, undisturbed: dict[str, Tensor]
 ) -> None:
