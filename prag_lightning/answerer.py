@@ -8,7 +8,6 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -30,12 +29,13 @@ from prag_lightning.answering.row_answering import RowAnswering
 from prag_lightning.answering.scoring import make_scoring
 from prag_lightning.answering.streams import AnswerStream, AsyncAnswerStream
 from prag_lightning.datamodule import DocumentDataModule
+from prag_lightning.documents.closing import ClosedAtEnd
 from prag_lightning.documents.rankings import RetrievedDocument
 from prag_lightning.documents.records import Document, Question
 from prag_lightning.module import ParametricRAG
 
 
-class Answerer:
+class Answerer(ClosedAtEnd):
     """Answers questions from documents, in the prompt, in the weights, or in both.
 
     Any number of threads and tasks may ask at once: one thread answers them all, and what waits
@@ -167,19 +167,6 @@ class Answerer:
     def _require_open(self) -> None:
         if self._thread.is_closed:
             raise ValueError(CLOSED)
-
-    def __enter__(self) -> "Answerer":
-        """Return the answerer, which is closed at the end of the block."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close the answerer."""
-        self.close()
 
     def retrieve(self, questions: Sequence[str]) -> list[list[RetrievedDocument]]:
         """Return the documents found for each question, best first."""

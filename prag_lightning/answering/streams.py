@@ -4,15 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
 from queue import SimpleQueue
-from types import TracebackType
 
 from prag_lightning.answering.answers import Answer
+from prag_lightning.documents.closing import ClosedAtEnd
 
 Submit = Callable[[Callable[[str], None]], "Future[list[Answer]]"]
 _Said = str | Future[list[Answer]]
 
 
-class AnswerStream(Iterator[str | Answer]):
+class AnswerStream(ClosedAtEnd, Iterator[str | Answer]):
     """Yields the pieces of an answer's text, and at the end the `Answer`.
 
     A stream that is closed, garbage-collected or interrupted by Ctrl-C ends the generation of its
@@ -51,19 +51,6 @@ class AnswerStream(Iterator[str | Answer]):
     def close(self) -> None:
         """Give the answer up, unless it is complete."""
         self._future.cancel()
-
-    def __enter__(self) -> "AnswerStream":
-        """Return the stream, which is closed at the end of the block."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close the stream."""
-        self.close()
 
     def __del__(self) -> None:
         """Close the stream."""

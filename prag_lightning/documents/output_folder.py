@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, ValidationError
 
-from prag_lightning.documents.writing import sync_folder, write_whole
+from prag_lightning.documents.writing import sync_path, write_whole
 
 # Records what the files of a folder were made from, and their names.
 _ORIGIN = "origin.json"
@@ -103,7 +103,7 @@ class OutputFolder:
         gone = [name for name in self._former if name not in new and (self._folder / name).exists()]
         for name in gone:
             (self._folder / name).unlink()
-        sync_folder(self._folder)
+        sync_path(self._folder)
         self._write_origin(new)
         if self._former:
             self._note_former(gone)

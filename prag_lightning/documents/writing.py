@@ -85,12 +85,12 @@ def write_once(path: Path, content: bytes) -> None:
             draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    sync_path(path.parent)
 
 
-def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries to disk, to make renames in it durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync_path(path: Path) -> None:
+    """Flush a file to disk, or a folder's entries, which makes renames in it durable."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -111,7 +111,7 @@ def _atomic_file(path: Path, mode: str) -> Iterator[IO[Any]]:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-    sync_folder(path.parent)
+    sync_path(path.parent)
 
 
 @contextmanager
@@ -133,13 +133,19 @@ def _claim(temporary: Path) -> int:
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         # The process that held the lock may have renamed or removed the file.
-        if _is_at(descriptor, temporary):
+        if is_at(descriptor, temporary):
             os.ftruncate(descriptor, 0)
             return descriptor
         os.close(descriptor)
 
 
-def _is_at(descriptor: int, path: Path) -> bool:
+def is_at(descriptor: int, path: Path) -> bool:
+    """Return whether an open file is still the one at a path.
+
+    Args:
+        descriptor: The file.
+        path: The path.
+    """
     try:
         return os.path.samestat(os.fstat(descriptor), path.lstat())
     except FileNotFoundError:

@@ -1,12 +1,10 @@
 """What a run of ``fit`` says about its documents: before it encodes them, and at its end."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
+from prag_lightning.documents.naming import first_few
 from prag_lightning.encoding.planning import EncodingPlan
-
-# Most document ids in a message.
-_NUM_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Outcome:
             yield f"other processes are encoding {len(self.elsewhere)} more of them"
         for what, documents in self.lengths.items():
             if documents:
-                named = _first_of(documents)
+                named = first_few(sorted(documents))
                 yield f"documents with prompts {what}: {len(documents)} ({named})"
         for document_id, reason in self.failures.items():
             yield f"not encoded: {document_id}: {reason}"
@@ -57,10 +55,3 @@ def plan_lines(plan: EncodingPlan, num_stored: int, num_current: int) -> Iterato
         yield f"{num_changed} of them have changed, and are encoded anew"
     for kind, count in (+plan.num_short).items():
         yield f"{count} of them have fewer {kind} than asked for; all are taken"
-
-
-def _first_of(document_ids: Iterable[str]) -> str:
-    """Return some ids in one line."""
-    ids = sorted(document_ids)
-    more = f" and {len(ids) - _NUM_NAMED} more" if len(ids) > _NUM_NAMED else ""
-    return ", ".join(ids[:_NUM_NAMED]) + more

@@ -1,6 +1,5 @@
 """Documents that were added to a running service: a journal on disk, and the state of each."""
 
-import os
 import threading
 from collections import Counter
 from collections.abc import Iterable
@@ -13,7 +12,7 @@ from pydantic import BaseModel
 from prag_lightning.documents.appending import append_lines
 from prag_lightning.documents.digests import text_digest
 from prag_lightning.documents.records import Document, Record, parse_line
-from prag_lightning.documents.writing import sync_folder, write_whole
+from prag_lightning.documents.writing import sync_path, write_whole
 
 State = Literal["waiting", "encoding", "stored", "failed"]
 JOURNAL = "additions.jsonl"
@@ -148,9 +147,9 @@ class Additions:
         line = event.model_dump_json(exclude_none=True).encode() + b"\n"
         is_new = not self._journal.exists()
         append_lines(self._journal, line)
-        _flush(self._journal)
+        sync_path(self._journal)
         if is_new:
-            sync_folder(self._journal.parent)
+            sync_path(self._journal.parent)
         self._note(event)
 
     def _note(self, event: _Event) -> None:
@@ -213,11 +212,3 @@ def _event(
 
 def _now() -> datetime:
     return datetime.now(timezone.utc).replace(microsecond=0)
-
-
-def _flush(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

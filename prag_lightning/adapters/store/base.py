@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from types import TracebackType
 from typing import ClassVar
 
 import torch
@@ -16,11 +15,13 @@ from prag_lightning.adapters.store.records import (
     StoreStats,
     WriteLock,
 )
+from prag_lightning.documents.closing import ClosedAtEnd
+from prag_lightning.documents.naming import first_few
 
 __all__ = ["AdapterStore", "StoredDocument"]
 
 
-class AdapterStore(LayoutContract):
+class AdapterStore(LayoutContract, ClosedAtEnd):
     """Finished adapters by document id; opened with `open_store`.
 
     A store shows the documents that it held when it was opened, and those added through it since;
@@ -196,19 +197,6 @@ class AdapterStore(LayoutContract):
                 self._lock.release()
                 self._lock = None
 
-    def __enter__(self) -> "AdapterStore":
-        """Return the store, which is closed at the end of the block."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close the store."""
-        self.close()
-
     def _require_lock(self) -> WriteLock:
         self._require_open()
         if self._lock is None:
@@ -218,9 +206,8 @@ class AdapterStore(LayoutContract):
     def _require_all(self, document_ids: Sequence[str], stored: Collection[str]) -> None:
         missing = [i for i in dict.fromkeys(document_ids) if i not in stored]
         if missing:
-            more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
             raise ValueError(
-                f"{self.files.url}: holds no adapter of {', '.join(map(repr, missing[:5]))}{more}; "
+                f"{self.files.url}: holds no adapter of {first_few(list(map(repr, missing)))}; "
                 "encode them with `prag fit`"
             )
 

@@ -14,18 +14,17 @@ from prag_lightning.adapters.store.lock_file import (
     NO_FLOCK,
     Holder,
     LockFile,
-    is_at,
     is_held,
     read_holder,
     try_lock,
     writer_lock_file,
 )
+from prag_lightning.documents.naming import first_few
+from prag_lightning.documents.writing import is_at
 
 _ALONE = "run.lock"
 # Seconds for which an operation of moments, such as a look at this lock, is waited for.
 _PATIENCE = 1.0
-# Writers named in a message.
-_NUM_NAMED = 5
 
 
 class WriterLock(LockFile):
@@ -185,11 +184,10 @@ def _stays_held(path: Path) -> bool:
 
 
 def _refusal(folder: Path, holders: list[Holder]) -> str:
-    names = ", ".join(holder.name for holder in holders[:_NUM_NAMED])
-    more = f" and {len(holders) - _NUM_NAMED} more" if len(holders) > _NUM_NAMED else ""
+    names = first_few([holder.name for holder in holders])
     verb = "is" if len(holders) == 1 else "are"
     return (
-        f"{folder}: {names}{more} {verb} writing into this store, which must be alone for this; "
+        f"{folder}: {names} {verb} writing into this store, which must be alone for this; "
         f"wait until that is done{_if_gone(folder)}"
     )
 

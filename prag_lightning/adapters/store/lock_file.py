@@ -18,6 +18,7 @@ from prag_lightning.adapters.store.durable import (
     open_plain,
     write_at,
 )
+from prag_lightning.documents.writing import is_at
 
 NO_FLOCK = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 _NUM_BYTES = 1024
@@ -197,16 +198,3 @@ def try_lock(descriptor: int, path: Path, kind: int) -> bool:
         # The file system has no locks: rely on the contents of the file.
         return not read_holder(path).is_alive
     return True
-
-
-def is_at(descriptor: int, path: Path) -> bool:
-    """Return whether an open file is still the one at a path.
-
-    Args:
-        descriptor: The file.
-        path: The path.
-    """
-    try:
-        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
-    except FileNotFoundError:
-        return False

@@ -9,10 +9,10 @@ from prag_lightning.adapters.store.base import AdapterStore
 from prag_lightning.adapters.store.manifest import MANIFEST, Manifest, load_manifest
 from prag_lightning.adapters.store.opening import open_store
 from prag_lightning.adapters.store.recipe import recipe_differences
+from prag_lightning.documents.naming import first_few
 
 # Documents looked up at once, and bytes of adapters copied at once.
 _AT_ONCE, _COPY_BYTES = 10_000, 2**26
-_NUM_NAMED = 5
 
 
 def merge_stores(sources: Sequence[str], output: str) -> Iterator[str]:
@@ -100,9 +100,8 @@ def _refuse_conflicts(store: AdapterStore, others: Sequence[AdapterStore]) -> No
             known = other.text_digests(document_ids)
             bad = [repr(name) for name, digest in known.items() if digests[name] != digest]
             if bad:
-                more = f" and {len(bad) - _NUM_NAMED} more" if len(bad) > _NUM_NAMED else ""
                 raise ValueError(
-                    f"{store.files.url}: its adapters of {', '.join(bad[:_NUM_NAMED])}{more} were "
+                    f"{store.files.url}: its adapters of {first_few(bad)} were "
                     f"trained on other texts than those in {other.files.url}; delete the outdated "
                     "ones with `prag store delete`, and merge again"
                 )

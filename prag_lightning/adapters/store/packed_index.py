@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from prag_lightning.adapters.store.durable import digest_file, needs_room, sync_file
-from prag_lightning.documents.writing import sync_folder
+from prag_lightning.documents.writing import sync_path
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS adapters (
@@ -200,7 +200,7 @@ def write_index(
         sync_file(temporary)
     target = folder / index_name(digest_file(temporary))
     temporary.replace(target)
-    sync_folder(folder)
+    sync_path(folder)
     if previous and previous != target:
         previous.unlink(missing_ok=True)
     return target

@@ -28,7 +28,7 @@ from prag_lightning.adapters.store.packed_index import (
 )
 from prag_lightning.adapters.store.packed_shards import WriterFiles, entry_of
 from prag_lightning.adapters.store.rows import RowCodec
-from prag_lightning.documents.writing import sync_folder
+from prag_lightning.documents.writing import sync_path
 
 # Size at which a shard is closed.
 SHARD_BYTES = 2**31
@@ -56,7 +56,7 @@ class ShardWriter(WriterFiles):
         self._root = root
         self._descriptors: tuple[int, int] | None = None
         (root / folder).mkdir(exist_ok=True)
-        sync_folder(root)
+        sync_path(root)
         # Left by a process that was killed while writing an index.
         (root / folder / ".index.tmp").unlink(missing_ok=True)
         super().__init__(files, folder, codec)
@@ -170,7 +170,7 @@ class ShardWriter(WriterFiles):
             with needs_room(self._root / shard_name(self.folder, number), len(header)):
                 write_synced(self._root / shard_name(self.folder, number), header)
                 write_synced(self._root / journal_name(self.folder, number), b"")
-            sync_folder(self._root / self.folder)
+            sync_path(self._root / self.folder)
             self.shards.append(number)
             self.end = Covered(number)
         names = shard_name(self.folder, self.end.shard), journal_name(self.folder, self.end.shard)

@@ -45,7 +45,7 @@ from prag_lightning.adapters.store.records import (
     WriteLock,
 )
 from prag_lightning.adapters.store.rows import RowCodec
-from prag_lightning.documents.writing import sync_folder
+from prag_lightning.documents.writing import sync_path
 
 _REPLACE = "replace.lock"
 # What the system answers if a folder is moved to where another one is.
@@ -192,7 +192,7 @@ class PeftFolderStore(AdapterStore):
                 self._temporary.mkdir()
                 for name, content in files.items():
                     write_synced(self._temporary / name, content)
-                sync_folder(self._temporary)
+                sync_path(self._temporary)
                 folder.parent.mkdir(parents=True, exist_ok=True)
         except BaseException:
             shutil.rmtree(self._temporary, ignore_errors=True)
@@ -208,8 +208,8 @@ class PeftFolderStore(AdapterStore):
                 raise
             # Another writer has stored the document in the same moment, and the first one counts.
             _remove(self._temporary)
-        sync_folder(folder.parent)
-        sync_folder(folder.parent.parent)
+        sync_path(folder.parent)
+        sync_path(folder.parent.parent)
 
     def _replace(self, folder: Path, replaced: Path, document: Line) -> None:
         """Put the new folder into the place of an old one, unless that is of the same text."""
@@ -226,7 +226,7 @@ class PeftFolderStore(AdapterStore):
                 _remove(replaced)
                 folder.rename(replaced)
             self._temporary.rename(folder)
-            sync_folder(folder.parent)
+            sync_path(folder.parent)
             self._discard(replaced)
 
     def _holds(self, document: Line) -> bool:
@@ -250,7 +250,7 @@ class PeftFolderStore(AdapterStore):
         """Delete a folder, if it exists, without leaving a partial one visible."""
         if folder.exists():
             folder.rename(self._temporary)
-            sync_folder(folder.parent)
+            sync_path(folder.parent)
             _remove(self._temporary)
 
     def _read(self, documents: Sequence[StoredDocument]) -> Tensor:

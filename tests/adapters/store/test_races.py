@@ -161,7 +161,7 @@ def test_a_document_that_is_deleted_while_a_store_is_copied_is_not_in_the_copy(
 @pytest.mark.parametrize(
     ("is_replaced", "moment"),
     # Before the second one looks whether there is a folder, before its turn, and when it moves.
-    [(False, "sync_folder"), (False, "rename"), (True, "sync_folder"), (True, "turn")],
+    [(False, "sync_path"), (False, "rename"), (True, "sync_path"), (True, "turn")],
 )
 def test_of_two_writers_that_store_a_document_at_the_same_moment_the_first_wins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_replaced: bool, moment: str
@@ -170,7 +170,7 @@ def test_of_two_writers_that_store_a_document_at_the_same_moment_the_first_wins(
     second = open_store(tmp_path, RECIPE, layout="peft", mode="write")
     if is_replaced:
         first.put_many(names(1), ROWS[2:3], ["old"])
-    place: Any = {"sync_folder": peft_folders, "turn": lock_file, "rename": Path}[moment]
+    place: Any = {"sync_path": peft_folders, "turn": lock_file, "rename": Path}[moment]
     real, num_calls = getattr(place, moment), 0
 
     def store_first(*args: Any) -> Any:
