@@ -239,14 +239,14 @@ def test_batches_are_as_large_as_the_memory_allows_and_never_empty(
         whole = answerer._work.measure_room()
         assert whole.token_bytes > 2 * 2 * 16 * 4
         rows = 3 * (60 * whole.token_bytes + 4 * whole.adapter_bytes)
-        answerer._work._rooms.append(whole._replace(num_bytes=rows))
+        vars(answerer._work)["_room"] = whole._replace(num_bytes=rows)
         with all_wait(answerer, monkeypatch) as batches:
             request = answerer._submit(QUESTIONS, "prag", None)
         assert [a.text for a in request.result()] == [alone[q, "prag"].text for q in QUESTIONS]
         sizes = [len(batch.questions) for batch in batches]
         assert sum(sizes) == len(QUESTIONS)
         assert 1 < max(sizes) < len(QUESTIONS)
-        answerer._work._rooms[:] = [BatchRoom(0, 32, 1, 1, 1)]
+        vars(answerer._work)["_room"] = BatchRoom(0, 32, 1, 1, 1)
         assert answerer.answer(QUESTIONS) == request.result()
 
 

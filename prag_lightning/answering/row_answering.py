@@ -4,6 +4,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from torch import Tensor
 
@@ -34,7 +35,8 @@ class RowAnswering:
         top_k: Maximum number of documents per question.
         max_tokens: Longest prompt; passages are cut to fit.
         batch_size: Maximum number of rows in a batch.
-        room: Measures how large batches may be; called once, before the first of several rows.
+        measure_room: Measures how large batches may be; called once, before the first of
+            several rows.
     """
 
     model: Callable[[QuestionBatch, Route | None, Sequence[Listener]], Answers]
@@ -48,7 +50,6 @@ class RowAnswering:
     # How many batches there were of each number of rows.
     batch_sizes: Counter[int] = field(default_factory=Counter)
     _in_use: threading.Lock = field(default_factory=threading.Lock)
-    _rooms: list[BatchRoom] = field(default_factory=list)
 
     def begin(self, requests: Sequence[AnswerRequest]) -> None:
         """Find documents for the questions of all requests together, and begin the requests."""
@@ -95,9 +96,11 @@ class RowAnswering:
 
     def fit(self, rows: Sequence[WaitingRow]) -> bool:
         """Return whether rows fit into one batch."""
-        if not self._rooms:
-            self._rooms.append(self.measure_room())
-        return self._rooms[0].holds(rows)
+        return self._room.holds(rows)
+
+    @cached_property
+    def _room(self) -> BatchRoom:
+        return self.measure_room()
 
     def answer(self, rows: Sequence[WaitingRow]) -> list[Answer]:
         """Return the answers to rows that are answered from the same documents."""
