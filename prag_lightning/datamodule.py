@@ -2,10 +2,10 @@
 
 import copy
 import warnings
-from collections import ChainMap, Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from lightning import LightningDataModule
 from pydantic import NonNegativeInt, PositiveInt
@@ -15,13 +15,8 @@ from transformers import PreTrainedTokenizerBase
 from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.answering.question_set import QuestionSet
 from prag_lightning.answering.questions import METHODS, MethodName, QuestionBatches, parse_methods
-from prag_lightning.documents.digests import (
-    JoinedAugmentations,
-    augmentation_is_current,
-    by_document,
-)
-from prag_lightning.documents.records import Augmentation, Document, Question, say_repeated
-from prag_lightning.documents.stored import StoredRecords
+from prag_lightning.augmentation.source import AugmentationSource
+from prag_lightning.documents.records import Augmentation, Document, Question
 from prag_lightning.encoding.batches import EncodingBatch
 from prag_lightning.encoding.limits import AugmentationLimits
 from prag_lightning.encoding.objectives import LossOn, NextToken, Objective, make_objective
@@ -172,8 +167,6 @@ class DocumentDataModule(LightningDataModule):
         trust_remote_code: bool = False,
     ) -> None:
         super().__init__()
-        self._augmentations = augmentations
-        self.augmenter = augmenter
         self._questions = questions
         self._validation_questions = validation_questions
         tokenizer = load_tokenizer(base, trust_remote_code) if isinstance(base, str) else base
@@ -194,6 +187,9 @@ class DocumentDataModule(LightningDataModule):
         self.shard = Shard() if shard is None else Shard.parse(shard)
         self._methods = None if methods is None else parse_methods(methods)
         self.source = DocumentSource(folder, retriever, lambda: self._run_dir)
+        self.augmentations = AugmentationSource(
+            augmentations, augmenter, lambda: self.source.folder
+        )
         self.top_k = top_k
         self.limit = limit
         self.question_batch_size = question_batch_size
@@ -293,7 +289,7 @@ class DocumentDataModule(LightningDataModule):
         part = copy.copy(self)
         part.trainer = None
         part.source = DocumentSource((), None, Path)
-        part.augmenter = part._augmentations = None
+        part.augmentations = AugmentationSource(None, None, Path)
         part._questions = part._validation_questions = None
         part._plan, part._tasks, part._asked = None, tasks, {}
         return part
@@ -331,37 +327,7 @@ class DocumentDataModule(LightningDataModule):
             return {}
         # Questions about other documents are drawn from all.
         takes_all = self.num_strangers_questions or not self._is_one_of_several
-        wanted = None if takes_all else documents.__contains__
-        found: Mapping[str, Augmentation] = JoinedAugmentations(
-            list(self._augmentation_sources(wanted))
-        )
-        if self.augmenter is not None:
-            from prag_lightning.augmentation.in_memory import augment_all
-
-            missing = [
-                document
-                for document_id, document in documents.items()
-                if document_id not in found
-                or not augmentation_is_current(document, found[document_id])
-            ]
-            made = by_document(augment_all(missing, self.augmenter))
-            found = ChainMap(made, cast("dict[str, Augmentation]", found))
-        return found
-
-    def _augmentation_sources(
-        self, wanted: Callable[[str], bool] | None
-    ) -> Iterator[Mapping[str, Augmentation]]:
-        """Yield the augmentations of each file, or of the given iterable."""
-        given = self._augmentations
-        if given is None:
-            file = self.source.folder / "augmentations.jsonl"
-            if self.augmenter is None or file.exists():
-                yield _opened(file, wanted)
-            return
-        several = [given] if isinstance(given, str | Path) else list(given)
-        files = [source for source in several if isinstance(source, str | Path)]
-        yield from (_opened(file, wanted) for file in files)
-        yield by_document(source for source in several if isinstance(source, Augmentation))
+        return self.augmentations.read(documents, None if takes_all else documents.__contains__)
 
     @property
     def has_validation_questions(self) -> bool:
@@ -503,10 +469,3 @@ class DocumentDataModule(LightningDataModule):
         # replace any other sampler by one that shuffles and divides.
         own = DistributedSampler[Any](batches, num_replicas=1, rank=0, shuffle=False)
         return DataLoader(batches, batch_size=None, sampler=own, num_workers=self.num_workers)
-
-
-def _opened(file: str | Path, wanted: Callable[[str], bool] | None) -> StoredRecords[Augmentation]:
-    """Open a file of augmentations, of those documents that are wanted."""
-    augmentations = StoredRecords(file, Augmentation, wanted)
-    say_repeated(file, augmentations.num_repeated)
-    return augmentations
