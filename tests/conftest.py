@@ -7,6 +7,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
@@ -94,6 +95,20 @@ def process_as_at_first() -> Iterator[None]:
     rank_zero_only.rank = 0  # type: ignore[attr-defined]
     for signum, handler in _HANDLERS.items():
         signal.signal(signum, handler)
+
+
+def quiet_trainer(folder: Path, *callbacks: L.Callback) -> L.Trainer:
+    """A Trainer for one epoch on a CPU that shows and logs nothing."""
+    return L.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+        callbacks=list(callbacks),
+    )
 
 
 @pytest.fixture(scope="session")

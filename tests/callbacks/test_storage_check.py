@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import pytest
 import torch
 
@@ -11,22 +10,14 @@ from prag_lightning import AdapterWriter, DocumentDataModule, LoraConfig, Parame
 from prag_lightning.callbacks import StorageCheck
 from prag_lightning.demo.world import write_world
 from prag_lightning.language_model.prompts import TrainingTokens
+from tests.conftest import quiet_trainer
 from tests.reference import nll, peft_model, set_adapter
 
 
 def fit(folder: Path, check: StorageCheck, lr: float, **data: Any) -> ParametricRAG:
     write_world(folder, num_people=6)
     module = ParametricRAG("demo", LoraConfig(rank=8), lr=lr, num_slots=1, dtype="float32")
-    trainer = L.Trainer(
-        max_epochs=1,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-        callbacks=[check, AdapterWriter(str(folder / "adapters"))],
-    )
+    trainer = quiet_trainer(folder, check, AdapterWriter(str(folder / "adapters")))
     trainer.fit(module, DocumentDataModule(folder, num_slots=1, **data))
     return module
 

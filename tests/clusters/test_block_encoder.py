@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import lightning as L
 import pytest
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.demo.world import write_world
 from prag_lightning.encoding.plan import EncodingTask, TrainingPrompt
 from prag_lightning.module import ParametricRAG
+from tests.conftest import quiet_trainer
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Total length of .* across ranks is zero", "ignore:.*LeafSpec"
@@ -57,16 +57,7 @@ def test_blocks_give_the_adapters_of_a_local_run_and_a_faulty_document_costs_no_
     base_dir: Path, world: Path, tmp_path: Path
 ) -> None:
     data = data_for(base_dir, world)
-    trainer = L.Trainer(
-        accelerator="cpu",
-        max_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=tmp_path / "local",
-        callbacks=[WarmStart(), AdapterWriter()],
-    )
+    trainer = quiet_trainer(tmp_path / "local", WarmStart(), AdapterWriter())
     trainer.fit(module_for(base_dir), data)
     expected = stored(tmp_path / "local" / "adapters")
 

@@ -27,7 +27,7 @@ from prag_lightning.encoding.batches import Row, collate_encoding
 from prag_lightning.encoding.orthogonal import TaskDirections
 from prag_lightning.encoding.slot_trainer import SlotTrainer
 from prag_lightning.language_model.attention import SEGMENTED
-from tests.conftest import tiny_base
+from tests.conftest import quiet_trainer, tiny_base
 from tests.encoding.test_slot_trainer import warm_start
 from tests.reference import lora_parameters, peft_model, prompt_nll, set_adapter
 
@@ -168,16 +168,7 @@ def task_dir(world: Path) -> Path:
 
 
 def fit(folder: Path, data: Path, base_dir: Path, *callbacks: L.Callback) -> None:
-    trainer = L.Trainer(
-        max_epochs=1,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-        callbacks=[*callbacks, AdapterWriter(str(folder / "adapters"))],
-    )
+    trainer = quiet_trainer(folder, *callbacks, AdapterWriter(str(folder / "adapters")))
     data_module = DocumentDataModule(data, str(base_dir), num_qas=1, num_rewrites=0)
     trainer.fit(ParametricRAG(str(base_dir), LORA, lr=1e-2), data_module)
 

@@ -25,7 +25,7 @@ from prag_lightning.encoding.batches import EncodingBatch, Row, collate_encoding
 from prag_lightning.encoding.slot_trainer import SlotTrainer
 from prag_lightning.encoding.strangers import Strangers
 from prag_lightning.language_model.attention import SEGMENTED
-from tests.conftest import tiny_base
+from tests.conftest import quiet_trainer, tiny_base
 from tests.encoding.test_slot_trainer import warm_start
 
 LORA = LoraConfig(rank=2, alpha=32)
@@ -120,15 +120,8 @@ def test_draws_follow_the_probability_never_hold_the_document_and_depend_on_the_
 
 
 def fit(folder: Path, data: Path, *callbacks: L.Callback) -> None:
-    trainer = L.Trainer(
-        max_epochs=1,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-        callbacks=[WarmStart(), *callbacks, AdapterWriter(str(folder / "adapters"))],
+    trainer = quiet_trainer(
+        folder, WarmStart(), *callbacks, AdapterWriter(str(folder / "adapters"))
     )
     trainer.fit(ParametricRAG("demo", LORA), DocumentDataModule(data, num_qas=2, num_rewrites=0))
 
