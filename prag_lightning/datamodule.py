@@ -18,11 +18,10 @@ from prag_lightning.answering.questions import METHODS, MethodName, QuestionBatc
 from prag_lightning.augmentation.source import AugmentationSource
 from prag_lightning.documents.records import Augmentation, Document, Question
 from prag_lightning.encoding.batches import EncodingBatch
-from prag_lightning.encoding.limits import AugmentationLimits
 from prag_lightning.encoding.objectives import LossOn, NextToken, Objective, make_objective
 from prag_lightning.encoding.per_document import wait_for_file
 from prag_lightning.encoding.plan import EncodingSteps, EncodingTask, PassageInPrompt
-from prag_lightning.encoding.planning import EncodingPlan, plan_tasks
+from prag_lightning.encoding.planning import AugmentationLimits, EncodingPlan, plan_tasks
 from prag_lightning.encoding.shard import Shard
 from prag_lightning.encoding.sharing import Claimant, SharedSteps
 from prag_lightning.encoding.steps_ahead import StepsAhead

@@ -13,7 +13,6 @@ from prag_lightning.documents.records import (
     read_records,
     write_records,
 )
-from prag_lightning.encoding.limits import AugmentationLimits
 from prag_lightning.encoding.objectives import Distill
 from prag_lightning.encoding.plan import (
     EncodingSteps,
@@ -22,7 +21,7 @@ from prag_lightning.encoding.plan import (
     TrainingPrompt,
     document_prompts,
 )
-from prag_lightning.encoding.planning import plan_tasks
+from prag_lightning.encoding.planning import AugmentationLimits, plan_tasks
 from prag_lightning.language_model.prompts import PromptEncoder
 from tests.conftest import tiny_tokenizer
 
