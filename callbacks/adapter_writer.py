@@ -35,8 +35,8 @@ class AdapterWriter(Callback):
     A document whose text or augmentation has changed is encoded again.
 
     Args:
-        store: Folder of the adapters; by default that of the module, ``adapters`` under the
-            Trainer's root folder.
+        store: Folder of the adapters, or an fsspec URL such as ``s3://bucket/wiki``; by default
+            that of the module, ``adapters`` under the Trainer's root folder.
         layout: Many documents in few files, or a folder for each, as PEFT and vLLM read it.
         dtype: Number format of the stored adapters.
         check_free_space: Refuse to start if the disk has no room for all adapters.
@@ -253,6 +253,8 @@ class AdapterWriter(Callback):
     def _wait(self) -> None:
         while self._pending:
             self._pending.popleft().result()
+        if self._store is not None:
+            self._store.flush()
 
     def _lengths(self, num_positions: int | None) -> dict[str, set[str]]:
         """Return the documents with prompts that are too long, by what was done about it."""
@@ -281,9 +283,12 @@ class AdapterWriter(Callback):
         print(f"{self._name}the warm start is in {folder}")
 
     def _require_room(self, store: AdapterStore, num_left: int, num_processes: int) -> None:
-        folder = store.files.local
-        assert folder is not None
         own = forecast_bytes(store.recipe, self.layout, self.dtype, num_left)
+        folder = store.files.local
+        if folder is None:
+            if num_left:
+                print(f"{self._name}adapters to come: {decimal(own)}")
+            return
         free = free_bytes(folder)
         if num_left:
             print(f"{self._name}adapters to come: {decimal(own)}; free: {decimal(free)}")

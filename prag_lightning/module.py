@@ -78,7 +78,8 @@ class ParametricRAG(LightningModule):
         max_new_tokens: Longest answer, in tokens.
         decoding: ``greedy`` takes the likeliest token and ignores the base's generation config;
             ``base`` applies that config's penalties, as the published code does.
-        store: Folder of the adapters; by default ``adapters`` under the Trainer's root folder.
+        store: Folder of the adapters, or an fsspec URL such as ``s3://bucket/wiki``; by default
+            ``adapters`` under the Trainer's root folder.
         trust_remote_code: Run Python code that comes with the base model.
         tokenizer: Tokenizer of a base that is a loaded model.
 

@@ -145,6 +145,7 @@ def test_a_document_is_known_from_its_own_adapter_and_not_from_anothers_or_none(
     assert recall["own"] > max(recall["closed_book"], recall["other"]) + 0.3
 
 
+@pytest.mark.slow
 def test_questions_are_answered_alike_together_and_one_by_one(
     module: ParametricRAG, adapters: Tensor
 ) -> None:

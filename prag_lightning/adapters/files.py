@@ -1,12 +1,13 @@
-"""Reading the files of a store from a local disk or any fsspec URL."""
+"""The files of a store, on a local disk or at any fsspec URL."""
 
 import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import fsspec  # type: ignore[import-untyped]
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
@@ -18,7 +19,7 @@ _NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 
 
 class StoreFiles:
-    """A read-only view of a folder; file names are relative to it and use ``/``.
+    """A folder, whose files are named relative to it with ``/``.
 
     On a local disk, symbolic links below the folder are not followed, since an untrusted store
     could point them at any file. The folder itself may be a link.
@@ -33,7 +34,8 @@ class StoreFiles:
         self._follows = follow_links
         self._fs: fsspec.AbstractFileSystem
         if "://" in self.url:
-            self._fs, self._root = fsspec.url_to_fs(self.url, use_listings_cache=False)
+            with self._one_error():
+                self._fs, self._root = fsspec.url_to_fs(self.url, use_listings_cache=False)
         else:
             self._fs, self._root = LocalFileSystem(), os.path.abspath(self.url)
         self._root = self._root.rstrip("/")
@@ -56,7 +58,8 @@ class StoreFiles:
     def all_names(self, folder: str = "") -> Iterator[str]:
         """Yield the names of all files, recursively, without hidden ones."""
         if not self.local:
-            names = (path[len(self._root) + 1 :] for path in self._fs.find(self._checked(folder)))
+            paths = self._ask("find", self._checked(folder))
+            names = (path[len(self._root) + 1 :] for path in paths)
             yield from (name for name in names if "/." not in f"/{name}")
             return
         for name in self.names(folder):
@@ -80,7 +83,7 @@ class StoreFiles:
         """
         path = self._checked(name)
         if not self.local:
-            file: BinaryIO = self._fs.open(path, "rb")
+            file: BinaryIO = self._ask("open", path, "rb")
             return file
         try:
             # Non-blocking, because opening a pipe in an untrusted store would wait forever.
@@ -96,9 +99,10 @@ class StoreFiles:
     def exists(self, name: str) -> bool:
         """Return whether a file exists."""
         path = self._checked(name)
-        if not self.local:
-            return bool(self._fs.isfile(path))
         try:
+            if not self.local:
+                # `isfile` takes any error for a file that is not there.
+                return bool(self._ask("info", path)["type"] == "file")
             return stat.S_ISREG(os.stat(path).st_mode)
         except (FileNotFoundError, NotADirectoryError):
             return False
@@ -106,7 +110,7 @@ class StoreFiles:
     def size(self, name: str) -> int:
         """Return the size of a file in bytes."""
         path = self._checked(name)
-        return os.stat(path).st_size if self.local else int(self._fs.size(path))
+        return os.stat(path).st_size if self.local else int(self._ask("size", path))
 
     def total_size(self) -> int:
         """Return the total size of all files in bytes, skipping files deleted in the meantime."""
@@ -125,7 +129,7 @@ class StoreFiles:
             stop: One past the last byte; None means the end of the file.
         """
         if not self.local:
-            data: bytes = self._fs.cat_file(self._checked(name), start=start, end=stop)
+            data: bytes = self._ask("cat_file", self._checked(name), start=start, end=stop)
             return data
         with self.open(name) as file:
             file.seek(start)
@@ -137,8 +141,37 @@ class StoreFiles:
             return [self.read(*part) for part in ranges]
         names, starts, stops = zip(*ranges, strict=True)
         paths = [self._checked(name) for name in names]
-        parts: list[bytes] = self._fs.cat_ranges(paths, list(starts), list(stops), on_error="raise")
+        parts: list[bytes] = self._ask(
+            "cat_ranges", paths, list(starts), list(stops), on_error="raise"
+        )
         return parts
+
+    def read_many(self, names: Sequence[str]) -> dict[str, bytes]:
+        """Return whole objects by name, without those that are gone; not on a local disk.
+
+        Args:
+            names: Their names.
+        """
+        paths = {self._checked(name): name for name in names}
+        found = self._ask("cat", list(paths), on_error="omit") if paths else {}
+        return {paths[path]: content for path, content in found.items()}
+
+    def modified(self, name: str) -> datetime:
+        """Return when an object was written, by the object store's clock; not on a local disk."""
+        time: datetime = self._ask("modified", self._checked(name))
+        return time
+
+    def write(self, name: str, content: bytes, *, new: bool = False) -> None:
+        """Write a whole object; not on a local disk.
+
+        Args:
+            name: Its name.
+            content: Its contents.
+            new: Leave an object of this name as it is, where the object store can tell.
+        """
+        with suppress(FileExistsError):
+            mode = {"mode": "create"} if new else {}
+            self._ask("pipe_file", self._checked(name), content, **mode)
 
     def download(self, name: str, to: Path) -> None:
         """Copy a file to the local disk.
@@ -147,7 +180,7 @@ class StoreFiles:
             name: The file.
             to: Where the copy goes.
         """
-        self._fs.get_file(self._checked(name), str(to))
+        self._ask("get_file", self._checked(name), str(to))
 
     def refuse_strangers(self, folder: str = "") -> None:
         """Refuse a folder that contains a pickle or a symbolic link.
@@ -165,9 +198,27 @@ class StoreFiles:
             self._checked(inner)
 
     def _remote_names(self, path: str) -> list[str]:
-        if not self._fs.isdir(path):
-            return []
-        return [entry.rstrip("/").rpartition("/")[2] for entry in self._fs.ls(path, detail=False)]
+        entries = self._ask("ls", path, detail=False)
+        return [entry.rstrip("/").rpartition("/")[2] for entry in entries]
+
+    def _ask(self, operation: str, *args: Any, **kwargs: Any) -> Any:
+        """Do an operation of fsspec's."""
+        with self._one_error():
+            return getattr(self._fs, operation)(*args, **kwargs)
+
+    @contextmanager
+    def _one_error(self) -> Iterator[None]:
+        """Turn the errors that libraries of object stores have of their own into `OSError`."""
+        try:
+            yield
+        except ImportError:
+            raise
+        except OSError as error:
+            if error.filename is not None or isinstance(error, FileNotFoundError):
+                raise
+            raise type(error)(f"{self.url}: {error}") from error
+        except Exception as error:
+            raise OSError(f"{self.url}: {error}") from error
 
     def _checked(self, name: str) -> str:
         """Return the full path of a name, after checking that no local part of it is a link."""

@@ -48,6 +48,7 @@ def test_encoding_reports_the_whole_ladder(tmp_path: Path) -> None:
     assert 0 < best < 1
 
 
+@pytest.mark.slow
 def test_answers_of_a_batch_are_those_of_the_published_loop(tmp_path: Path) -> None:
     output = tmp_path / "answer.json"
     answer.run("smoke", output=str(output), rounds=1)

@@ -1,7 +1,9 @@
 """What `fit` says of the knowledge that was stored."""
 
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -12,6 +14,23 @@ from prag_lightning.demo.world import write_world
 from prag_lightning.language_model.prompts import TrainingTokens
 from tests.conftest import quiet_trainer
 from tests.reference import nll, peft_model, set_adapter
+
+
+class Well(NamedTuple):
+    """A run that stores much: its folder, module, check and output."""
+
+    folder: Path
+    module: ParametricRAG
+    check: StorageCheck
+    out: str
+
+
+@pytest.fixture(scope="module")
+def well(tmp_path_factory: pytest.TempPathFactory) -> Well:
+    folder, check, out = tmp_path_factory.mktemp("well"), StorageCheck(), StringIO()
+    with redirect_stdout(out):
+        module = fit(folder, check, lr=2e-3)
+    return Well(folder, module, check, out.getvalue())
 
 
 def fit(folder: Path, check: StorageCheck, lr: float, **data: Any) -> ParametricRAG:
@@ -32,18 +51,17 @@ def expected_loss(model: torch.nn.Module, prompts: list[TrainingTokens]) -> floa
     return sums / count
 
 
-def test_the_likelihoods_are_those_of_the_exported_adapters(tmp_path: Path) -> None:
-    check = StorageCheck()
-    module = fit(tmp_path, check, lr=2e-3)
+def test_the_likelihoods_are_those_of_the_exported_adapters(well: Well) -> None:
+    folder, module, check, _ = well
     assert check.found is not None
     assert check.found.own < check.found.other - 1.0
-    data = DocumentDataModule(tmp_path)
+    data = DocumentDataModule(folder)
     encoder = data.training_encoder
     # The first four that ended are those of the plan, one slot after another.
     tasks = data.plan.tasks[:4]
     assert module.base is not None
     model = peft_model(module.base, module.lora)
-    with open_store(tmp_path / "adapters", mode="read") as store:
+    with open_store(folder / "adapters", mode="read") as store:
         rows = store.get_many([task.document_id for task in tasks])
     expected = []
     for place, task in enumerate(tasks):
@@ -59,11 +77,10 @@ def test_the_likelihoods_are_those_of_the_exported_adapters(tmp_path: Path) -> N
 
 
 def test_where_next_to_nothing_was_stored_it_says_so(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    well: Well, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fit(tmp_path / "well", StorageCheck(), lr=2e-3)
-    assert "little was stored" not in capsys.readouterr().out
-    fit(tmp_path / "badly", StorageCheck(), lr=1e-6)
+    assert "little was stored" not in well.out
+    fit(tmp_path, StorageCheck(), lr=1e-6)
     out = capsys.readouterr().out
     assert "stored knowledge, on 4 documents' own answers" in out
     assert "little was stored; raise --model.lr" in out

@@ -41,6 +41,9 @@ class AdapterStore(LayoutContract, ClosedAtEnd):
     ) -> None:
         """Store adapters; they are on disk when this returns.
 
+        An object store gets them together with others: once they take 64 MiB, with the first that
+        come half a minute after the last upload, or by `flush`, which `claim` and `close` call.
+
         A document that is already stored with the same text is skipped. With another text, its
         adapter is replaced, and one of the two is in the store at any time. If several writers
         store a document at the same moment, the first adapter counts.
@@ -80,6 +83,7 @@ class AdapterStore(LayoutContract, ClosedAtEnd):
         Raises:
             ValueError: If the store is open for reading.
         """
+        self.flush()
         granted = self._require_lock().claim(document_ids, kept=list(self._claimed))
         self._claimed |= dict.fromkeys(granted)
         self.refresh()

@@ -33,10 +33,12 @@ class LayoutContract(ABC):
     Attributes:
         name: Name of the layout in manifests and settings.
         dtypes: The dtypes in which it can store adapters.
+        writes_objects: Whether it can be written to an object store, where files are not changed.
     """
 
     name: ClassVar[str]
     dtypes: ClassVar[tuple[StoreDtype, ...]] = ("float32", "bfloat16", "float16", "int8")
+    writes_objects: ClassVar[bool] = False
 
     def __init__(
         self, files: StoreFiles, manifest: Manifest, lock: WriteLock | None = None, writer: int = 0
@@ -57,7 +59,7 @@ class LayoutContract(ABC):
 
     @property
     def folder(self) -> Path:
-        """The store's folder; a store that is open for writing is always local."""
+        """The store's folder on the local disk."""
         assert self.files.local is not None
         return self.files.local
 
@@ -96,6 +98,9 @@ class LayoutContract(ABC):
 
     def refresh(self) -> None:  # noqa: B027
         """Look at what other writers have stored since the store was opened."""
+
+    def flush(self) -> None:  # noqa: B027
+        """Make sure that others see all adapters that were put so far."""
 
     def _finish(self) -> None:  # noqa: B027 - there may be nothing to do
         """Bring the files into their final state and close them."""

@@ -25,7 +25,7 @@ class StoreFullError(OSError):
 class StoreLostError(OSError):
     """The store was deleted or replaced while this process was writing into it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | str) -> None:
         super().__init__(
             f"{folder}: this store was deleted, moved or unlocked while this run was writing into "
             "it, so what was stored since is lost; start the same command again"

@@ -34,15 +34,17 @@ def load_manifest(files: StoreFiles) -> Manifest:
         FileNotFoundError: If there is no manifest.
         ValueError: If it is damaged.
     """
-    if not files.exists(MANIFEST):
+    try:
+        content = files.read(MANIFEST, stop=_LIMIT)
+    except FileNotFoundError:
         inner = files.path("adapters")
         hint = "`prag fit` makes one"
         if files.exists(f"adapters/{MANIFEST}"):
             hint = f"that of this run is {inner}"
         raise FileNotFoundError(
             f"{files.path(MANIFEST)}: no such file, so there is no store here; {hint}"
-        )
-    return read_manifest(files.read(MANIFEST, stop=_LIMIT), files.path(MANIFEST))
+        ) from None
+    return read_manifest(content, files.path(MANIFEST))
 
 
 def read_manifest(content: bytes, source: str) -> Manifest:

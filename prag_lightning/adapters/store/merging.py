@@ -86,10 +86,13 @@ def _refuse_other_recipe(store: AdapterStore, first: str, form: Manifest) -> Non
 
 def _refuse_writers(store: AdapterStore) -> None:
     # Imported here because locks need POSIX, which reading does not.
-    from prag_lightning.adapters.store.lock import refuse_writers
+    from prag_lightning.adapters.store import lease, lock
 
     if store.files.local is not None:
-        refuse_writers(store.files.local)
+        lock.refuse_writers(store.files.local)
+        return
+    writers = lease.living_writers(store.files)
+    lease.refuse_writers(store.files.url, (record for _, record, lives in writers if lives))
 
 
 def _refuse_conflicts(store: AdapterStore, others: Sequence[AdapterStore]) -> None:

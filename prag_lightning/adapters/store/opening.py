@@ -16,6 +16,7 @@ from prag_lightning.adapters.store.records import Damage, StoreStats
 from prag_lightning.documents.writing import write_once
 
 if TYPE_CHECKING:
+    from prag_lightning.adapters.store.lease import Lease
     from prag_lightning.adapters.store.lock import StoreLock, WriterLock
 
 __all__ = [
@@ -47,7 +48,7 @@ def open_store(
     and `AdapterStore.claim` divides the documents between them.
 
     Args:
-        path_or_url: A folder, or any fsspec URL in ``read`` mode.
+        path_or_url: A folder, or any fsspec URL.
         recipe: Recipe that the adapters must have; None accepts any. In ``read`` mode the training
             settings and the location of the base model are not compared.
         layout: ``packed`` (many documents in few files), ``peft`` (a folder per document, which
@@ -67,9 +68,8 @@ def open_store(
         manifest = load_manifest(files)
         _check(files, manifest, recipe, None)
         return layout_of(manifest, files.url)(files, manifest)
-    folder = _local(files)
     form = Manifest(layout=asked.name, dtype=dtype, recipe=recipe) if recipe else None
-    lock = _lock(folder, _writer_lock)
+    lock = _lock(files, _writer_lock) if files.local else _lease(files)
     try:
         if form and not files.exists(MANIFEST):
             if dtype not in asked.dtypes:
@@ -77,10 +77,16 @@ def open_store(
                     f"the layout '{asked.name}' stores no {dtype}; choose dtype "
                     f"{', '.join(asked.dtypes)}, or layout 'packed'"
                 )
-            _create(files, folder, form)
+            _create(files, form)
         manifest = load_manifest(files)
         _check(files, manifest, recipe, form)
-        return layout_of(manifest, files.url)(files, manifest, lock, lock.number)
+        found = layout_of(manifest, files.url)
+        if not (files.local or found.writes_objects):
+            raise ValueError(
+                f"{files.url}: the layout '{found.name}' is written to a disk only; choose layout "
+                "'packed', or write to a disk and copy the store with `prag store export STORE URL`"
+            )
+        return found(files, manifest, lock, lock.number)
     except BaseException:
         lock.release()
         raise
@@ -131,7 +137,7 @@ def repair_store(
     """Remove damaged entries from a store, so that the next run encodes them again.
 
     Args:
-        path_or_url: A folder.
+        path_or_url: A folder on a disk.
         layout: A layout of your own, as in `open_store`.
 
     Returns:
@@ -146,9 +152,14 @@ def repair_store(
         find_layout(layout)
     files.refuse_strangers()
     manifest = load_manifest(files)
-    folder = _local(files)
+    if files.local is None:
+        raise ValueError(
+            f"{files.url}: a store is repaired on a disk only; copy it there and back with `prag "
+            "store export FROM TO`, or merge what is good of it into a new one with `prag store "
+            "merge`"
+        )
     found = layout_of(manifest, files.url)
-    lock = _lock(folder, _store_lock)
+    lock = _lock(files, _store_lock)
     try:
         damages = list(found.check(files, manifest))
         if damages:
@@ -156,15 +167,6 @@ def repair_store(
     finally:
         lock.release()
     return damages
-
-
-def _local(files: StoreFiles) -> Path:
-    if files.local is None:
-        raise ValueError(
-            f"{files.url}: adapters are written to a local folder only; write there, then copy "
-            "the store with `prag store export STORE URL`"
-        )
-    return files.local
 
 
 def _writer_lock(folder: Path) -> "WriterLock":
@@ -180,7 +182,22 @@ def _store_lock(folder: Path) -> "StoreLock":
     return StoreLock(folder)
 
 
-def _lock(folder: Path, take: Callable[[Path], _Lock]) -> _Lock:
+def _lease(files: StoreFiles) -> "Lease":
+    from prag_lightning.adapters.store.lease import Lease
+
+    try:
+        return Lease(files)
+    except BlockingIOError:
+        raise
+    except PermissionError as error:
+        raise ValueError(
+            f"{files.url}: cannot be written ({error}); check the bucket and your rights to it"
+        ) from error
+
+
+def _lock(files: StoreFiles, take: Callable[[Path], _Lock]) -> _Lock:
+    folder = files.local
+    assert folder is not None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return take(folder)
@@ -195,17 +212,20 @@ def _lock(folder: Path, take: Callable[[Path], _Lock]) -> _Lock:
         ) from error
 
 
-def _create(files: StoreFiles, folder: Path, manifest: Manifest) -> None:
+def _create(files: StoreFiles, manifest: Manifest) -> None:
     strangers = [name for name in files.names() if not name.endswith(".lock")]
     # Another process may create it at the same moment.
     if strangers and not files.exists(MANIFEST):
         raise ValueError(
-            f"{folder}: holds '{strangers[0]}' but no {MANIFEST}, so it is no store; give an "
+            f"{files.url}: holds '{strangers[0]}' but no {MANIFEST}, so it is no store; give an "
             "empty or new folder"
         )
     content = manifest.to_json()
-    with needs_room(folder / MANIFEST, len(content)):
-        write_once(folder / MANIFEST, content)
+    if files.local is None:
+        files.write(MANIFEST, content, new=True)
+        return
+    with needs_room(files.local / MANIFEST, len(content)):
+        write_once(files.local / MANIFEST, content)
 
 
 def _check(

@@ -14,6 +14,7 @@ from prag_lightning.adapters.files import StoreFiles
 from prag_lightning.adapters.store.base import AdapterStore
 from prag_lightning.adapters.store.journal import Line, adapter_checksum
 from prag_lightning.adapters.store.manifest import Manifest
+from prag_lightning.adapters.store.object_writer import ObjectWriter
 from prag_lightning.adapters.store.packed_files import (
     HEADER_BYTES,
     shard_name,
@@ -59,22 +60,28 @@ class PackedStore(AdapterStore):
     """
 
     name = "packed"
+    writes_objects = True
 
     def __init__(
         self, files: StoreFiles, manifest: Manifest, lock: WriteLock | None = None, writer: int = 0
     ) -> None:
         super().__init__(files, manifest, lock, writer)
         self._codec = RowCodec(self.layout, manifest.dtype)
-        self._own: ShardWriter | None = None
+        self._own: ShardWriter | ObjectWriter | None = None
         # One thread may claim while another writes.
         self._refreshing = threading.Lock()
         if lock:
-            self._own = ShardWriter(files, writer_folder(writer), self.folder, self._codec)
+            own = writer_folder(writer)
+            self._own = (
+                ShardWriter(files, own, files.local, self._codec)
+                if files.local
+                else ObjectWriter(files, own, self._codec)
+            )
         self._writers = [
             self._own
             if self._own and name == self._own.folder
             else WriterFiles(files, name, self._codec)
-            for name in writer_folders(files)
+            for name in self._folders()
         ]
         if lost := [reason for writer in self._writers for reason in writer.lost]:
             self._abandon()
@@ -88,7 +95,7 @@ class PackedStore(AdapterStore):
             for writer in self._writers:
                 if writer is not self._own:
                     writer.refresh()
-            new = [name for name in writer_folders(self.files) if name not in known]
+            new = [name for name in self._folders() if name not in known]
             added = [WriterFiles(self.files, name, self._codec) for name in new]
             self._writers = sorted([*self._writers, *added], key=lambda writer: writer.folder)
 
@@ -191,6 +198,7 @@ class PackedStore(AdapterStore):
         return versions
 
     def _read(self, documents: Sequence[StoredDocument]) -> Tensor:
+        self.flush()
         size = self._codec.num_bytes
         places = [cast(_Place, document.place) for document in documents]
         ranges: list[tuple[str, int, int]] = []
@@ -209,6 +217,16 @@ class PackedStore(AdapterStore):
                 )
             rows.append(self._codec.decode(data))
         return torch.stack(rows)
+
+    def flush(self) -> None:
+        """Upload to an object store what was put so far."""
+        if self._own:
+            self._own.flush()
+
+    def _folders(self) -> list[str]:
+        """Return the names of all writers' folders; of the own one, even if it is still to come."""
+        own = {self._own.folder} if self._own else set()
+        return sorted({*writer_folders(self.files), *own})
 
     def _receipt(self, document: StoredDocument) -> Receipt:
         writer, entry = cast(_Place, document.place)

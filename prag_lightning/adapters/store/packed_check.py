@@ -58,9 +58,14 @@ class ShardCheck:
         # The journal is checked last, because a running writer creates it before it adds a row.
         size = self._files.size(self._name) if self._files.exists(self._name) else 0
         missing = [name for name in (self._name, self._journal) if not self._files.exists(name)]
-        if self._is_last and missing == [self._journal] and size <= HEADER_BYTES:
+        if self._is_last and missing == [self._journal]:
             # A killed process had created the shard, but not yet its journal.
-            return
+            if size <= HEADER_BYTES:
+                return
+            if not self._files.local:
+                what = "was uploaded by a process that was killed before it was in the store"
+                yield Damage(None, self._name, what, harmless=True)
+                return
         yield from (Damage(None, name, "is missing") for name in missing)
         # Read before the journal, because a running writer adds a row before its journal line.
         header = self._files.read(self._name, stop=HEADER_BYTES) if size else b""

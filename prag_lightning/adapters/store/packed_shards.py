@@ -92,7 +92,9 @@ class WriterFiles:
         with self._swapping:
             self.shards = shards
             if not self.lost and len(self.recent) < _MOST_RECENT:
-                for shard in range(self.end.shard, max(shards, default=-1) + 1):
+                # In an object store, a journal does not grow.
+                first = self.end.shard + (self.files.local is None and self.end.num_bytes > 0)
+                for shard in range(first, max(shards, default=-1) + 1):
                     self._read_shard(shard)
             if self.lost or len(self.recent) >= _MOST_RECENT:
                 # It may have been seen while its writer was writing, or cut off a torn line.
@@ -149,8 +151,12 @@ class WriterFiles:
         # Read before the journal, because a running writer adds a row before its journal line.
         sealed_rows, held_rows = self._rows(shard_name(self.folder, shard))
         contents = self._new_lines(shard, known.num_bytes)
+        is_last = shard == self.shards[-1]
+        if contents is None and is_last and self.files.local is None:
+            # Its journal is still to be uploaded, or was not by a process that was killed.
+            return
         # An empty last shard without a journal has only just been started.
-        if contents is None and (held_rows > known.rows or shard != self.shards[-1]):
+        if contents is None and (held_rows > known.rows or not is_last):
             self.lost.append(f"{journal}: is missing")
         elif contents is not None and self._has_lost_shard(shard, known.num_bytes):
             self.lost.append(f"{self.files.path(shard_name(self.folder, shard))}: is missing")

@@ -2,11 +2,11 @@
 
 import time
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
+from prag_lightning.adapters.files import StoreFiles
 from prag_lightning.adapters.store.base import AdapterStore
 
 # The speed is that of the last minutes with a document.
@@ -61,7 +61,7 @@ def store_status(store: AdapterStore) -> StoreStatus:
     """Return the state of a store that is open for reading; others may be writing.
 
     Args:
-        store: The store. One that is not on a disk of this machine names no processes.
+        store: The store.
     """
     times = array("q")
     by_writer: dict[int, tuple[int, int]] = {}
@@ -70,7 +70,8 @@ def store_status(store: AdapterStore) -> StoreStatus:
         if document.writer is not None:
             count, last = by_writer.get(document.writer, (0, 0))
             by_writer[document.writer] = count + 1, max(last, document.stored)
-    writers = _writers(store.files.local, by_writer)
+    find = _writers if store.files.local else _leases
+    writers = list(find(store.files, by_writer))
     last_write = max(times, default=0)
     end = int(time.time()) if any(writer.state == "writing" for writer in writers) else last_write
     return StoreStatus(len(times), last_write or None, _speed(times, end), writers)
@@ -84,17 +85,20 @@ def _speed(times: Sequence[int], end: int) -> float | None:
     return sum(start < time <= end for time in times) / (end - start) * 60
 
 
-def _writers(folder: Path | None, by_writer: Mapping[int, tuple[int, int]]) -> list[WriterStatus]:
-    if folder is None:
-        return []
+_ByWriter = Mapping[int, tuple[int, int]]
+
+
+def _writers(files: StoreFiles, by_writer: _ByWriter) -> Iterator[WriterStatus]:
+    """Yield the writers of a store on a disk."""
     # Imported here because locks need POSIX, which reading does not.
     from prag_lightning.adapters.store.claims import read_claims
     from prag_lightning.adapters.store.lock import writer_numbers
     from prag_lightning.adapters.store.lock_file import is_held, read_holder, writer_lock_file
 
-    claims, writers = read_claims(folder), list[WriterStatus]()
-    for number in sorted({*writer_numbers(folder), *by_writer}):
-        path = writer_lock_file(folder, number)
+    assert files.local is not None
+    claims = read_claims(files.local)
+    for number in sorted({*writer_numbers(files.local), *by_writer}):
+        path = writer_lock_file(files.local, number)
         holder = read_holder(path)
         state: WriterState = "done" if holder.released or not holder.pid else "dead"
         if is_held(path):
@@ -102,5 +106,18 @@ def _writers(folder: Path | None, by_writer: Mapping[int, tuple[int, int]]) -> l
         count, last = by_writer.get(number, (0, 0))
         claimed = len(claims.get(number, ()))
         where = number, holder.host, holder.pid, state, holder.since
-        writers.append(WriterStatus(*where, last or None, count if by_writer else None, claimed))
-    return writers
+        yield WriterStatus(*where, last or None, count if by_writer else None, claimed)
+
+
+def _leases(files: StoreFiles, by_writer: _ByWriter) -> Iterator[WriterStatus]:
+    """Yield the writers of an object store."""
+    from prag_lightning.adapters.store.lease import living_writers
+
+    for number, record, is_living in living_writers(files):
+        state: WriterState = "done" if record.released else "dead"
+        if is_living:
+            state = "writing"
+        count, last = by_writer.get(number, (0, 0))
+        claimed = len(record.granted) if is_living else 0
+        where = number, record.host, record.pid, state, record.since
+        yield WriterStatus(*where, last or None, count, claimed)

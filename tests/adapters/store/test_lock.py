@@ -201,13 +201,13 @@ def test_a_store_is_created_once_by_processes_that_open_it_at_the_same_moment(
     other = RECIPE.model_copy(update={"prompt_version": "2"})
     real, begun = opening._create, list[bool]()
 
-    def create(files: StoreFiles, folder: Path, manifest: Manifest) -> None:
+    def create(files: StoreFiles, manifest: Manifest) -> None:
         if not begun:
             begun.append(True)
             # Another process is faster, between the look for a manifest and its creation.
             with open_store(tmp_path, RECIPE, mode="write") as store:
                 put(store, "doc 0", adapters(1)[0], "text")
-        real(files, folder, manifest)
+        real(files, manifest)
 
     monkeypatch.setattr(opening, "_create", create)
     with pytest.raises(ValueError, match="prompt_version: the store has '1', this run asks"):

@@ -230,11 +230,6 @@ def test_a_store_is_read_through_any_url(tmp_path: Path, layout: str, scheme: st
         assert store.stats().num_documents == 5
 
 
-def test_adapters_are_written_to_local_folders_only() -> None:
-    with pytest.raises(ValueError, match=r"memory://store: .* local folder only; .* STORE URL"):
-        open_store("memory://store", RECIPE, mode="write")
-
-
 def test_a_disk_that_cannot_be_written_is_refused_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"cannot be written \(Not a directory\); give a folder"):

@@ -102,6 +102,7 @@ def test_every_question_is_asked_once_and_every_run_has_all_answers(
         assert row[f"{score['method']}{kind}.em"] == f"{score['em']:.4f}"
 
 
+@pytest.mark.slow
 def test_a_sweep_that_goes_on_takes_what_was_answered_before_while_the_files_are_the_same(
     base_dir: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
