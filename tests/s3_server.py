@@ -14,11 +14,14 @@ BUCKET = "bucket"
 
 
 @contextmanager
-def s3_server(folder: Path) -> Iterator[None]:
-    """Serve a folder's bucket in the block; what this process and its children ask for goes there.
+def s3_server(folder: Path) -> Iterator[dict[str, str]]:
+    """Serve a folder's bucket in the block, in which this process finds it.
 
     Args:
         folder: Where the server keeps its objects.
+
+    Returns:
+        A context manager that gives the environment in which other processes find it.
     """
     pytest.importorskip("s3fs")
     program = shutil.which("rclone")
@@ -44,7 +47,7 @@ def s3_server(folder: Path) -> Iterator[None]:
             patch.setenv(name, value)
         try:
             _wait_for(address)
-            yield
+            yield settings
         finally:
             server.kill()
 
