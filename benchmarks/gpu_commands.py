@@ -42,7 +42,7 @@ def measure_two_processes(setting: Setting, results: StageResults) -> None:
         words = [
             *("fit", "--trainer.accelerator", _accelerator(setting)),
             *("--model.base", str(root / "base"), "--model.num_slots", str(slots)),
-            *("--data.folder", str(root / "documents"), "--data.packed", "false"),
+            *("--data.folder", str(root / "documents")),
         ]
         found = []
         for number in (1, 2):
@@ -80,7 +80,7 @@ def measure_real_model(setting: Setting, results: StageResults) -> None:
         else:
             words = ["--config", "smollm2", "--data.folder", str(setting.squad)]
             words += ["--model.base", str(setting.gguf), "--model.num_slots", "32"]
-            words += ["--data.packed", "false", "--data.question_batch_size", "128"]
+            words += ["--data.question_batch_size", "128"]
         words += ["--trainer.accelerator", _accelerator(setting)]
         words += ["--trainer.default_root_dir", str(root / "run")]
         seconds = _timed(["fit", *words])

@@ -101,7 +101,8 @@ class DocumentDataModule(LightningDataModule):
             training, from its augmentation, with the answer "unknown". With a teacher, it learns to
             say what the base says to them without the document.
         packed: Concatenate prompts into one row, without padding; otherwise each is a row of its
-            own, batched by similar length, which is faster on a GPU.
+            own, batched by similar length, which is faster on a GPU and needed for compiled code.
+            By default whichever is faster.
         num_slots: How many documents train at once. The command line takes it from
             ``model.num_slots``.
         num_rewrites: Train on only this many rewrites of each document; by default on all.
@@ -151,7 +152,7 @@ class DocumentDataModule(LightningDataModule):
         passage_in_prompt: PassageInPrompt = "half",
         num_strangers_questions: NonNegativeInt = 0,
         num_unanswerable: NonNegativeInt = 0,
-        packed: bool = True,
+        packed: bool | None = None,
         num_slots: PositiveInt = 8,
         num_rewrites: NonNegativeInt | None = None,
         num_qas: NonNegativeInt | None = None,
@@ -386,16 +387,27 @@ class DocumentDataModule(LightningDataModule):
             passes=self.passes,
             loss_on=self.loss_on,
             objective=self.objective,
-            packed=self.packed,
+            packed=self._packs,
             max_tokens=self.max_tokens,
         )
 
     def train_dataloader(self) -> DataLoader[EncodingBatch]:
         """Return the steps that encode the documents."""
         steps = self.encoding_steps(self.num_slots)
-        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         shared = SharedSteps(steps, self._claim)
-        return StepsAhead(steps, shared, self.num_workers, pin_memory=on_gpu)
+        return StepsAhead(steps, shared, self.num_workers, pin_memory=self._is_on_gpu)
+
+    @property
+    def _is_on_gpu(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+
+    @property
+    def _packs(self) -> bool:
+        """Whether the prompts of a step stand in one row."""
+        if self.packed is not None:
+            return self.packed
+        module = self.trainer.lightning_module if self.trainer is not None else None
+        return not (self._is_on_gpu or getattr(module, "compile_base", False))
 
     # ---------------------------------------------------------------- asking
 

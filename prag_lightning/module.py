@@ -73,8 +73,8 @@ class ParametricRAG(LightningModule):
         dtype: Data type of the base model's weights; ``auto`` keeps that of its files.
         quantization: Load the base in 4 or 8 bits with bitsandbytes.
         compile: Train with the base's layers compiled by ``torch.compile``: one layer of each kind
-            is compiled, and then steps are faster, above all on a GPU. Requires ``data.packed`` to
-            be false.
+            is compiled, and then steps are faster, above all on a GPU. Every prompt is a row of
+            its own then.
         max_new_tokens: Longest answer, in tokens.
         decoding: ``greedy`` takes the likeliest token and ignores the base's generation config;
             ``base`` applies that config's penalties, as the published code does.

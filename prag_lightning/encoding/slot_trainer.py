@@ -180,7 +180,7 @@ class SlotTrainer:
         if self.compile and part.lengths is not None:
             raise ValueError(
                 "model.compile is on, but prompts stand in one row, in which every step is another "
-                "program; set data.packed to false"
+                "program; leave data.packed out"
             )
         compared = objective.compared_blocks
         if self.compile and (compared is None or compared):

@@ -40,7 +40,7 @@ def only_line(capfd: pytest.CaptureFixture[str]) -> str:
     [
         *("warm_start.path", "warm_start.seed", "data.folder", "data.passes", "data.batch_size"),
         *("data.num_workers", "data.top_k", "data.question_batch_size", "data.max_tokens"),
-        *("data.loss_on", "data.packed", "data.template", "data.few_shot_in_training"),
+        *("data.loss_on", "data.template", "data.few_shot_in_training"),
         *("model.base", "model.lr", "model.weight_decay", "model.num_slots"),
         *("model.lora.rank", "model.lora.alpha", "model.dtype", "model.decoding"),
         *("model.max_new_tokens", "evaluation.merge", "evaluation.scoring"),

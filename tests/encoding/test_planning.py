@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.documents.records import (
@@ -45,6 +46,26 @@ def as_rank(data: DocumentDataModule, rank: int, world_size: int) -> DocumentDat
     )
     data.trainer = trainer
     return data
+
+
+@pytest.mark.parametrize(
+    ("device", "compiled", "given", "packed"),
+    [
+        ("cpu", False, None, True),
+        ("cuda", False, None, False),
+        ("cpu", True, None, False),
+        ("cuda", False, True, True),
+        ("cpu", False, False, False),
+    ],
+)
+def test_prompts_are_packed_where_that_is_faster_unless_told_otherwise(
+    folder: Path, device: str, compiled: bool, given: bool | None, packed: bool
+) -> None:
+    data = DocumentDataModule(str(folder), packed=given)
+    trainer: Any = as_rank(data, 0, 1).trainer
+    trainer.strategy = SimpleNamespace(root_device=torch.device(device))
+    trainer.lightning_module = SimpleNamespace(compile_base=compiled)
+    assert data.encoding_steps(2).packed == packed
 
 
 def test_a_plan_and_its_steps_hold_a_fraction_of_the_texts(
