@@ -6,6 +6,8 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -138,7 +140,14 @@ class StoreFiles:
     def read_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
         """Read several ``(name, start, stop)`` ranges, in parallel where the file system can."""
         if self.local:
-            return [self.read(*part) for part in ranges]
+            found: list[bytes] = []
+            # A file that several ranges in a row are of is opened once.
+            for name, group in groupby(ranges, key=itemgetter(0)):
+                with self.open(name) as file:
+                    for _, start, stop in group:
+                        file.seek(start)
+                        found.append(file.read(stop - start))
+            return found
         names, starts, stops = zip(*ranges, strict=True)
         paths = [self._checked(name) for name in names]
         parts: list[bytes] = self._ask(

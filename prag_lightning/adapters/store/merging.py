@@ -97,9 +97,10 @@ def _refuse_writers(store: AdapterStore) -> None:
 
 def _refuse_conflicts(store: AdapterStore, others: Sequence[AdapterStore]) -> None:
     """Refuse a store with adapters that were trained on other texts than those in others."""
-    for document_ids in _batches(store.ids(), _AT_ONCE):
+    filled = [other for other in others if next(other.ids(), None) is not None]
+    for document_ids in _batches(store.ids(), _AT_ONCE) if filled else ():
         digests = store.text_digests(document_ids)
-        for other in others:
+        for other in filled:
             known = other.text_digests(document_ids)
             bad = [repr(name) for name, digest in known.items() if digests[name] != digest]
             if bad:

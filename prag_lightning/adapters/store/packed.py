@@ -20,7 +20,6 @@ from prag_lightning.adapters.store.packed_files import (
     shard_name,
     writer_folder,
     writer_folders,
-    writer_number,
 )
 from prag_lightning.adapters.store.packed_index import Entry
 from prag_lightning.adapters.store.packed_repair import repair_packed
@@ -257,5 +256,4 @@ def _precedence(place: _Place) -> tuple[int, int]:
 
 def _document(document_id: str, place: _Place) -> StoredDocument:
     writer, entry = place
-    number = writer_number(writer.folder)
-    return StoredDocument(document_id, entry.text_digest, entry.stored, place, number)
+    return StoredDocument(document_id, entry.text_digest, entry.stored, place, writer.number)

@@ -14,6 +14,7 @@ from prag_lightning.adapters.store.packed_files import (
     rows_in_header,
     shard_name,
     shard_numbers,
+    writer_number,
 )
 from prag_lightning.adapters.store.packed_index import (
     Covered,
@@ -54,6 +55,7 @@ class WriterFiles:
     ) -> None:
         self.files = files
         self.folder = folder
+        self.number = writer_number(folder)
         self.codec = codec
         # One thread may write while another looks up documents.
         self._swapping = threading.Lock()
