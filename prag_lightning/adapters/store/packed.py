@@ -219,7 +219,7 @@ class PackedStore(AdapterStore):
 
     def flush(self) -> None:
         """Upload to an object store what was put so far."""
-        if self._own:
+        if isinstance(self._own, ObjectWriter):
             self._own.flush()
 
     def _folders(self) -> list[str]:

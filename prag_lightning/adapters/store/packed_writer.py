@@ -128,9 +128,6 @@ class ShardWriter(WriterFiles):
             if not self.index or other != self.index.file:
                 other.unlink()
 
-    def flush(self) -> None:
-        """Do nothing, as adapters are on the disk once they were added."""
-
     def finish(self) -> None:
         """Seal the open shard and update the index."""
         self.seal()
