@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from prag_lightning.augmentation.settings import Answers, Order, Pairs, Sampling, TemplateSetting
 from prag_lightning.cli.exit_status import SOME_FAILED, TRY_AGAIN
+from prag_lightning.clusters.workers import RayWorkers
 
 if TYPE_CHECKING:
     from prag_lightning.augmentation.base import Augmenter
+
+Engine = Literal["local", "ray"]
 
 
 def augment_with_template(
@@ -51,8 +54,10 @@ def augment_with_transformers(
     devices: int = 1,
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
     chat_template_kwargs: dict[str, TemplateSetting] | None = None,
+    engine: Engine = "local",
+    ray: RayWorkers = RayWorkers(),  # noqa: B008 - frozen
 ) -> None:
-    """Augment documents with a language model on this machine.
+    """Augment documents with a language model on this machine, or on those of a Ray cluster.
 
     Args:
         documents: JSON Lines of documents (id or _id, title, text), or the folder of the file.
@@ -82,6 +87,8 @@ def augment_with_transformers(
             and on recent server CPUs.
         chat_template_kwargs: Variables of the model's chat template, such as reasoning_effort.
             Thinking is turned off by default.
+        engine: Where the model is: in this process, or in each worker of a Ray cluster.
+        ray: The workers of the Ray cluster.
     """
     from lightning.pytorch.utilities import rank_zero_only
 
@@ -108,7 +115,7 @@ def augment_with_transformers(
     )
     # A single process always has rank 0.
     rank: int = rank_zero_only.rank if devices > 1 else 0  # type: ignore[attr-defined]
-    _augment(documents, output, augmenter, rank)
+    _augment(documents, output, _on_engine(augmenter, engine, ray), rank)
 
 
 def augment_with_endpoint(
@@ -197,6 +204,8 @@ def augment_with_class(
     augmenter: str,
     output: Path | None = None,
     init_args: dict[str, Any] | None = None,
+    engine: Engine = "local",
+    ray: RayWorkers = RayWorkers(),  # noqa: B008 - frozen
 ) -> None:
     """Augment documents with a class of your own, derived from Augmenter.
 
@@ -206,11 +215,28 @@ def augment_with_class(
         output: JSON Lines of augmentations; by default augmentations.jsonl beside the documents.
             Existing entries are kept unless their document has changed.
         init_args: Arguments of the class's constructor, such as --init_args.num_qas 5.
+        engine: Where the class is: in this process, or in each worker of a Ray cluster.
+        ray: The workers of the Ray cluster.
     """
+    spec = {"class_path": augmenter, "init_args": init_args or {}}
+    _augment(documents, output, _on_engine(spec, engine, ray))
+
+
+def _on_engine(
+    augmenter: "Augmenter | dict[str, Any]", engine: Engine, workers: RayWorkers
+) -> "Augmenter":
+    """Return the augmenter, or one that hands the documents to the workers of a Ray cluster."""
     from prag_lightning.augmentation.by_name import make_augmenter
 
-    spec = {"class_path": augmenter, "init_args": init_args or {}}
-    _augment(documents, output, make_augmenter(spec))
+    if engine == "local":
+        if workers != RayWorkers():
+            raise ValueError("the settings under 'ray' need --engine ray")
+        return make_augmenter(augmenter)
+    from prag_lightning.cli.ray_engine import end_at_sigterm
+    from prag_lightning.clusters.ray_augmenter import RayAugmenter
+
+    end_at_sigterm()
+    return RayAugmenter(augmenter, workers)
 
 
 def _require_httpx() -> None:

@@ -10,6 +10,7 @@ from io import TextIOWrapper
 from prag_lightning.cli.exit_status import (
     CLOSED_PIPE,
     INTERRUPTED,
+    TERMINATED,
     TRY_AGAIN,
     UNFORESEEN,
     USAGE,
@@ -64,6 +65,9 @@ def status_after(error: BaseException, shows_traceback: bool) -> int:
     if _is_closed_pipe(error):
         _print_to_nowhere()
         return CLOSED_PIPE
+    if type(error).__name__ == "SIGTERMException":
+        # Lightning's, a SystemExit without a status.
+        return TERMINATED
     if isinstance(error, SystemExit):
         raise error
     if isinstance(error, KeyboardInterrupt):

@@ -4,9 +4,6 @@ from collections.abc import Callable, Sequence
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from prag_lightning.clusters.block_encoder import BlockResult
-from prag_lightning.encoding.plan import EncodingTask
-
 
 class RayError(Exception):
     """The actor has died."""
@@ -41,9 +38,9 @@ class RayDouble(ModuleType):
 
 
 class ActorDouble:
-    """An actor that encodes with a function."""
+    """An actor that works with a function."""
 
-    def __init__(self, encode: Callable[[Sequence[EncodingTask]], BlockResult]) -> None:
+    def __init__(self, work: Callable[[Sequence[Any]], list[Any]]) -> None:
         self.begin = SimpleNamespace(remote=lambda: lambda: None)
         self.close = SimpleNamespace(remote=lambda: lambda: None)
-        self.encode = SimpleNamespace(remote=lambda tasks: lambda: encode(tasks))
+        self.work = SimpleNamespace(remote=lambda tasks: lambda: work(tasks))
