@@ -84,12 +84,13 @@ class BlockAugmenter(BlockWorker[AugmentingTask, AugmentedBlock]):
     def __init__(self, augmenter: Augmenter | str | Mapping[str, Any], device: str) -> None:
         self._augmenter = make_augmenter(augmenter)
         self._augmenter.stay_loaded(device)
+        # Whoever made the augmenter has accepted its settings.
+        self.has_begun = True
 
     def do(self, tasks: Sequence[AugmentingTask]) -> AugmentedBlock:
         """Augment documents, and return what became of each."""
         block = AugmentedBlock({task.document.id: task.earlier for task in tasks})
         block.usage = self._augmenter.run([task.document for task in tasks], block)
-        self.has_begun = True
         return block
 
     def fail(self, task: AugmentingTask, reason: str) -> AugmentedBlock:

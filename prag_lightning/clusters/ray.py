@@ -18,7 +18,7 @@ from prag_lightning.clusters.blocks import Block, make_blocks
 from prag_lightning.clusters.ray_cluster import open_pool, require_ray
 from prag_lightning.clusters.ray_pool import RayPool
 from prag_lightning.clusters.receipts import Comparison, compare_receipts
-from prag_lightning.clusters.worker_parts import WorkerParts, find_callback
+from prag_lightning.clusters.worker_parts import WorkerParts, find_callback, require_no_weights
 from prag_lightning.clusters.workers import RayWorkers
 from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.encoding.outcome import Outcome, plan_lines
@@ -196,16 +196,6 @@ def _given_up(block: Block[EncodingTask]) -> list[BlockResult]:
     """Return the failure of documents over which no more workers shall die."""
     why = "each worker that encoded it died; it may take too much memory"
     return [BlockResult(failures={task.document_id: why}) for task in block.tasks]
-
-
-def require_no_weights(module: ParametricRAG) -> None:
-    """Check that the workers can load the base.
-
-    Raises:
-        ValueError: If it is loaded in this process.
-    """
-    if module.has_weights:
-        raise ValueError(f"the base of the module is loaded; give its hub name or folder{_LOCAL}")
 
 
 def _refuse_local_data(data: DocumentDataModule) -> None:

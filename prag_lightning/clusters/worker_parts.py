@@ -60,3 +60,16 @@ def find_callback(callbacks: Sequence[L.Callback], kind: type[CallbackT]) -> Cal
             f"there are {len(found)} callbacks {kind.__name__}; give one, which the run needs"
         )
     return found[0]
+
+
+def require_no_weights(module: ParametricRAG) -> None:
+    """Check that the workers can load the base.
+
+    Raises:
+        ValueError: If it is loaded in this process.
+    """
+    if module.has_weights:
+        raise ValueError(
+            "the base of the module is loaded; give its hub name or folder; or do without ray, in "
+            "this process"
+        )

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,30 +26,10 @@ from prag_lightning.encoding.records import LOSSES_FILE, DocumentLosses
 from prag_lightning.module import ParametricRAG
 from tests.faults.runs import assert_same, stored
 
-ray = pytest.importorskip("ray", reason="needs ray (pip install 'prag-lightning[ray]')")
+pytest.importorskip("ray", reason="needs ray (pip install 'prag-lightning[ray]')")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 NUM_PEOPLE = 10
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    while not ray.is_initialized():
-        try:
-            ray.init(
-                address="local",
-                num_cpus=2,
-                object_store_memory=100 * 2**20,
-                include_dashboard=False,
-                log_to_driver=False,
-            )
-        except Exception as error:
-            # It gives its processes 30 seconds, which a busy machine may not have.
-            if "timed out during startup" not in str(error):
-                raise
-            ray.shutdown()
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")
