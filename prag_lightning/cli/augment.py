@@ -1,7 +1,8 @@
 """The command ``prag augment``: rewrites of documents, and question-answer pairs about them."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -115,7 +116,8 @@ def augment_with_transformers(
     )
     # A single process always has rank 0.
     rank: int = rank_zero_only.rank if devices > 1 else 0  # type: ignore[attr-defined]
-    _augment(documents, output, _on_engine(augmenter, engine, ray), rank)
+    with _on_engine(augmenter, engine, ray) as on_engine:
+        _augment(documents, output, on_engine, rank)
 
 
 def augment_with_endpoint(
@@ -219,24 +221,27 @@ def augment_with_class(
         ray: The workers of the Ray cluster.
     """
     spec = {"class_path": augmenter, "init_args": init_args or {}}
-    _augment(documents, output, _on_engine(spec, engine, ray))
+    with _on_engine(spec, engine, ray) as on_engine:
+        _augment(documents, output, on_engine)
 
 
+@contextmanager
 def _on_engine(
     augmenter: "Augmenter | dict[str, Any]", engine: Engine, workers: RayWorkers
-) -> "Augmenter":
-    """Return the augmenter, or one that hands the documents to the workers of a Ray cluster."""
+) -> Iterator["Augmenter"]:
+    """Make the augmenter, or one that hands the documents to the workers of a Ray cluster."""
     from prag_lightning.augmentation.by_name import make_augmenter
 
     if engine == "local":
         if workers != RayWorkers():
             raise ValueError("the settings under 'ray' need --engine ray")
-        return make_augmenter(augmenter)
-    from prag_lightning.cli.ray_engine import end_at_sigterm
+        yield make_augmenter(augmenter)
+        return
+    from prag_lightning.cli.ray_engine import ending_at_sigterm
     from prag_lightning.clusters.ray_augmenter import RayAugmenter
 
-    end_at_sigterm()
-    return RayAugmenter(augmenter, workers)
+    with ending_at_sigterm():
+        yield RayAugmenter(augmenter, workers)
 
 
 def _require_httpx() -> None:

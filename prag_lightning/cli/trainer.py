@@ -145,7 +145,10 @@ class PragCLI(LightningCLI):
     def _answer_with_ray(self, stage: Stage) -> None:
         made = self.config_init[self._command]
         callbacks = [*listed_objects(made.trainer), made.warm_start, made.evaluation]
-        answer_with_ray(*self._parts_for_ray(), **self._settings_for_ray(callbacks), stage=stage)
+        with ending_at_sigterm():
+            answer_with_ray(
+                *self._parts_for_ray(), **self._settings_for_ray(callbacks), stage=stage
+            )
         self._write_config()
 
     def _parts_for_ray(self) -> tuple[ParametricRAG, DocumentDataModule, RayWorkers]:
