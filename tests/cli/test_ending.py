@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from prag_lightning.cli.main import main
 
@@ -48,6 +49,15 @@ def test_every_exception_is_one_line_and_a_status(
     assert main(["ask", "Who?"]) == status
     (said,) = capsys.readouterr().err.splitlines()
     assert said.startswith(line)
+
+
+def test_sigterm_ends_a_command_with_its_status_and_no_word(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Lightning's exception is a SystemExit, whose status would be 0.
+    monkeypatch.setattr("prag_lightning.cli.ask.run_ask", raising(SIGTERMException()))
+    assert main(["ask", "Who?"]) == 143
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("words", [["--traceback", "ask", "Who?"], ["ask", "Who?", "--traceback"]])

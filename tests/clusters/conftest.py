@@ -1,8 +1,23 @@
-"""A real local Ray cluster."""
+"""A real local Ray cluster, and a double of ray."""
 
+import sys
 from collections.abc import Iterator
 
 import pytest
+import torch
+
+from tests.clusters.ray_double import RayDouble
+
+
+@pytest.fixture
+def ray(monkeypatch: pytest.MonkeyPatch) -> RayDouble:
+    """A double of ray, to which this process is connected."""
+    double = RayDouble()
+    monkeypatch.setitem(sys.modules, "ray", double)
+    monkeypatch.setattr("prag_lightning.clusters.ray_cluster.find_spec", lambda name: True)
+    # Its workers are in this process.
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
+    return double
 
 
 @pytest.fixture(scope="module")

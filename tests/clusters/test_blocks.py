@@ -1,6 +1,5 @@
 """What of an encoding on a cluster needs no cluster: blocks, the pool, receipts, refusals."""
 
-import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -49,13 +48,6 @@ def test_without_documents_one_worker_still_checks_the_settings() -> None:
 
 def do_all(given: Sequence[int]) -> list[list[int]]:
     return [list(given)]
-
-
-@pytest.fixture
-def ray(monkeypatch: pytest.MonkeyPatch) -> RayDouble:
-    double = RayDouble()
-    monkeypatch.setitem(sys.modules, "ray", double)
-    return double
 
 
 def run(do: Callable[[Sequence[int]], list[list[int]]]) -> tuple[list[int], list[int]]:

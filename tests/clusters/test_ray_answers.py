@@ -100,4 +100,4 @@ def test_the_commands_write_what_a_local_run_writes_and_print_one_table(
     # Another warm start is no recipe of these adapters: one line, as locally.
     assert main(["test", "--engine", "ray", *words, "--warm_start.seed", "5"]) == 2
     (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("prag: ")]
-    assert "warm start" in line
+    assert "adapters of another recipe: warm_start" in line
