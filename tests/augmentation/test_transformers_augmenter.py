@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from transformers import PreTrainedModel
 
 from prag_lightning.augmentation.outcomes import Usage
 from prag_lightning.augmentation.requests import Reply, Request
@@ -134,10 +135,12 @@ def test_an_augmenter_that_stays_loaded_says_the_same_and_loads_its_model_once(
 ) -> None:
     expected, usage = _augment(model, documents, batch_size=3, max_attempts=1)
     loaded: list[str] = []
-    monkeypatch.setattr(
-        "prag_lightning.augmentation.transformers_augmenter.load_base",
-        lambda name, **settings: loaded.append(name) or load_base(name, **settings),
-    )
+
+    def load(name: str, **settings: Any) -> PreTrainedModel:
+        loaded.append(name)
+        return load_base(name, **settings)
+
+    monkeypatch.setattr("prag_lightning.augmentation.transformers_augmenter.load_base", load)
     order, recorder = Order(max_attempts=1), Recorder()
     augmenter = TransformersAugmenter(model, order, Sampling(max_new_tokens=12), 3)
     augmenter.stay_loaded("cpu")

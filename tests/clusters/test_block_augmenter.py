@@ -96,9 +96,10 @@ def test_settings_that_the_engine_would_ignore_are_refused(ray: RayDouble, tmp_p
         augment_with_transformers(tmp_path, devices=2, engine="ray")
     with pytest.raises(ValueError, match=r"^devices is 2, which is for a local run"):
         RayAugmenter(TransformersAugmenter(devices=2))
-    for command in (augment_with_transformers, augment_with_class):
-        with pytest.raises(ValueError, match=r"^the settings under 'ray' need --engine ray$"):
-            command(tmp_path, "demo", ray=RayWorkers(num_workers=3))  # type: ignore[operator]
+    with pytest.raises(ValueError, match=r"^the settings under 'ray' need --engine ray$"):
+        augment_with_transformers(tmp_path, ray=RayWorkers(num_workers=3))
+    with pytest.raises(ValueError, match=r"^the settings under 'ray' need --engine ray$"):
+        augment_with_class(tmp_path, "template", ray=RayWorkers(num_workers=3))
 
 
 @pytest.mark.parametrize(
