@@ -118,11 +118,10 @@ class PragCLI(LightningCLI):
         made = self.config_init[self._command]
         # In the order of a local run.
         own = [EncodingLog(), *listed_objects(made.trainer), made.warm_start]
+        callbacks = [*own, made.adapter_writer, SlotFinder()]
         with ending_at_sigterm():
             outcome = encode_with_ray(
-                *self._parts_for_ray(),
-                **self._settings_for_ray([*own, made.adapter_writer, SlotFinder()]),
-                on_begin=self._write_config,
+                **self._settings_for_ray(), callbacks=callbacks, on_begin=self._write_config
             )
         self.failures.update(outcome.failures)
 
@@ -146,23 +145,19 @@ class PragCLI(LightningCLI):
         made = self.config_init[self._command]
         callbacks = [*listed_objects(made.trainer), made.warm_start, made.evaluation]
         with ending_at_sigterm():
-            answer_with_ray(
-                *self._parts_for_ray(), **self._settings_for_ray(callbacks), stage=stage
-            )
+            answer_with_ray(**self._settings_for_ray(), callbacks=callbacks, stage=stage)
         self._write_config()
 
-    def _parts_for_ray(self) -> tuple[ParametricRAG, DocumentDataModule, RayWorkers]:
-        workers: RayWorkers = self.config_init[self._command].ray
-        return cast(Any, self.model), cast(Any, self.datamodule), workers
-
-    def _settings_for_ray(self, callbacks: list[Any]) -> dict[str, Any]:
-        settings = self.config_init[self._command].trainer
+    def _settings_for_ray(self) -> dict[str, Any]:
+        made = self.config_init[self._command]
         return {
+            "module": self.model,
+            "data": self.datamodule,
+            "workers": made.ray,
             "root_dir": self.trainer.default_root_dir,
-            "callbacks": callbacks,
-            "trainer": settings_of_workers(settings),
+            "trainer": settings_of_workers(made.trainer),
             "seed": self.config[self._command].seed_everything,
-            "shows_progress": settings.enable_progress_bar is not False,
+            "shows_progress": made.trainer.enable_progress_bar is not False,
         }
 
     def _write_config(self) -> None:
