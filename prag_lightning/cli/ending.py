@@ -82,6 +82,9 @@ def status_after(error: BaseException, shows_traceback: bool) -> int:
         # An unreachable server, a full disk or a store in use may be available later.
         status = USAGE if isinstance(error, _WRONG_PATH) else TRY_AGAIN
         return fail(_without_number(error), status)
+    if type(error).__name__ == "LostProcessError":
+        # By name to avoid the import, as below.
+        return fail(str(error), TRY_AGAIN)
     if _is_out_of_memory(error):
         hint = "free some, or take a smaller --model.num_slots or --data.question_batch_size"
         return fail(f"there is not enough memory ({error}); {hint}", TRY_AGAIN)

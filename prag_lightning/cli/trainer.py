@@ -1,7 +1,6 @@
 """The commands that run a Trainer: ``prag fit``, ``prag test`` and ``prag predict``."""
 
 import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -22,7 +21,7 @@ from prag_lightning.callbacks import (
     UnitProgressBar,
     WarmStart,
 )
-from prag_lightning.cli.exit_status import DONE, INTERRUPTED, SOME_FAILED, TERMINATED, TRY_AGAIN
+from prag_lightning.cli.exit_status import DONE, INTERRUPTED, SOME_FAILED, TERMINATED
 from prag_lightning.cli.interruption import Interruption
 from prag_lightning.cli.processes import require_all_processes, settings_for_processes
 from prag_lightning.cli.quiet import quiet
@@ -42,7 +41,6 @@ from prag_lightning.clusters.ray_answers import answer_with_ray
 from prag_lightning.clusters.workers import RayWorkers
 from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.encoding.per_document import (
-    LostProcessError,
     PerDocumentStrategy,
     refuse_averaging,
 )
@@ -250,9 +248,6 @@ def run_trainer_command(args: Sequence[str]) -> int:
     except MisconfigurationException as error:
         # What the Trainer cannot do on this machine, such as using a missing GPU.
         raise ValueError(str(error)) from error
-    except LostProcessError as error:
-        print(f"prag: {error}", file=sys.stderr)
-        return TRY_AGAIN
     except SystemExit as stop:
         # Lightning ends an interrupted run with status 1.
         if interruption.happened:

@@ -10,6 +10,7 @@ import pytest
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from prag_lightning.cli.main import main
+from prag_lightning.encoding.per_document import LostProcessError
 
 
 def raising(error: BaseException) -> Callable[[list[str]], int]:
@@ -30,6 +31,7 @@ def raising(error: BaseException) -> Callable[[list[str]], int]:
         (TypeError("a str"), 70, "prag: unforeseen: TypeError: a str (PRAG_TRACEBACK=1 or --tr"),
         (RuntimeError("a\nb"), 70, "prag: unforeseen: RuntimeError: a b (PRAG_TRACEBACK=1"),
         (AssertionError(), 70, "prag: unforeseen: AssertionError: (PRAG"),
+        (LostProcessError("process 1 died"), 75, "prag: process 1 died"),
         (MemoryError("all of it"), 75, "prag: there is not enough memory (all of it); free some"),
         (RuntimeError("can't allocate memory: 9 GB"), 75, "prag: there is not enough memory (can"),
         (ImportError("Install s3fs"), 2, "prag: Install s3fs; install it, or choose settings"),
