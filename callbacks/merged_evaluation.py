@@ -1,14 +1,13 @@
 """Merges adapters for each batch of questions, and scores the answers."""
 
 import time
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from lightning import Callback, LightningModule, Trainer
-from rich.console import Console
 
+from prag_lightning.adapters.gate import Gate
 from prag_lightning.adapters.merge import make_merge_rule
 from prag_lightning.adapters.store.opening import AdapterStore
 from prag_lightning.adapters.store.recipe import digest_text
@@ -18,24 +17,18 @@ from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.answering.generate import Answers
 from prag_lightning.answering.merge_choice import choice_file, read_choice
 from prag_lightning.answering.merging import AdapterMerger, Merge
-from prag_lightning.answering.questions import METHODS, QuestionBatches
+from prag_lightning.answering.questions import METHODS
 from prag_lightning.answering.scoring import make_scoring
 from prag_lightning.datamodule import DocumentDataModule
-from prag_lightning.documents.records import read_records, write_records
-from prag_lightning.documents.terminal import open_console
+from prag_lightning.documents.records import Question, read_records, write_records
 from prag_lightning.encoding.per_document import (
     PATIENCE,
     PerDocumentStrategy,
     current_run_id,
     wait_for_file,
 )
-from prag_lightning.evaluation.results import write_answers, write_results
-from prag_lightning.evaluation.scores import (
-    EvaluationScores,
-    Prediction,
-    score_answer,
-    score_table,
-)
+from prag_lightning.evaluation.reporting import report_answers, report_scores, say_generation
+from prag_lightning.evaluation.scores import EvaluationScores, Prediction, score_answer
 from prag_lightning.module import ParametricRAG
 
 AnswerT = TypeVar("AnswerT", bound=Answer)
@@ -72,6 +65,35 @@ class MergedEvaluation(Callback):
         self.scoring = make_scoring(scoring)
         self.on_missing = on_missing
         self._store: AdapterStore | None = None
+        self._reports = True
+
+    def only_answer(self) -> None:
+        """Leave the answers in `records` for another process, which gathers and reports them."""
+        self._reports = False
+
+    @property
+    def records(self) -> Sequence[Answer]:
+        """The answers of this process, method by method."""
+        return self._records
+
+    @property
+    def has_gate(self) -> bool:
+        """Whether the merge rule has a gate."""
+        return isinstance(self.merge, Gate)
+
+    def refuse_questions_of_choice(self, root: Path, questions: Sequence[Question]) -> None:
+        """Refuse to score the merge rule that was chosen for a run on questions that chose it.
+
+        Args:
+            root: Folder of the run.
+            questions: The questions to score on.
+
+        Raises:
+            ValueError: If the rule was chosen with any of them.
+        """
+        choice = read_choice(root)
+        if choice is not None and choice.merge == self._merge_spec:
+            choice.refuse_questions(questions, choice_file(root))
 
     # ---------------------------------------------------------------- begin and end
 
@@ -84,23 +106,20 @@ class MergedEvaluation(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write predictions and scores, and print the scores."""
         self._close()
-        if not trainer.is_global_zero:
+        if not (self._reports and trainer.is_global_zero):
             return
         loaders = cast(Any, trainer).test_dataloaders
         is_partial = sum(trainer.num_test_batches) < sum(len(loader) for loader in loaders)
         scores = self._scores.compute()
         predictions = cast(list[Prediction], self._records)
-        where = write_results(
+        report_scores(
             self._root,
             predictions,
             scores,
+            has_gate=self.has_gate,
             is_partial=is_partial,
             generation=self._generation,
         )
-        console = open_console()
-        console.print(score_table(scores))
-        self._print_left_out(console)
-        console.print(f"predictions and scores are in {where}")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close the store."""
@@ -110,11 +129,8 @@ class MergedEvaluation(Callback):
         """Write the answers."""
         self._close()
         self._gather(trainer, Answer)
-        if trainer.is_global_zero:
-            where = write_answers(self._root, self._records)
-            console = open_console()
-            self._print_left_out(console)
-            console.print(f"{len(self._records)} answers are in {where}")
+        if self._reports and trainer.is_global_zero:
+            report_answers(self._root, self._records, has_gate=self.has_gate)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
@@ -128,9 +144,8 @@ class MergedEvaluation(Callback):
         self._stage = next((name for name, here in stages.items() if here), "validate")
         self._data = cast(DocumentDataModule, cast(Any, trainer).datamodule)
         asked = self._data.question_set(self._stage)
-        choice = read_choice(self._root)
-        if self._stage == "test" and choice is not None and choice.merge == self._merge_spec:
-            choice.refuse_questions(asked.questions, choice_file(self._root))
+        if self._stage == "test":
+            self.refuse_questions_of_choice(self._root, asked.questions)
         if asked.needs_adapters:
             self._store = module.open_store(self._data.training_encoder)
         start = module.warm_start_row().to(module.device)
@@ -146,13 +161,10 @@ class MergedEvaluation(Callback):
         self._check_lengths(module)
         steering = module.steering_settings
         self._generation = steering if module.decoding == "base" else {}
-        if steering:
-            settings = ", ".join(f"{name} {value}" for name, value in steering.items())
-            how = "with" if self._generation else "greedy, without"
-            print(f"answers are {how} the base's own {settings} (--model.decoding)")
+        if self._reports:
+            say_generation(steering, module.decoding == "base")
         self._records: list[Answer] = []
         self._scores = EvaluationScores()
-        self._num_missing: Counter[str] = Counter()
         self._start = time.monotonic()
         self._part(trainer.global_rank).unlink(missing_ok=True)
 
@@ -163,12 +175,13 @@ class MergedEvaluation(Callback):
             return
         most = limit - module.max_new_tokens
         for loader in self._data.question_loaders(self._stage):
-            batches = cast(QuestionBatches, loader.dataset)
+            batches = cast(Sequence[QuestionBatch], loader.dataset)
             # The longest are in the last batch.
-            longest = batches[len(batches) - 1].input_ids.shape[1]
+            last = batches[len(batches) - 1]
+            longest = last.input_ids.shape[1]
             if longest > most:
                 raise ValueError(
-                    f"a prompt of '{batches.name}' has {longest} tokens, and its answer may have "
+                    f"a prompt of '{last.method}' has {longest} tokens, and its answer may have "
                     f"{module.max_new_tokens}, but '{module.base_name}' reads at most {limit}; "
                     f"give --data.max_tokens {most}"
                 )
@@ -198,7 +211,7 @@ class MergedEvaluation(Callback):
                 module.first_token_entropy,
                 noise=batch.method == "random",
             )
-        self._note_missing(batch, self._merges)
+        self._check_missing(self._merges)
         module.use_route(route)
 
     on_predict_batch_start = on_validation_batch_start = on_test_batch_start
@@ -285,7 +298,7 @@ class MergedEvaluation(Callback):
         self._records += predictions
         return predictions
 
-    def _note_missing(self, batch: QuestionBatch, merges: Sequence[Merge]) -> None:
+    def _check_missing(self, merges: Sequence[Merge]) -> None:
         missing = [found for merge in merges for found in merge.missing]
         if missing and self.on_missing == "error" and self._stage != "validate":
             raise ValueError(
@@ -293,18 +306,6 @@ class MergedEvaluation(Callback):
                 "as it is now; encode it with `prag fit`, or leave such documents out with "
                 "--evaluation.on_missing skip"
             )
-        self._num_missing[batch.method] += len(missing)
-
-    def _print_left_out(self, console: Console) -> None:
-        for method, count in (+self._num_missing).items():
-            console.print(f"{method}: {count} retrieved documents had no adapter and were left out")
-        if self._merger.gate is None:
-            return
-        merged = [record for record in self._records if record.adapters]
-        asked = Counter(record.method for record in merged)
-        closed = Counter(r.method for r in merged if not any(e.weight for e in r.adapters))
-        for method, count in asked.items():
-            console.print(f"{method}: the gate left adapters out of {closed[method]} of {count}")
 
     # ---------------------------------------------------------------- several processes
 

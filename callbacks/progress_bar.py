@@ -3,7 +3,10 @@
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from lightning import LightningModule, Trainer
@@ -178,6 +181,17 @@ def open_display(works: list[Work]) -> _Lines | _Bars:
     for work in works:
         bars.show(work)
     return bars
+
+
+@contextmanager
+def displayed(work: Work) -> Iterator[Callable[[], None]]:
+    """Show the progress of some work, whenever the function that is yielded is called."""
+    display = open_display([work])
+    display.begin(work)
+    try:
+        yield partial(display.show, work)
+    finally:
+        display.end()
 
 
 class UnitProgressBar(ProgressBar):

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lightning import LightningDataModule
 from pydantic import NonNegativeInt, PositiveInt
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from transformers import PreTrainedTokenizerBase
 
 from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.answering.question_set import QuestionSet
-from prag_lightning.answering.questions import METHODS, MethodName, QuestionBatches, parse_methods
+from prag_lightning.answering.questions import METHODS, MethodName, parse_methods
 from prag_lightning.augmentation.source import AugmentationSource
 from prag_lightning.documents.records import Augmentation, Document, Question
 from prag_lightning.encoding.batches import EncodingBatch
@@ -199,6 +199,8 @@ class DocumentDataModule(LightningDataModule):
         self._tasks: Sequence[EncodingTask] | None = None
         self._given_run_dir: Path | None = None
         self._asked: dict[str, QuestionSet] = {}
+        # In place of the questions, if given.
+        self._given_questions: QuestionSet | None = None
         self._check_objective()
         # Documents that need not be encoded.
         self._left_out: Container[str] = ()
@@ -255,8 +257,13 @@ class DocumentDataModule(LightningDataModule):
         asks = trainer is not None and (
             not trainer.training or self._validation_questions is not None
         )
+        if asks:
+            self.prepare_questions()
+
+    def prepare_questions(self) -> None:
+        """Build the BM25 index if a method retrieves with it, and it is missing."""
         names = METHODS if self._methods is None else self._methods
-        if asks and any(METHODS[name].needs_retrieval for name in names):
+        if any(METHODS[name].needs_retrieval for name in names):
             self.source.prepare_index()
 
     def setup(self, stage: str) -> None:
@@ -292,6 +299,15 @@ class DocumentDataModule(LightningDataModule):
         part.augmentations = AugmentationSource(None, None, Path)
         part._questions = part._validation_questions = None
         part._plan, part._tasks, part._asked = None, tasks, {}
+        return part
+
+    def of_questions(self, asked: QuestionSet) -> "DocumentDataModule":
+        """Return a data module with the same settings that asks these questions, and reads nothing.
+
+        It takes the place of this one in another process.
+        """
+        part = self.of_tasks([])
+        part._given_questions = asked
         return part
 
     def _make_plan(self) -> EncodingPlan:
@@ -436,6 +452,8 @@ class DocumentDataModule(LightningDataModule):
         return self._asked[stage]
 
     def _ask(self, stage: str) -> QuestionSet:
+        if self._given_questions is not None:
+            return self._given_questions
         if stage == "validate":
             source: Any = self._validation_questions
         else:
@@ -475,7 +493,7 @@ class DocumentDataModule(LightningDataModule):
             self._loader(asked.batches(name, self.encoder, *settings)) for name in asked.methods
         ]
 
-    def _loader(self, batches: QuestionBatches) -> DataLoader[QuestionBatch]:
+    def _loader(self, batches: Dataset[QuestionBatch]) -> DataLoader[QuestionBatch]:
         # Every process already has its own questions. With several processes, Lightning would
         # replace any other sampler by one that shuffles and divides.
         own = DistributedSampler[Any](batches, num_replicas=1, rank=0, shuffle=False)

@@ -4,6 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch.utils.data import Dataset
+
+from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.answering.questions import (
     METHODS,
     MethodName,
@@ -101,7 +104,7 @@ class QuestionSet:
 
     def batches(
         self, method: MethodName, encoder: PromptEncoder, batch_size: int, max_tokens: int
-    ) -> QuestionBatches:
+    ) -> Dataset[QuestionBatch]:
         """Return the batches of questions for one method.
 
         Args:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from prag_lightning.augmentation.base import Augmenter, Listener
-from prag_lightning.augmentation.deliveries import collect_outcomes
+from prag_lightning.augmentation.deliveries import collect_results
 from prag_lightning.augmentation.draft import Draft
 from prag_lightning.augmentation.outcomes import Failure
 from prag_lightning.augmentation.requests import Reply, Request
@@ -28,8 +28,7 @@ class ModelAugmenter(Augmenter):
         Args:
             documents: Documents with distinct ids.
         """
-        results = (o.augmentation or o.failure for o in collect_outcomes(documents, self))
-        return [result for result in results if result is not None]
+        return collect_results(documents, self)
 
     def announce(self, documents: Sequence[Document], listener: Listener) -> None:
         """Report the minimum number of requests for documents.

@@ -70,6 +70,16 @@ class Augmenter(ABC):
             One result per document, in any order; each is written as soon as it is yielded.
         """
 
+    def stay_loaded(self, device: str) -> None:  # noqa: B027 - nothing need be loaded
+        """Load what every `run` needs, and keep it from one to the next.
+
+        Workers of a cluster, which get one block of documents after another, call it first. By
+        default nothing is loaded.
+
+        Args:
+            device: ``cuda`` or ``cpu``.
+        """
+
     def run(self, documents: Sequence[Document], listener: Listener) -> Usage:
         """Augment documents, and report each outcome to a listener.
 

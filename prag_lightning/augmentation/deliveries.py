@@ -7,7 +7,7 @@ from prag_lightning.augmentation.outcomes import Failure, Outcome
 from prag_lightning.augmentation.progress import Progress
 from prag_lightning.augmentation.requests import Reply, Request
 from prag_lightning.documents.digests import text_digest
-from prag_lightning.documents.records import Document
+from prag_lightning.documents.records import Augmentation, Document
 
 
 class Deliveries:
@@ -96,3 +96,16 @@ def collect_outcomes(documents: Sequence[Document], augmenter: Augmenter) -> lis
         )
         augmenter.run(documents, deliveries)
     return [outcomes[document.id] for document in documents if document.id in outcomes]
+
+
+def collect_results(
+    documents: Sequence[Document], augmenter: Augmenter
+) -> list[Augmentation | Failure]:
+    """Return the augmentation of each document, or why it failed.
+
+    Args:
+        documents: Documents with distinct ids.
+        augmenter: The augmenter.
+    """
+    results = (one.augmentation or one.failure for one in collect_outcomes(documents, augmenter))
+    return [result for result in results if result is not None]

@@ -47,7 +47,7 @@ class TextGenerator:
         sampling: Sampling,
         template_settings: Mapping[str, TemplateSetting] | None = None,
     ) -> None:
-        self._model = model
+        self.model = model
         self._tokenizer = tokenizer
         self._sampling = sampling
         self._end_ids = end_token_ids(model, tokenizer)
@@ -65,6 +65,11 @@ class TextGenerator:
             return PromptEncoder(with_chat_start(tokenizer, examples, template_settings))
 
         self._encoder = encoder
+
+    def to(self, device: str) -> "TextGenerator":
+        """Move the model to a device, and return this generator."""
+        cast(Any, self.model).to(device)
+        return self
 
     def answer(self, requests: Sequence[Request]) -> list[Reply]:
         """Return the reply to each request."""
@@ -118,8 +123,8 @@ class TextGenerator:
             eos_token_id=self._end_ids or None,
             pad_token_id=PADDING,
         )
-        with _neutral_generation(self._model):
-            generated = cast(Any, self._model).generate(
+        with _neutral_generation(self.model):
+            generated = cast(Any, self.model).generate(
                 input_ids=input_ids,
                 attention_mask=attention_mask,
                 generation_config=config,
@@ -139,7 +144,7 @@ class TextGenerator:
         width = max(map(len, prompts))
         ids = [[PADDING] * (width - len(prompt)) + prompt for prompt in prompts]
         mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-        device = self._model.device
+        device = self.model.device
         return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
 
     def _decode(self, tokens: list[int]) -> str:

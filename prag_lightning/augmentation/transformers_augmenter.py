@@ -1,7 +1,7 @@
 """Augmentation with a local model, in batches, using Lightning's predict loop."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, astuple
 from datetime import timedelta
 from typing import Any, cast
@@ -58,6 +58,7 @@ class TransformersAugmenter(ModelAugmenter):
         self.devices = devices
         self.dtype: Dtype = dtype
         self.template_settings = dict(chat_template_kwargs or {})
+        self._loaded: TextGenerator | None = None
 
     @property
     def settings(self) -> Settings:
@@ -84,6 +85,8 @@ class TransformersAugmenter(ModelAugmenter):
         Raises:
             FileNotFoundError: If there is no such model.
         """
+        if self._loaded is not None:
+            return self._run_loaded(self._loaded, documents, listener)
         totals = _Totals()
         trainer = Trainer(
             devices=self.devices,
@@ -105,6 +108,63 @@ class TransformersAugmenter(ModelAugmenter):
                 raise KeyboardInterrupt from stop
             raise
         return totals.usage
+
+    def stay_loaded(self, device: str) -> None:
+        """Load the model in this process, and keep it from one `run` to the next.
+
+        Args:
+            device: ``cuda`` or ``cpu``.
+
+        Raises:
+            FileNotFoundError: If there is no such model.
+        """
+        self._loaded = self.load().to(device)
+
+    def load(self) -> TextGenerator:
+        """Return the language model."""
+        return TextGenerator(
+            load_base(self.model, dtype=self.dtype),
+            load_tokenizer(self.model),
+            self.sampling,
+            self.template_settings,
+        )
+
+    def batches(self, documents: Sequence[Document]) -> list[list[Document]]:
+        """Return documents in batches of similar lengths."""
+        ordered = sorted(documents, key=lambda document: len(document.text))
+        starts = range(0, len(ordered), self.batch_size)
+        return [ordered[start : start + self.batch_size] for start in starts]
+
+    @torch.inference_mode()
+    def _run_loaded(
+        self, generator: TextGenerator, documents: Sequence[Document], listener: Listener
+    ) -> Usage:
+        self.announce(documents, listener)
+        usages = [self.augment_batch(b, generator, listener) for b in self.batches(documents)]
+        return sum(usages, Usage())
+
+    def augment_batch(
+        self,
+        batch: Sequence[Document],
+        generator: TextGenerator,
+        listener: Listener,
+        check: Callable[[], None] = lambda: None,
+    ) -> Usage:
+        """Augment documents, repeating requests with useless answers; return the usage.
+
+        Args:
+            batch: The documents.
+            generator: The language model.
+            listener: Receives all answers and outcomes.
+            check: Called before each round of requests; may raise.
+        """
+        drafts = self.begin(batch, listener)
+        while asked := [(draft, request) for draft in drafts for request in draft.requests]:
+            check()
+            replies = generator.answer([request for _, request in asked])
+            for (draft, request), reply in zip(asked, replies, strict=True):
+                self.take(draft, request, reply, listener)
+        return sum((draft.outcome.usage for draft in drafts), Usage())
 
 
 class _AugmentingModule(LightningModule):
@@ -129,22 +189,15 @@ class _AugmentingModule(LightningModule):
 
     def configure_model(self) -> None:
         """Load the language model."""
-        settings = self._augmenter
-        self.base = load_base(settings.model, dtype=settings.dtype)
-        self._generator = TextGenerator(
-            self.base,
-            load_tokenizer(settings.model),
-            settings.sampling,
-            settings.template_settings,
-        )
+        self._generator = self._augmenter.load()
+        self.base = self._generator.model
 
-    def predict_dataloader(self) -> DataLoader[Document]:
-        """Return this rank's documents, sorted by length."""
+    def predict_dataloader(self) -> DataLoader[list[Document]]:
+        """Return this rank's documents in batches."""
         rank, num_ranks = self.trainer.global_rank, self.trainer.world_size
         own = [d for d in self._documents if _rank_of(d.id, num_ranks) == rank]
-        own.sort(key=lambda document: len(document.text))
         self._augmenter.announce(own, self._listener)
-        return DataLoader(cast(Any, own), batch_size=self._augmenter.batch_size, collate_fn=list)
+        return DataLoader(cast(Any, self._augmenter.batches(own)), batch_size=None, collate_fn=list)
 
     def predict_step(self, batch: list[Document], batch_idx: int) -> Usage:
         """Augment documents, repeating requests with useless answers; return the usage.
@@ -153,15 +206,14 @@ class _AugmentingModule(LightningModule):
             batch: The documents.
             batch_idx: Ignored.
         """
-        drafts = self._augmenter.begin(batch, self._listener)
-        while asked := [(draft, request) for draft in drafts for request in draft.requests]:
-            # Lightning's predict loop does not check for SIGTERM.
-            if self.trainer.received_sigterm:
-                raise SIGTERMException
-            replies = self._generator.answer([request for _, request in asked])
-            for (draft, request), reply in zip(asked, replies, strict=True):
-                self._augmenter.take(draft, request, reply, self._listener)
-        return sum((draft.outcome.usage for draft in drafts), Usage())
+        return self._augmenter.augment_batch(
+            batch, self._generator, self._listener, self._check_sigterm
+        )
+
+    def _check_sigterm(self) -> None:
+        """End at SIGTERM, for which Lightning's predict loop does not check."""
+        if self.trainer.received_sigterm:
+            raise SIGTERMException
 
 
 class _Totals(Callback):

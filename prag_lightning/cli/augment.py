@@ -1,16 +1,20 @@
 """The command ``prag augment``: rewrites of documents, and question-answer pairs about them."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from prag_lightning.augmentation.settings import Answers, Order, Pairs, Sampling, TemplateSetting
 from prag_lightning.cli.exit_status import SOME_FAILED, TRY_AGAIN
+from prag_lightning.clusters.workers import RayWorkers
 
 if TYPE_CHECKING:
     from prag_lightning.augmentation.base import Augmenter
+
+Engine = Literal["local", "ray"]
 
 
 def augment_with_template(
@@ -51,8 +55,10 @@ def augment_with_transformers(
     devices: int = 1,
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
     chat_template_kwargs: dict[str, TemplateSetting] | None = None,
+    engine: Engine = "local",
+    ray: RayWorkers = RayWorkers(),  # noqa: B008 - frozen
 ) -> None:
-    """Augment documents with a language model on this machine.
+    """Augment documents with a language model on this machine, or on those of a Ray cluster.
 
     Args:
         documents: JSON Lines of documents (id or _id, title, text), or the folder of the file.
@@ -82,6 +88,8 @@ def augment_with_transformers(
             and on recent server CPUs.
         chat_template_kwargs: Variables of the model's chat template, such as reasoning_effort.
             Thinking is turned off by default.
+        engine: Where the model is: in this process, or in each worker of a Ray cluster.
+        ray: The workers of the Ray cluster.
     """
     from lightning.pytorch.utilities import rank_zero_only
 
@@ -108,7 +116,8 @@ def augment_with_transformers(
     )
     # A single process always has rank 0.
     rank: int = rank_zero_only.rank if devices > 1 else 0  # type: ignore[attr-defined]
-    _augment(documents, output, augmenter, rank)
+    with _on_engine(augmenter, engine, ray) as on_engine:
+        _augment(documents, output, on_engine, rank)
 
 
 def augment_with_endpoint(
@@ -197,6 +206,8 @@ def augment_with_class(
     augmenter: str,
     output: Path | None = None,
     init_args: dict[str, Any] | None = None,
+    engine: Engine = "local",
+    ray: RayWorkers = RayWorkers(),  # noqa: B008 - frozen
 ) -> None:
     """Augment documents with a class of your own, derived from Augmenter.
 
@@ -206,11 +217,31 @@ def augment_with_class(
         output: JSON Lines of augmentations; by default augmentations.jsonl beside the documents.
             Existing entries are kept unless their document has changed.
         init_args: Arguments of the class's constructor, such as --init_args.num_qas 5.
+        engine: Where the class is: in this process, or in each worker of a Ray cluster.
+        ray: The workers of the Ray cluster.
     """
+    spec = {"class_path": augmenter, "init_args": init_args or {}}
+    with _on_engine(spec, engine, ray) as on_engine:
+        _augment(documents, output, on_engine)
+
+
+@contextmanager
+def _on_engine(
+    augmenter: "Augmenter | dict[str, Any]", engine: Engine, workers: RayWorkers
+) -> Iterator["Augmenter"]:
+    """Make the augmenter, or one that hands the documents to the workers of a Ray cluster."""
     from prag_lightning.augmentation.by_name import make_augmenter
 
-    spec = {"class_path": augmenter, "init_args": init_args or {}}
-    _augment(documents, output, make_augmenter(spec))
+    if engine == "local":
+        if workers != RayWorkers():
+            raise ValueError("the settings under 'ray' need --engine ray")
+        yield make_augmenter(augmenter)
+        return
+    from prag_lightning.cli.ray_engine import ending_at_sigterm
+    from prag_lightning.clusters.ray_augmenter import RayAugmenter
+
+    with ending_at_sigterm():
+        yield RayAugmenter(augmenter, workers)
 
 
 def _require_httpx() -> None:

@@ -10,6 +10,7 @@ from io import TextIOWrapper
 from prag_lightning.cli.exit_status import (
     CLOSED_PIPE,
     INTERRUPTED,
+    TERMINATED,
     TRY_AGAIN,
     UNFORESEEN,
     USAGE,
@@ -64,6 +65,9 @@ def status_after(error: BaseException, shows_traceback: bool) -> int:
     if _is_closed_pipe(error):
         _print_to_nowhere()
         return CLOSED_PIPE
+    if type(error).__name__ == "SIGTERMException":
+        # Lightning's, a SystemExit without a status.
+        return TERMINATED
     if isinstance(error, SystemExit):
         raise error
     if isinstance(error, KeyboardInterrupt):
@@ -78,6 +82,9 @@ def status_after(error: BaseException, shows_traceback: bool) -> int:
         # An unreachable server, a full disk or a store in use may be available later.
         status = USAGE if isinstance(error, _WRONG_PATH) else TRY_AGAIN
         return fail(_without_number(error), status)
+    if type(error).__name__ == "LostProcessError":
+        # By name to avoid the import, as below.
+        return fail(str(error), TRY_AGAIN)
     if _is_out_of_memory(error):
         hint = "free some, or take a smaller --model.num_slots or --data.question_batch_size"
         return fail(f"there is not enough memory ({error}); {hint}", TRY_AGAIN)

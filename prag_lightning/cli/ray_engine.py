@@ -1,12 +1,13 @@
-"""What ``prag fit --engine ray`` takes of the settings of a local run."""
+"""What ``--engine ray`` takes of the settings of a local run."""
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from lightning import Callback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from prag_lightning.callbacks import AdapterWriter, EncodingLog, SlotFinder, WarmStart
 from prag_lightning.cli.trainer_settings import listed_callbacks
 
 # Settings of every worker's Trainer.
@@ -44,17 +45,28 @@ def refuse_local_settings(settings: Any, defaults: Mapping[str, Any]) -> None:
         raise ValueError(f"{bars[0]} counts the steps of one process; leave it out with the engine")
 
 
-def end_at_sigterm() -> None:
+@contextmanager
+def ending_at_sigterm() -> Iterator[None]:
     """Let SIGTERM raise ``SIGTERMException``, as it does while a Trainer runs."""
+    happened = False
 
     def end(*_: Any) -> NoReturn:
+        nonlocal happened
+        happened = True
         raise SIGTERMException
 
     signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    except SystemExit as stop:
+        # While Ray waits, it puts a SystemExit of its own in place of this one.
+        if happened:
+            raise SIGTERMException from stop
+        raise
 
 
 def settings_of_driver() -> dict[str, Any]:
-    """Return settings of a Trainer that stands for the run, but encodes nothing."""
+    """Return settings of a Trainer that stands for the run, but runs nothing."""
     return dict(_LOCAL)
 
 
@@ -70,14 +82,11 @@ def settings_of_workers(settings: Any) -> dict[str, Any]:
     return taken
 
 
-def callbacks_of_workers(settings: Any, warm_start: WarmStart, writer: AdapterWriter) -> list[Any]:
-    """Return the callbacks of every worker, in the order of a local run.
+def listed_objects(settings: Any) -> Sequence[Callback]:
+    """Return the callbacks of ``trainer.callbacks``.
 
     Args:
         settings: The Trainer's settings, with callbacks that are made.
-        warm_start: The run's warm start.
-        writer: The run's writer.
     """
     listed = settings.get("callbacks") or []
-    own = listed if isinstance(listed, list) else [listed]
-    return [EncodingLog(), *own, warm_start, writer, SlotFinder()]
+    return listed if isinstance(listed, list) else [listed]

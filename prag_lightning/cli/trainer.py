@@ -1,9 +1,7 @@
 """The commands that run a Trainer: ``prag fit``, ``prag test`` and ``prag predict``."""
 
 import signal
-import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -23,13 +21,13 @@ from prag_lightning.callbacks import (
     UnitProgressBar,
     WarmStart,
 )
-from prag_lightning.cli.exit_status import DONE, INTERRUPTED, SOME_FAILED, TERMINATED, TRY_AGAIN
+from prag_lightning.cli.exit_status import DONE, INTERRUPTED, SOME_FAILED, TERMINATED
 from prag_lightning.cli.interruption import Interruption
 from prag_lightning.cli.processes import require_all_processes, settings_for_processes
 from prag_lightning.cli.quiet import quiet
 from prag_lightning.cli.ray_engine import (
-    callbacks_of_workers,
-    end_at_sigterm,
+    ending_at_sigterm,
+    listed_objects,
     refuse_local_settings,
     settings_of_driver,
     settings_of_workers,
@@ -37,10 +35,12 @@ from prag_lightning.cli.ray_engine import (
 from prag_lightning.cli.run_config import RunConfig
 from prag_lightning.cli.trainer_parser import TrainerParser
 from prag_lightning.cli.trainer_settings import listed_callbacks, refuse_trainer_settings
-from prag_lightning.clusters.ray import RayWorkers, encode_with_ray
+from prag_lightning.clusters.block_answerer import Stage
+from prag_lightning.clusters.ray import encode_with_ray
+from prag_lightning.clusters.ray_answers import answer_with_ray
+from prag_lightning.clusters.workers import RayWorkers
 from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.encoding.per_document import (
-    LostProcessError,
     PerDocumentStrategy,
     refuse_averaging,
 )
@@ -69,6 +69,7 @@ class PragCLI(LightningCLI):
         self._interruption = interruption or Interruption()
         # Why documents have no adapter, by id, if the engine ray was to encode them.
         self.failures: dict[str, str] = {}
+        self._ray_is_given = any(word.startswith("--ray.") for word in args)
         self._merge_is_given = any(word.startswith("--evaluation.merge") for word in args)
         super().__init__(
             ParametricRAG,
@@ -105,32 +106,61 @@ class PragCLI(LightningCLI):
 
     @property
     def _uses_ray(self) -> bool:
-        return self._command == "fit" and self.config[self._command].engine == "ray"
+        return bool(self.config[self._command].engine == "ray")
 
     def fit(self, **settings: Any) -> None:
         """Run the command ``fit``, with the Trainer or with the workers of a Ray cluster."""
         if not self._uses_ray:
             self.trainer.fit(**settings)
             return
-        end_at_sigterm()
         made = self.config_init[self._command]
-        (run_config,) = (c for c in cast(Any, self.trainer).callbacks if isinstance(c, RunConfig))
-        outcome = encode_with_ray(
-            self.model,
-            self.datamodule,
-            made.ray,
-            root_dir=self.trainer.default_root_dir,
-            callbacks=callbacks_of_workers(made.trainer, made.warm_start, made.adapter_writer),
-            trainer=settings_of_workers(made.trainer),
-            seed=self.config[self._command].seed_everything,
-            shows_progress=made.trainer.enable_progress_bar is not False,
-            on_begin=partial(run_config.write, self.trainer, "fit"),
-        )
+        # In the order of a local run.
+        own = [EncodingLog(), *listed_objects(made.trainer), made.warm_start]
+        callbacks = [*own, made.adapter_writer, SlotFinder()]
+        with ending_at_sigterm():
+            outcome = encode_with_ray(
+                **self._settings_for_ray(), callbacks=callbacks, on_begin=self._write_config
+            )
         self.failures.update(outcome.failures)
 
     def test(self, **settings: Any) -> None:
         """Run the command ``test``, in place of the Trainer's method."""
-        self.trainer.test(**settings, verbose=False)
+        if self._uses_ray:
+            self._answer_with_ray("test")
+        else:
+            self.trainer.test(**settings, verbose=False)
+
+    def predict(self, return_predictions: bool | None = None, **settings: Any) -> None:
+        """Run the command ``predict``, with the Trainer or with the workers of a Ray cluster."""
+        if not self._uses_ray:
+            self.trainer.predict(**settings, return_predictions=return_predictions)
+            return
+        if return_predictions is not None:
+            raise ValueError("return_predictions is for a local run; leave it out with the engine")
+        self._answer_with_ray("predict")
+
+    def _answer_with_ray(self, stage: Stage) -> None:
+        made = self.config_init[self._command]
+        callbacks = [*listed_objects(made.trainer), made.warm_start, made.evaluation]
+        with ending_at_sigterm():
+            answer_with_ray(**self._settings_for_ray(), callbacks=callbacks, stage=stage)
+        self._write_config()
+
+    def _settings_for_ray(self) -> dict[str, Any]:
+        made = self.config_init[self._command]
+        return {
+            "module": self.model,
+            "data": self.datamodule,
+            "workers": made.ray,
+            "root_dir": self.trainer.default_root_dir,
+            "trainer": settings_of_workers(made.trainer),
+            "seed": self.config[self._command].seed_everything,
+            "shows_progress": made.trainer.enable_progress_bar is not False,
+        }
+
+    def _write_config(self) -> None:
+        (config,) = (c for c in cast(Any, self.trainer).callbacks if isinstance(c, RunConfig))
+        config.write(self.trainer, self._command)
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """Make a parser; its help shows the Trainer's settings if requested."""
@@ -147,7 +177,7 @@ class PragCLI(LightningCLI):
             "--engine",
             type=Literal["local", "ray"],
             default="local",
-            help="Where `fit` encodes: in this process, or with the workers of a Ray cluster.",
+            help="What does the work: this process, or the workers of a Ray cluster.",
         )
         parser.add_class_arguments(RayWorkers, "ray")
         parser.link_arguments("model.base", "data.base")
@@ -165,6 +195,8 @@ class PragCLI(LightningCLI):
             self._take_choice(Path(settings.default_root_dir))
         own = {callback.__name__: key for key, callback in _FORCED.items()}
         refuse_trainer_settings(self._command, settings, own)
+        if self._ray_is_given and not self._uses_ray:
+            raise ValueError("the settings under 'ray' need --engine ray")
         if self._uses_ray:
             refuse_local_settings(settings, self.command_parser.get_defaults().trainer)
         self.trainer_defaults["callbacks"] = [SlotFinder(), StorageCheck()]
@@ -216,9 +248,6 @@ def run_trainer_command(args: Sequence[str]) -> int:
     except MisconfigurationException as error:
         # What the Trainer cannot do on this machine, such as using a missing GPU.
         raise ValueError(str(error)) from error
-    except LostProcessError as error:
-        print(f"prag: {error}", file=sys.stderr)
-        return TRY_AGAIN
     except SystemExit as stop:
         # Lightning ends an interrupted run with status 1.
         if interruption.happened:

@@ -1,10 +1,9 @@
 """Encoding with the workers of a Ray cluster: `prag fit --engine ray`, and the same from Python."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,18 @@ from lightning import Callback
 
 from prag_lightning.adapters.store.opening import open_store
 from prag_lightning.callbacks.adapter_writer import AdapterWriter
-from prag_lightning.callbacks.progress_bar import Work, open_display
+from prag_lightning.callbacks.progress_bar import Work, displayed
 from prag_lightning.callbacks.warm_start import WarmStart
-from prag_lightning.clusters.block_encoder import BlockResult, EncodingParts, find_writer
-from prag_lightning.clusters.blocks import make_blocks
-from prag_lightning.clusters.ray_cluster import RayWorkers, connected, make_pool
+from prag_lightning.clusters.block_encoder import BlockEncoder, BlockResult
+from prag_lightning.clusters.blocks import Block, make_blocks
+from prag_lightning.clusters.ray_cluster import open_pool, require_ray
 from prag_lightning.clusters.ray_pool import RayPool
 from prag_lightning.clusters.receipts import Comparison, compare_receipts
+from prag_lightning.clusters.worker_parts import WorkerParts, find_callback, require_no_weights
+from prag_lightning.clusters.workers import RayWorkers
 from prag_lightning.datamodule import DocumentDataModule
-from prag_lightning.documents.still_running import still_running
 from prag_lightning.encoding.outcome import Outcome, plan_lines
+from prag_lightning.encoding.plan import EncodingTask
 from prag_lightning.encoding.planning import EncodingPlan
 from prag_lightning.module import ParametricRAG
 
@@ -29,6 +30,7 @@ __all__ = ["RayWorkers", "encode_with_ray"]
 
 # Documents that a worker was refused, because one that just died had claimed them, are tried again.
 _ROUNDS = 3
+_LOCAL = "; encode in this process, without ray"
 
 
 def encode_with_ray(
@@ -67,26 +69,22 @@ def encode_with_ray(
         Exception: Whatever ends a local run, such as a full disk.
     """
     callbacks = [WarmStart(), AdapterWriter()] if callbacks is None else list(callbacks)
-    writer = find_writer(callbacks)
-    _require_ray(module, data)
+    writer = find_callback(callbacks, AdapterWriter)
+    require_ray()
+    require_no_weights(module)
+    _refuse_local_data(data)
     root_dir = Path(root_dir).absolute()
     data.use_run_dir(root_dir)
     data.prepare_data()
     data.setup("fit")
     place = writer.folder or module.store_dir_in(root_dir)
-    accelerator = {"accelerator": "gpu" if workers.gpus_per_worker else "cpu"}
-    parts = EncodingParts(
-        module,
-        data.of_tasks([]),
-        callbacks,
-        {**accelerator, **(trainer or {}), "default_root_dir": root_dir},
-        seed,
-    )
+    settings = {"accelerator": workers.accelerator, **(trainer or {}), "default_root_dir": root_dir}
+    parts = WorkerParts(module, data.of_tasks([]), callbacks, settings, seed)
     run = _Run(data.plan, place, writer.layout, on_begin)
     # With nothing left, one worker checks the settings.
     workers = replace(workers, num_workers=min(workers.num_workers, max(1, run.num_left)))
     try:
-        with connected(workers), closing(make_pool(parts, workers)) as pool:
+        with open_pool(partial(BlockEncoder, parts), workers, _in_memory) as pool:
             run.encode(pool, workers, shows_progress)
     except (KeyboardInterrupt, SystemExit):
         run.say_stored()
@@ -118,18 +116,22 @@ class _Run:
         """Number of documents to encode."""
         return len(self._left)
 
-    def encode(self, pool: RayPool, workers: RayWorkers, shows_progress: bool) -> None:
+    def encode(
+        self,
+        pool: RayPool[EncodingTask, BlockResult],
+        workers: RayWorkers,
+        shows_progress: bool,
+    ) -> None:
         """Encode what is left."""
-        with still_running(lambda: f"waiting for Ray to start a worker, with {workers.wording}"):
-            pool.wait()
         work = Work("encoding", "documents", len(self._left), len(self._left))
         work.begin()
-        with _displayed(work) if shows_progress else nullcontext(lambda: None) as show:
+        with displayed(work) if shows_progress else nullcontext(lambda: None) as show:
             for _ in range(_ROUNDS):
-                for result in pool.encode(make_blocks(self._left, workers.num_workers)):
-                    self._add(result)
-                    count = len(result.receipts) + len(result.failures)
-                    work.advance(count, count)
+                for block, results in pool.work(make_blocks(self._left, workers.num_workers)):
+                    for result in _given_up(block) if results is None else results:
+                        self._add(result)
+                        count = len(result.receipts) + len(result.failures)
+                        work.advance(count, count)
                     show()
                 done = {receipt.document_id for receipt in self._result.receipts}
                 done |= self._result.failures.keys()
@@ -186,31 +188,23 @@ class _Run:
             return {}
 
 
-@contextmanager
-def _displayed(work: Work) -> Iterator[Callable[[], None]]:
-    """Show the progress of some work."""
-    display = open_display([work])
-    display.begin(work)
-    try:
-        yield partial(display.show, work)
-    finally:
-        display.end()
+def _in_memory(task: EncodingTask) -> EncodingTask:
+    return task.in_memory()
 
 
-def _require_ray(module: ParametricRAG, data: DocumentDataModule) -> None:
+def _given_up(block: Block[EncodingTask]) -> list[BlockResult]:
+    """Return the failure of documents over which no more workers shall die."""
+    why = "each worker that encoded it died; it may take too much memory"
+    return [BlockResult(failures={task.document_id: why}) for task in block.tasks]
+
+
+def _refuse_local_data(data: DocumentDataModule) -> None:
     """Refuse what needs a local run.
 
     Raises:
-        ValueError: If ray is not installed, or the settings need a local run.
+        ValueError: If the settings need one.
     """
-    if not find_spec("ray"):
-        raise ValueError(
-            "the engine ray needs ray; install with: pip install 'prag-lightning[ray]'"
-        )
-    local = "; encode in this process, without ray"
     if data.warm_up is not None:
-        raise ValueError(f"data.warm_up trains one adapter, which one process does{local}")
+        raise ValueError(f"data.warm_up trains one adapter, which one process does{_LOCAL}")
     if data.has_validation_questions:
-        raise ValueError(f"data.validation_questions are asked while one process encodes{local}")
-    if module.has_weights:
-        raise ValueError(f"the base of the module is loaded; give its hub name or folder{local}")
+        raise ValueError(f"data.validation_questions are asked while one process encodes{_LOCAL}")

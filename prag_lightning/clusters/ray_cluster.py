@@ -1,66 +1,25 @@
-"""Ray clusters: connecting to one, and the actors that encode there."""
+"""Ray clusters: connecting to one, and the actors that work there."""
 
 import logging
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from functools import partial
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, Protocol
 
-from pydantic import NonNegativeFloat, PositiveInt
+import torch
 
-from prag_lightning.clusters.block_encoder import BlockEncoder, BlockResult, EncodingParts
 from prag_lightning.clusters.ray_pool import RayPool
+from prag_lightning.clusters.workers import RayWorkers
 from prag_lightning.documents.still_running import still_running
-from prag_lightning.encoding.plan import EncodingTask
 from prag_lightning.upstream import silence_ray
 
-# Blocks and receipts are all that Ray's object store holds; Ray would take a third of the memory.
+# Blocks and results are all that Ray's object store holds; Ray would take a third of the memory.
 _OBJECT_STORE_BYTES = 256 * 2**20
-
-
-@dataclass(frozen=True)
-class RayWorkers:
-    """The workers of a Ray cluster that encode documents.
-
-    Args:
-        address: ``local`` starts Ray on this machine, for this run; ``auto`` takes the cluster that
-            this machine belongs to; otherwise the ``HOST:PORT`` of a cluster.
-        num_workers: Number of processes that encode. They begin as the cluster has room for them,
-            and one that dies is replaced.
-        cpus_per_worker: CPUs, and threads, of each.
-        gpus_per_worker: GPUs of each: 1, a share of one, or none.
-
-    Raises:
-        ValueError: If a worker is to have several GPUs.
-    """
-
-    address: str = "local"
-    num_workers: PositiveInt = 2
-    cpus_per_worker: PositiveInt = 1
-    gpus_per_worker: NonNegativeFloat = 0.0
-
-    def __post_init__(self) -> None:
-        """Check the number of GPUs."""
-        if self.gpus_per_worker > 1:
-            raise ValueError(
-                f"gpus_per_worker is {self.gpus_per_worker:g}, but a base lies on one GPU; give 1, "
-                "and more num_workers"
-            )
-
-    @property
-    def resources(self) -> dict[str, float]:
-        """What Ray is asked for, for each worker."""
-        return {"num_cpus": self.cpus_per_worker, "num_gpus": self.gpus_per_worker}
-
-    @property
-    def wording(self) -> str:
-        """What each worker needs, in words."""
-        return f"cpus_per_worker {self.cpus_per_worker}, gpus_per_worker {self.gpus_per_worker:g}"
 
 
 @contextmanager
@@ -105,34 +64,61 @@ def connected(workers: RayWorkers) -> Iterator[None]:
         ray.shutdown()
 
 
-def make_pool(parts: EncodingParts, workers: RayWorkers) -> RayPool:
-    """Return a pool of actors, which Ray starts as the cluster has room for them.
+@contextmanager
+def open_pool(
+    build: Callable[[], "Worker"],
+    workers: RayWorkers,
+    load: Callable[[Any], Any] = lambda task: task,
+) -> Iterator[RayPool[Any, Any]]:
+    """Connect to the cluster, and open a pool of which one worker has begun.
 
     Args:
-        parts: What they encode with.
+        build: Makes what does the tasks, in each of the workers.
         workers: How many there are, and what each needs.
+        load: Returns a task as it is sent to a worker.
     """
+    with connected(workers), closing(_make_pool(build, workers, load)) as pool:
+        with still_running(lambda: f"waiting for Ray to start a worker, with {workers.wording}"):
+            pool.wait()
+        yield pool
+
+
+def _make_pool(
+    build: Callable[[], "Worker"], workers: RayWorkers, load: Callable[[Any], Any]
+) -> RayPool[Any, Any]:
     import ray
 
     # By reference: with large arguments of its constructor, no actor could be made again.
-    arguments = os.getcwd(), list(sys.path), [ray.put(parts)], workers.cpus_per_worker
+    arguments = os.getcwd(), list(sys.path), [ray.put(build)], workers.cpus_per_worker
     actor = ray.remote(RayWorker).options(max_restarts=0, max_task_retries=0, **workers.resources)
-    return RayPool(partial(actor.remote, *arguments), workers.num_workers)
+    return RayPool(partial(actor.remote, *arguments), workers.num_workers, load)
+
+
+class Worker(Protocol):
+    """What does the tasks in a process."""
+
+    def work(self, tasks: Sequence[Any]) -> list[Any]:
+        """Do tasks, and return the results."""
+        ...
+
+    def close(self) -> None:
+        """Close what is open."""
+        ...
 
 
 class RayWorker:
-    """A process that encodes; Ray makes it an actor.
+    """A process that works; Ray makes it an actor.
 
     Args:
         folder: Where relative paths begin.
         path: Where Python looks for modules.
-        parts: Reference to an `EncodingParts`, in a list, so that Ray does not read it before
+        build: Reference to what makes a `Worker`, in a list, so that Ray does not read it before
             ``path`` is known.
         num_threads: Threads of this process.
     """
 
-    def __init__(self, folder: str, path: list[str], parts: list[Any], num_threads: int) -> None:
-        self._folder, self._path, self._parts = folder, path, parts
+    def __init__(self, folder: str, path: list[str], build: list[Any], num_threads: int) -> None:
+        self._folder, self._path, self._build = folder, path, build
         self._num_threads = num_threads
 
     def begin(self) -> None:
@@ -151,12 +137,25 @@ class RayWorker:
                 f"was started ({error.strerror}); start it in a folder that all machines share"
             ) from None
         sys.path += [entry for entry in self._path if entry not in sys.path]
-        self._encoder = BlockEncoder(ray.get(self._parts[0]), self._num_threads)
+        torch.set_num_threads(self._num_threads)
+        self._worker: Worker = ray.get(self._build[0])()
 
-    def encode(self, tasks: Sequence[EncodingTask]) -> BlockResult:
-        """Encode documents, and return what became of each."""
-        return self._encoder.encode(tasks)
+    def work(self, tasks: Sequence[Any]) -> list[Any]:
+        """Do tasks, and return the results."""
+        return self._worker.work(tasks)
 
     def close(self) -> None:
-        """Close the store."""
-        self._encoder.close()
+        """Close what is open."""
+        self._worker.close()
+
+
+def require_ray() -> None:
+    """Check that ray is installed.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if not find_spec("ray"):
+        raise ValueError(
+            "the engine ray needs ray; install with: pip install 'prag-lightning[ray]'"
+        )

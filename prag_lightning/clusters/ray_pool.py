@@ -1,4 +1,4 @@
-"""A pool of Ray actors that encode blocks, which outlives any of them.
+"""A pool of Ray actors that do blocks of tasks, which outlives any of them.
 
 Plain actors, not Ray Data's pool: with Ray 2.60, a document that killed its process ended
 `map_batches` at 12 of 40 documents (max_restarts=2, max_task_retries=2), as one exception does. It
@@ -9,11 +9,12 @@ dies is replaced by a new one, and its block goes to whoever is free, a limited 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from prag_lightning.clusters.block_encoder import BlockResult
-from prag_lightning.clusters.blocks import Block, after_death
+from prag_lightning.clusters.blocks import Block, TaskT, after_death
 from prag_lightning.encoding.per_document import LostProcessError
+
+ResultT = TypeVar("ResultT")
 
 # Seconds between two looks whether anything is to be said.
 _TICK = 1.0
@@ -21,24 +22,35 @@ _TICK = 1.0
 _PATIENCE = 60.0
 
 
-class RayPool:
-    """Ray actors that encode blocks.
+class RayPool(Generic[TaskT, ResultT]):
+    """Ray actors that do blocks of tasks.
 
     Args:
-        make: Makes an actor with the methods ``begin``, ``encode`` and ``close``; Ray starts it
-            when the cluster has room for it.
+        make: Makes an actor with the methods ``begin``, ``work`` and ``close``; Ray starts it when
+            the cluster has room for it. ``work`` does the tasks of a block.
         num_workers: Number of actors.
+        load: Returns a task as it is sent to an actor.
     """
 
-    def __init__(self, make: Callable[[], Any], num_workers: int) -> None:
-        self._make = make
+    def __init__(
+        self,
+        make: Callable[[], Any],
+        num_workers: int,
+        load: Callable[[TaskT], Any] = lambda task: task,
+    ) -> None:
+        self._make, self._load = make, load
         # What each call returns, with its worker and its block; no block if the worker begins.
-        self._calls: dict[Any, tuple[Any, Block | None]] = {}
+        self._calls: dict[Any, tuple[Any, Block[TaskT] | None]] = {}
         self._idle: list[Any] = []
         self._num_workers = num_workers
         self._deaths_in_a_row = 0
         for _ in range(num_workers):
             self._add_worker()
+
+    @property
+    def num_ready(self) -> int:
+        """Number of workers that have begun."""
+        return len(self._idle) + sum(block is not None for _, block in self._calls.values())
 
     def wait(self) -> None:
         """Wait until a worker has begun, or died."""
@@ -46,34 +58,39 @@ class RayPool:
 
         ray.wait(list(self._calls))
 
-    def encode(self, blocks: Iterable[Block]) -> Iterator[BlockResult]:
-        """Yield what became of each block, as soon as it is known.
+    def work(
+        self, blocks: Iterable[Block[TaskT]]
+    ) -> Iterator[tuple[Block[TaskT], list[ResultT] | None]]:
+        """Yield each block with what its worker returned, as soon as it is known.
 
-        Documents over which workers keep dying are among the failures.
+        A block over which workers keep dying is divided, so that what is yielded at last with None
+        is a single task.
 
         Raises:
-            LostProcessError: If workers die one after another, whatever they encode.
-            Exception: What a worker raised that concerns all documents.
+            LostProcessError: If workers die one after another, whatever they do.
+            Exception: What a worker raised that concerns all tasks.
         """
         import ray
 
-        blocks, next_ones = iter(blocks), deque[Block]()
+        blocks, next_ones = iter(blocks), deque[Block[TaskT]]()
         while True:
             next_ones.extend(islice(blocks, max(0, len(self._idle) + 1 - len(next_ones))))
             while self._idle and next_ones:
                 worker, block = self._idle.pop(), next_ones.popleft()
-                tasks = [task.in_memory() for task in block.tasks]
-                self._calls[worker.encode.remote(tasks)] = (worker, block)
+                call = worker.work.remote([self._load(task) for task in block.tasks])
+                self._calls[call] = (worker, block)
             if not next_ones and all(block is None for _, block in self._calls.values()):
                 return
             done, _ = ray.wait(list(self._calls), timeout=_TICK)
             for call in done:
-                result, again = self._finish(call)
+                given, results = self._finish(call)
+                again = [] if given is None or results is not None else after_death(given)
                 next_ones += again
-                yield result
+                if given is not None and not again:
+                    yield given, results
 
     def close(self) -> None:
-        """End the workers, which first close their files, unless they are encoding."""
+        """End the workers, which first close their files, unless they are at work."""
         import ray
 
         if calls := [worker.close.remote() for worker in self._idle]:
@@ -82,25 +99,23 @@ class RayPool:
             ray.kill(worker)
         self._idle, self._calls = [], {}
 
-    def _finish(self, call: Any) -> tuple[BlockResult, list[Block]]:
-        """Return what became of the documents of a call, and the blocks to encode again."""
+    def _finish(self, call: Any) -> tuple[Block[TaskT] | None, list[ResultT] | None]:
+        """Return the block of a call and its results; None if its worker died."""
         import ray
 
         worker, block = self._calls.pop(call)
         try:
-            result = ray.get(call)
+            results: list[ResultT] | None = ray.get(call)
         except ray.exceptions.RayTaskError as error:
             # What could not be sent here is described by Ray's own error.
             raise error.cause if isinstance(error.cause, Exception) else error from None
         except ray.exceptions.RayError as error:
             self._replace(worker, error)
-            again = [] if block is None else after_death(block)
-            return BlockResult() if again or block is None else _given_up(block), again
+            return block, None
         self._idle.append(worker)
-        if block is None:
-            return BlockResult(), []
-        self._deaths_in_a_row = 0
-        return result, []
+        if block is not None:
+            self._deaths_in_a_row = 0
+        return block, results
 
     def _add_worker(self) -> None:
         worker = self._make()
@@ -112,16 +127,10 @@ class RayPool:
 
         ray.kill(worker)
         self._deaths_in_a_row += 1
-        # A document that kills workers has killed four before it is given up.
+        # A task that kills workers has killed four before it is given up.
         if self._deaths_in_a_row > 5 * self._num_workers:
             raise LostProcessError(
                 f"{self._deaths_in_a_row} workers died one after another, and no block was "
-                f"encoded in between; the last one: {' '.join(str(error).split())[:400]}"
+                f"done in between; the last one: {' '.join(str(error).split())[:400]}"
             )
         self._add_worker()
-
-
-def _given_up(block: Block) -> BlockResult:
-    """Return the failure of a document over which no more workers shall die."""
-    why = "each worker that encoded it died; it may take too much memory"
-    return BlockResult(failures={task.document_id: why for task in block.tasks})

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from transformers import PreTrainedModel
 
 from prag_lightning.augmentation.outcomes import Usage
 from prag_lightning.augmentation.requests import Reply, Request
@@ -15,6 +16,7 @@ from prag_lightning.augmentation.settings import Order, Sampling
 from prag_lightning.augmentation.text_generator import TextGenerator
 from prag_lightning.augmentation.transformers_augmenter import TransformersAugmenter, _rank_of
 from prag_lightning.documents.records import Document
+from prag_lightning.language_model.base_model import load_base
 from tests.augmentation.chat_server_double import good_answer
 from tests.augmentation.recorder import Recorder
 from tests.conftest import tiny_base, tiny_tokenizer
@@ -126,6 +128,27 @@ def test_an_interruption_stays_one(
             _augment(model, documents, batch_size=2)
     finally:
         signal.signal(signal.SIGINT, handler)
+
+
+def test_an_augmenter_that_stays_loaded_says_the_same_and_loads_its_model_once(
+    model: str, documents: list[Document], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, usage = _augment(model, documents, batch_size=3, max_attempts=1)
+    loaded: list[str] = []
+
+    def load(name: str, **settings: Any) -> PreTrainedModel:
+        loaded.append(name)
+        return load_base(name, **settings)
+
+    monkeypatch.setattr("prag_lightning.augmentation.transformers_augmenter.load_base", load)
+    order, recorder = Order(max_attempts=1), Recorder()
+    augmenter = TransformersAugmenter(model, order, Sampling(max_new_tokens=12), 3)
+    augmenter.stay_loaded("cpu")
+    spent = [augmenter.run(batch, recorder) for batch in augmenter.batches(documents)]
+    assert loaded == [model]
+    assert len(spent) == 2
+    assert recorder.outcomes == expected.outcomes
+    assert sum(spent, Usage()) == usage
 
 
 def test_a_missing_model_is_said(tmp_path: Path, documents: list[Document]) -> None:

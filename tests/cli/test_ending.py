@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from prag_lightning.cli.main import main
+from prag_lightning.encoding.per_document import LostProcessError
 
 
 def raising(error: BaseException) -> Callable[[list[str]], int]:
@@ -29,6 +31,7 @@ def raising(error: BaseException) -> Callable[[list[str]], int]:
         (TypeError("a str"), 70, "prag: unforeseen: TypeError: a str (PRAG_TRACEBACK=1 or --tr"),
         (RuntimeError("a\nb"), 70, "prag: unforeseen: RuntimeError: a b (PRAG_TRACEBACK=1"),
         (AssertionError(), 70, "prag: unforeseen: AssertionError: (PRAG"),
+        (LostProcessError("process 1 died"), 75, "prag: process 1 died"),
         (MemoryError("all of it"), 75, "prag: there is not enough memory (all of it); free some"),
         (RuntimeError("can't allocate memory: 9 GB"), 75, "prag: there is not enough memory (can"),
         (ImportError("Install s3fs"), 2, "prag: Install s3fs; install it, or choose settings"),
@@ -48,6 +51,15 @@ def test_every_exception_is_one_line_and_a_status(
     assert main(["ask", "Who?"]) == status
     (said,) = capsys.readouterr().err.splitlines()
     assert said.startswith(line)
+
+
+def test_sigterm_ends_a_command_with_its_status_and_no_word(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Lightning's exception is a SystemExit, whose status would be 0.
+    monkeypatch.setattr("prag_lightning.cli.ask.run_ask", raising(SIGTERMException()))
+    assert main(["ask", "Who?"]) == 143
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("words", [["--traceback", "ask", "Who?"], ["ask", "Who?", "--traceback"]])

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from prag_lightning.adapters.store.opening import open_store, verify_store
 from prag_lightning.callbacks import AdapterWriter, SlotFinder, WarmStart
-from prag_lightning.clusters.block_encoder import BlockEncoder, EncodingParts
+from prag_lightning.clusters.block_encoder import BlockEncoder, BlockResult
 from prag_lightning.clusters.blocks import make_blocks
+from prag_lightning.clusters.worker_parts import WorkerParts
 from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.demo.world import write_world
 from prag_lightning.encoding.plan import EncodingTask, TrainingPrompt
@@ -37,13 +38,13 @@ def data_for(base_dir: Path, world: Path) -> DocumentDataModule:
 
 
 def encoder_for(base_dir: Path, world: Path, root: Path) -> BlockEncoder:
-    parts = EncodingParts(
+    parts = WorkerParts(
         module_for(base_dir),
         data_for(base_dir, world).of_tasks([]),
         [WarmStart(), AdapterWriter(), SlotFinder()],
         {"accelerator": "cpu", "default_root_dir": root},
     )
-    return BlockEncoder(parts, num_threads=1)
+    return BlockEncoder(parts)
 
 
 def stored(folder: Path) -> dict[str, Tensor]:
@@ -54,7 +55,7 @@ def stored(folder: Path) -> dict[str, Tensor]:
 
 
 def test_blocks_give_the_adapters_of_a_local_run_and_a_faulty_document_costs_no_other(
-    base_dir: Path, world: Path, tmp_path: Path
+    base_dir: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = data_for(base_dir, world)
     trainer = quiet_trainer(tmp_path / "local", WarmStart(), AdapterWriter())
@@ -62,18 +63,23 @@ def test_blocks_give_the_adapters_of_a_local_run_and_a_faulty_document_costs_no_
     expected = stored(tmp_path / "local" / "adapters")
 
     encoder = encoder_for(base_dir, world, tmp_path / "blocks")
+    # The base stays where it is from block to block.
+    monkeypatch.setattr(ParametricRAG, "cpu", None)
     # No tokenizer takes a lone surrogate, and no store.
     bad = EncodingTask("bad", [TrainingPrompt("q\ud800", (), "a")])
     unnamed = EncodingTask("\ud800", [TrainingPrompt("q", (), "a")])
     first, *others = make_blocks(data.plan.tasks, 2)
-    result = encoder.encode([*first.tasks[:1], bad, *first.tasks[1:], unnamed])
+    result = BlockResult()
+    for one in encoder.work([*first.tasks[:1], bad, *first.tasks[1:], unnamed]):
+        result.add(one)
     assert result.failures.keys() == {"bad", "\ud800"}
     assert result.failures["bad"].startswith("TypeError: TextEncodeInput must be")
     assert "surrogates not allowed" in result.failures["\ud800"]
     for block in others:
-        result.add(encoder.encode(block.tasks))
+        (whole,) = encoder.work(block.tasks)
+        result.add(whole)
     # A block that was encoded before by a worker that died.
-    again = encoder.encode(data.plan.tasks)
+    (again,) = encoder.work(data.plan.tasks)
     assert sorted(again.receipts) == sorted(result.receipts)
     encoder.close()
 
@@ -88,9 +94,9 @@ def test_settings_that_the_store_refuses_are_no_fault_of_documents(
     base_dir: Path, world: Path, tmp_path: Path
 ) -> None:
     encoder = encoder_for(base_dir, world, tmp_path)
-    encoder.encode([])
+    encoder.work([])
     encoder.close()
     other = encoder_for(base_dir, world, tmp_path)
     other._parts.module.lr = 0.1
     with pytest.raises(ValueError, match="lr"):
-        other.encode([EncodingTask("a", [TrainingPrompt("q", (), "a")])])
+        other.work([EncodingTask("a", [TrainingPrompt("q", (), "a")])])

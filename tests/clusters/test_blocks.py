@@ -1,6 +1,5 @@
 """What of an encoding on a cluster needs no cluster: blocks, the pool, receipts, refusals."""
 
-import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +11,6 @@ from prag_lightning.adapters.store.opening import open_store
 from prag_lightning.adapters.store.records import Receipt
 from prag_lightning.cli.main import main
 from prag_lightning.cli.ray_engine import refuse_local_settings
-from prag_lightning.clusters.block_encoder import BlockResult
 from prag_lightning.clusters.blocks import after_death, make_blocks
 from prag_lightning.clusters.ray import encode_with_ray
 from prag_lightning.clusters.ray_pool import RayPool
@@ -44,72 +42,67 @@ def test_blocks_hold_every_document_once_and_never_grow(number: int, num_workers
 
 
 def test_without_documents_one_worker_still_checks_the_settings() -> None:
-    (block,) = make_blocks([], 4)
+    (block,) = make_blocks(list[int](), 4)
     assert block.tasks == []
 
 
-def encode_all(given: Sequence[EncodingTask]) -> BlockResult:
-    return BlockResult([Receipt(task.document_id, "t") for task in given])
+def do_all(given: Sequence[int]) -> list[list[int]]:
+    return [list(given)]
 
 
-@pytest.fixture
-def ray(monkeypatch: pytest.MonkeyPatch) -> RayDouble:
-    double = RayDouble()
-    monkeypatch.setitem(sys.modules, "ray", double)
-    return double
-
-
-def run(encode: Callable[[Sequence[EncodingTask]], BlockResult], number: int = 40) -> BlockResult:
-    """Encode with two workers, and return what became of all documents."""
-    pool, result = RayPool(lambda: ActorDouble(encode), 2), BlockResult()
-    for found in pool.encode(make_blocks(tasks(number), 2)):
-        result.add(found)
+def run(do: Callable[[Sequence[int]], list[list[int]]]) -> tuple[list[int], list[int]]:
+    """Let two workers do 40 tasks, and return those that were done and those that were given up."""
+    pool: RayPool[int, list[int]] = RayPool(lambda: ActorDouble(do), 2)
+    done, given_up = list[int](), list[int]()
+    for block, results in pool.work(make_blocks(range(40), 2)):
+        if results is None:
+            given_up += block.tasks
+        else:
+            done += [task for result in results for task in result]
     pool.close()
-    return result
+    return done, given_up
 
 
-def test_a_document_that_kills_workers_is_named_and_all_others_are_encoded(ray: RayDouble) -> None:
-    def encode(given: Sequence[EncodingTask]) -> BlockResult:
-        if any(task.document_id in ("d3", "d38") for task in given):
+def test_a_task_that_kills_workers_is_given_up_and_all_others_are_done(ray: RayDouble) -> None:
+    def do(given: Sequence[int]) -> list[list[int]]:
+        if {3, 38} & {*given}:
             raise RayError("killed")
-        return encode_all(given)
+        return do_all(given)
 
-    result = run(encode)
-    found = [receipt.document_id for receipt in result.receipts]
-    assert sorted(found) == sorted({f"d{n}" for n in range(40)} - {"d3", "d38"})
-    assert result.failures.keys() == {"d3", "d38"}
-    assert "each worker that encoded it died" in result.failures["d3"]
+    done, given_up = run(do)
+    assert sorted(done) == sorted({*range(40)} - {3, 38})
+    assert sorted(given_up) == [3, 38]
     # Two with its block, and two by itself.
     assert ray.num_killed <= 2 * 4 + 2
 
 
-def test_the_block_of_a_killed_worker_is_encoded_by_another(ray: RayDouble) -> None:
+def test_the_block_of_a_killed_worker_is_done_by_another(ray: RayDouble) -> None:
     deaths = iter([True])
 
-    def encode(given: Sequence[EncodingTask]) -> BlockResult:
+    def do(given: Sequence[int]) -> list[list[int]]:
         if next(deaths, False):
             raise RayError("killed")
-        return encode_all(given)
+        return do_all(given)
 
-    result = run(encode)
-    assert len({receipt.document_id for receipt in result.receipts}) == len(result.receipts) == 40
-    assert result.failures == {}
+    done, given_up = run(do)
+    assert sorted(done) == list(range(40))
+    assert given_up == []
 
 
 def test_workers_that_all_die_end_the_run(ray: RayDouble) -> None:
-    def encode(given: Sequence[EncodingTask]) -> BlockResult:
+    def do(given: Sequence[int]) -> list[list[int]]:
         raise RayError("out of memory")
 
     with pytest.raises(LostProcessError, match=r"11 workers died one after .*: out of memory"):
-        run(encode)
+        run(do)
 
 
 def test_what_a_worker_raises_is_raised_here(ray: RayDouble) -> None:
-    def encode(given: Sequence[EncodingTask]) -> BlockResult:
+    def do(given: Sequence[int]) -> list[list[int]]:
         raise RayTaskError(ValueError("another recipe"))
 
     with pytest.raises(ValueError, match=r"^another recipe$"):
-        run(encode)
+        run(do)
 
 
 def test_after_two_deaths_documents_are_encoded_one_by_one_and_given_up_after_two_more() -> None:
@@ -151,7 +144,7 @@ def test_receipts_are_compared_with_what_the_store_holds(layout: str, tmp_path: 
 def test_without_ray_one_line_says_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch, base_dir: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("prag_lightning.clusters.ray.find_spec", lambda name: None)
+    monkeypatch.setattr("prag_lightning.clusters.ray_cluster.find_spec", lambda name: None)
     module, data = ParametricRAG(str(base_dir)), DocumentDataModule(base=str(base_dir))
     with pytest.raises(ValueError, match=r"needs ray; .*: pip install 'prag-lightning\[ray\]'$"):
         encode_with_ray(module, data, root_dir=tmp_path)
@@ -200,7 +193,7 @@ def test_a_progress_bar_of_one_process_is_refused() -> None:
 def test_data_that_need_a_local_run_are_refused(
     setting: str, base_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prag_lightning.clusters.ray.find_spec", lambda name: True)
+    monkeypatch.setattr("prag_lightning.clusters.ray_cluster.find_spec", lambda name: True)
     module = ParametricRAG(str(base_dir))
     data = DocumentDataModule(base=str(base_dir), **{setting: "q.jsonl"})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=rf"data\.{setting} .* encode in this process"):
@@ -208,7 +201,7 @@ def test_data_that_need_a_local_run_are_refused(
 
 
 def test_a_loaded_base_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prag_lightning.clusters.ray.find_spec", lambda name: True)
+    monkeypatch.setattr("prag_lightning.clusters.ray_cluster.find_spec", lambda name: True)
     module = ParametricRAG(tiny_base(), tokenizer=tiny_tokenizer())
     data = DocumentDataModule(base=tiny_tokenizer())
     with pytest.raises(ValueError, match="is loaded; give its hub name or folder"):

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,8 @@ from prag_lightning.adapters.store.lock import living_writers
 from prag_lightning.adapters.store.opening import open_store, verify_store
 from prag_lightning.callbacks import AdapterWriter, WarmStart
 from prag_lightning.cli.main import main
-from prag_lightning.clusters.ray import RayWorkers, encode_with_ray
+from prag_lightning.clusters.ray import encode_with_ray
+from prag_lightning.clusters.workers import RayWorkers
 from prag_lightning.datamodule import DocumentDataModule
 from prag_lightning.demo.world import write_world
 from prag_lightning.documents.records import Document, read_records, write_records
@@ -27,30 +27,10 @@ from prag_lightning.encoding.records import LOSSES_FILE, DocumentLosses
 from prag_lightning.module import ParametricRAG
 from tests.faults.runs import assert_same, stored
 
-ray = pytest.importorskip("ray", reason="needs ray (pip install 'prag-lightning[ray]')")
+pytest.importorskip("ray", reason="needs ray (pip install 'prag-lightning[ray]')")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 NUM_PEOPLE = 10
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    while not ray.is_initialized():
-        try:
-            ray.init(
-                address="local",
-                num_cpus=2,
-                object_store_memory=100 * 2**20,
-                include_dashboard=False,
-                log_to_driver=False,
-            )
-        except Exception as error:
-            # It gives its processes 30 seconds, which a busy machine may not have.
-            if "timed out during startup" not in str(error):
-                raise
-            ray.shutdown()
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -187,8 +167,9 @@ def test_the_command_encodes_what_is_missing_and_refuses_another_recipe(
     assert "lr" in line
 
 
-def test_ctrl_c_ends_a_run_with_its_own_cluster_and_keeps_what_was_encoded(
-    world: Path, base_dir: Path, tmp_path: Path
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_run_with_its_own_cluster_and_keeps_what_was_encoded(
+    world: Path, base_dir: Path, tmp_path: Path, number: int, status: int
 ) -> None:
     words = [*options(world, base_dir, tmp_path), "--data.passes", "20"]
     run = subprocess.Popen(
@@ -201,9 +182,12 @@ def test_ctrl_c_ends_a_run_with_its_own_cluster_and_keeps_what_was_encoded(
     while not list(store_dir.glob("writer-*/*.jsonl")) or not stored(store_dir):
         assert run.poll() is None
         time.sleep(0.1)
-    # As a terminal does, to every process.
-    os.killpg(run.pid, signal.SIGINT)
+    if number == signal.SIGINT:
+        # As a terminal does, to every process.
+        os.killpg(run.pid, number)
+    else:
+        run.send_signal(number)
     said, _ = run.communicate(timeout=300)
-    assert run.returncode == 130
+    assert run.returncode == status
     assert 0 < len(stored(store_dir)) < NUM_PEOPLE
     assert f"{len(stored(store_dir))} of {NUM_PEOPLE} documents are in {store_dir}" in said
