@@ -1,9 +1,10 @@
 """Merges adapters for each batch of questions, and scores the answers."""
 
+import heapq
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, cast
 
 from lightning import Callback, LightningModule, Trainer
 
@@ -28,10 +29,9 @@ from prag_lightning.encoding.per_document import (
     wait_for_file,
 )
 from prag_lightning.evaluation.reporting import report_answers, report_scores, say_generation
+from prag_lightning.evaluation.results import AnswerLog, AnswerT
 from prag_lightning.evaluation.scores import EvaluationScores, Prediction, score_answer
 from prag_lightning.module import ParametricRAG
-
-AnswerT = TypeVar("AnswerT", bound=Answer)
 
 
 class MergedEvaluation(Callback):
@@ -72,7 +72,7 @@ class MergedEvaluation(Callback):
         self._reports = False
 
     @property
-    def records(self) -> Sequence[Answer]:
+    def records(self) -> Collection[Answer]:
         """The answers of this process, method by method."""
         return self._records
 
@@ -111,7 +111,7 @@ class MergedEvaluation(Callback):
         loaders = cast(Any, trainer).test_dataloaders
         is_partial = sum(trainer.num_test_batches) < sum(len(loader) for loader in loaders)
         scores = self._scores.compute()
-        predictions = cast(list[Prediction], self._records)
+        predictions = cast(Collection[Prediction], self._records)
         report_scores(
             self._root,
             predictions,
@@ -163,7 +163,7 @@ class MergedEvaluation(Callback):
         self._generation = steering if module.decoding == "base" else {}
         if self._reports:
             say_generation(steering, module.decoding == "base")
-        self._records: list[Answer] = []
+        self._records = AnswerLog[Any](Answer if self._stage == "predict" else Prediction)
         self._scores = EvaluationScores()
         self._start = time.monotonic()
         self._part(trainer.global_rank).unlink(missing_ok=True)
@@ -265,14 +265,15 @@ class MergedEvaluation(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the answers."""
-        self._records += self._answers(batch, outputs)
+        self._records.add(self._answers(batch, outputs))
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """If several processes answered, log the scores over all their questions."""
         if trainer.world_size > 1:
             self._gather(trainer, Prediction)
             self._scores = EvaluationScores()
-            self._scores.update(cast(list[Prediction], self._records))
+            for predictions in self._records.batches():
+                self._scores.update(predictions)
             pl_module.log_dict(self._scores.means())
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -295,7 +296,7 @@ class MergedEvaluation(Callback):
             score_answer(answer, question, value, seconds, counts, self.scoring)
             for answer, question, value, counts in rows
         ]
-        self._records += predictions
+        self._records.add(predictions)
         return predictions
 
     def _check_missing(self, merges: Sequence[Merge]) -> None:
@@ -330,8 +331,9 @@ class MergedEvaluation(Callback):
         patience = max(PATIENCE, time.monotonic() - self._start)
         for file in files:
             wait_for_file(file, patience, check)
-        records = [row for file in files for row in read_records(file, record_type)]
+        order = [str(name) for name in self._data.question_set(self._stage).methods]
+        parts = [read_records(file, record_type) for file in files]
+        in_order = heapq.merge(*parts, key=lambda record: order.index(record.method))
+        self._records = AnswerLog(record_type, in_order)
         for file in files:
             file.unlink()
-        order = [str(name) for name in METHODS]
-        self._records = sorted(records, key=lambda record: order.index(record.method))

@@ -435,7 +435,7 @@ class DocumentDataModule(LightningDataModule):
         return Path(self._questions) if isinstance(self._questions, str | Path) else None
 
     @property
-    def questions(self) -> list[Question]:
+    def questions(self) -> Sequence[Question]:
         """The questions that this process asks."""
         stage = "predict" if self.trainer is not None and self.trainer.predicting else "test"
         return self.question_set(stage).questions

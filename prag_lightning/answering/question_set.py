@@ -15,7 +15,8 @@ from prag_lightning.answering.questions import (
     require_answers,
 )
 from prag_lightning.documents.rankings import RetrievedDocument
-from prag_lightning.documents.records import Document, Question, read_unique
+from prag_lightning.documents.records import Document, Question
+from prag_lightning.documents.stored import StoredQuestions
 from prag_lightning.language_model.prompts import PromptEncoder
 from prag_lightning.retrieval.base import Retriever, retrieve_by_question
 
@@ -33,7 +34,7 @@ class QuestionSet:
         encoded: Ids of the documents that have adapters.
     """
 
-    questions: list[Question]
+    questions: Sequence[Question]
     methods: list[MethodName]
     not_counted: frozenset[str]
     retrieved: Mapping[str, list[RetrievedDocument]]
@@ -71,8 +72,9 @@ class QuestionSet:
             FileNotFoundError: If there is no such file.
             ValueError: If there are no questions, or one cannot be scored.
         """
+        questions: Sequence[Question]
         if isinstance(source, str | Path):
-            where, questions = str(source), read_unique(source, Question)
+            where, questions = str(source), StoredQuestions.open(source)
         else:
             where, questions = "the questions", _checked(source)
         if not questions:
@@ -81,8 +83,9 @@ class QuestionSet:
             require_answers(questions, where)
         not_counted: frozenset[str] = frozenset()
         if limit is not None:
-            not_counted = frozenset(question.id for question in questions[limit:])
+            first = {question.id for question in questions[:limit]}
             questions = first_of_each_type(questions, limit)
+            not_counted = frozenset(one.id for one in questions if one.id not in first)
         if methods is None:
             all_known = all(question.document_ids for question in questions)
             methods = [

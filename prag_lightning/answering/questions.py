@@ -1,10 +1,11 @@
 """Questions to evaluate, batched for one method after another."""
 
 import random
+from array import array
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal, cast, overload
 
 from torch.utils.data import Dataset
 
@@ -139,6 +140,26 @@ def first_of_each_type(questions: Iterable[Question], limit: int) -> list[Questi
     return kept
 
 
+class _Picked(Sequence[Question]):
+    """Questions of a sequence by their places in it."""
+
+    def __init__(self, questions: Sequence[Question], places: Sequence[int]) -> None:
+        self._questions = questions
+        self._places = array("Q", places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, place: int) -> Question: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Question]: ...
+    def __getitem__(self, place: int | slice) -> Question | list[Question]:
+        if isinstance(place, slice):
+            return [self._questions[number] for number in self._places[place]]
+        return self._questions[self._places[place]]
+
+
 class QuestionBatches(Dataset[QuestionBatch]):
     """The batches of questions that one method answers, grouped by similar length.
 
@@ -180,7 +201,9 @@ class QuestionBatches(Dataset[QuestionBatch]):
         self.not_counted = not_counted
         self.encoded = sorted(encoded)
         self._encoded = frozenset(encoded)
-        self.questions = sorted(questions, key=self._length)
+        lengths = [self._length(question) for question in questions]
+        places = sorted(range(len(lengths)), key=lengths.__getitem__)
+        self.questions: Sequence[Question] = _Picked(questions, places)
 
     def __len__(self) -> int:
         """Return the number of batches."""

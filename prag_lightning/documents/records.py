@@ -213,10 +213,14 @@ def records_file(file: str | os.PathLike[str]) -> Iterator[Callable[[Record], No
     with atomic_file(file) as out:
 
         def write(record: Record) -> None:
-            fields = record.model_dump(exclude_none=True)
-            out.write(json.dumps(fields, ensure_ascii=False) + "\n")
+            out.write(record_line(record))
 
         yield write
+
+
+def record_line(record: Record) -> str:
+    """Return a record as a line of a file, without fields that are None."""
+    return json.dumps(record.model_dump(exclude_none=True), ensure_ascii=False) + "\n"
 
 
 IdentifiedT = TypeVar("IdentifiedT", Document, Augmentation, Question)

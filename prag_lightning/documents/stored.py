@@ -3,9 +3,9 @@
 import os
 import weakref
 from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from pydantic import AliasChoices, Field
 
@@ -13,11 +13,13 @@ from prag_lightning.documents.records import (
     Augmentation,
     Document,
     IdentifiedT,
+    Question,
     Record,
     id_of,
     nothing_in,
     open_lines,
     parse_line,
+    say_repeated,
     two_of_one_id,
 )
 
@@ -139,3 +141,43 @@ class StoredDocuments(StoredRecords[Document]):
 
     def __init__(self, file: str | os.PathLike[str]) -> None:
         super().__init__(file, Document)
+
+
+class StoredQuestions(Sequence[Question]):
+    """The questions of a file, each read on access; only ids and offsets are kept in memory.
+
+    Args:
+        records: The questions by id.
+        ids: Ids of those that belong to the sequence, in order.
+    """
+
+    def __init__(self, records: StoredRecords[Question], ids: Sequence[str]) -> None:
+        self._records = records
+        self._ids = ids
+
+    @classmethod
+    def open(cls, file: str | os.PathLike[str]) -> "StoredQuestions":
+        """Return all questions of a file, in its order, without exact duplicates.
+
+        Raises:
+            FileNotFoundError: If the file does not exist.
+            ValueError: If a line is not valid, if there are no questions, or if two different ones
+                share an id; the message names the lines.
+        """
+        records = StoredRecords(file, Question)
+        say_repeated(file, records.num_repeated)
+        return cls(records, list(records))
+
+    def __len__(self) -> int:
+        """Return the number of questions."""
+        return len(self._ids)
+
+    @overload
+    def __getitem__(self, place: int) -> Question: ...
+    @overload
+    def __getitem__(self, place: slice) -> "StoredQuestions": ...
+    def __getitem__(self, place: int | slice) -> "Question | StoredQuestions":
+        """Read a question, or return some of them in the order of the slice."""
+        if isinstance(place, slice):
+            return StoredQuestions(self._records, self._ids[place])
+        return self._records[self._ids[place]]

@@ -1,7 +1,7 @@
 """What `prag test` and `prag predict` write and print once all questions are answered."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from prag_lightning.evaluation.scores import Prediction, Score, score_table
 
 def report_scores(
     root: Path,
-    predictions: Sequence[Prediction],
+    predictions: Collection[Prediction],
     scores: Sequence[Score],
     *,
     has_gate: bool,
@@ -39,7 +39,7 @@ def report_scores(
     console.print(f"predictions and scores are in {where}")
 
 
-def report_answers(root: Path, answers: Sequence[Answer], *, has_gate: bool) -> None:
+def report_answers(root: Path, answers: Collection[Answer], *, has_gate: bool) -> None:
     """Write answers that cannot be scored, and print where they are.
 
     Args:
@@ -66,17 +66,15 @@ def say_generation(settings: Mapping[str, Any], is_followed: bool) -> None:
         print(f"answers are {how} the base's own {words} (--model.decoding)")
 
 
-def _print_left_out(console: Console, answers: Sequence[Answer], has_gate: bool) -> None:
+def _print_left_out(console: Console, answers: Collection[Answer], has_gate: bool) -> None:
     """Print how many adapters were missing, and how often a gate left them out."""
-    missing = Counter({answer.method: 0 for answer in answers})
+    missing, asked, closed = Counter[str](), Counter[str](), Counter[str]()
     for answer in answers:
         missing[answer.method] += len(answer.missing)
+        if answer.adapters:
+            asked[answer.method] += 1
+            closed[answer.method] += not any(one.weight for one in answer.adapters)
     for method, count in (+missing).items():
         console.print(f"{method}: {count} retrieved documents had no adapter and were left out")
-    if not has_gate:
-        return
-    merged = [answer for answer in answers if answer.adapters]
-    asked = Counter(answer.method for answer in merged)
-    closed = Counter(a.method for a in merged if not any(e.weight for e in a.adapters))
-    for method, count in asked.items():
+    for method, count in asked.items() if has_gate else ():
         console.print(f"{method}: the gate left adapters out of {closed[method]} of {count}")

@@ -1,15 +1,19 @@
 """The files of an evaluation; complete results are never overwritten by partial or other ones."""
 
+import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import weakref
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from tempfile import SpooledTemporaryFile
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
 from prag_lightning.answering.answers import Answer
-from prag_lightning.documents.records import read_records, write_records
+from prag_lightning.documents.records import parse_line, read_records, record_line, write_records
 from prag_lightning.documents.writing import write_whole
 from prag_lightning.evaluation.scores import Prediction, Score
 
@@ -17,10 +21,63 @@ PREDICTIONS_FILE, SCORES_FILE, ANSWERS_FILE = "predictions.jsonl", "scores.json"
 TEST_SETTINGS_FILE = "test.yaml"
 _SETTINGS_FILES = {PREDICTIONS_FILE: TEST_SETTINGS_FILE, ANSWERS_FILE: "predict.yaml"}
 
+AnswerT = TypeVar("AnswerT", bound=Answer)
+
+# Bytes of answers that are kept in memory; beyond them, all are in a temporary file.
+_IN_MEMORY = 2**25
+_BATCH = 1024
+
+
+class AnswerLog(Collection[AnswerT], Generic[AnswerT]):
+    """Answers in the order in which they were added; many of them are on disk.
+
+    Args:
+        answer_type: Type of the answers.
+        answers: The first ones.
+    """
+
+    def __init__(self, answer_type: type[AnswerT], answers: Iterable[AnswerT] = ()) -> None:
+        self._type = answer_type
+        self._file = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115
+        weakref.finalize(self, self._file.close)
+        self._size = self._count = 0
+        self.add(answers)
+
+    def add(self, answers: Iterable[AnswerT]) -> None:
+        """Add answers."""
+        self._file.seek(self._size)
+        for answer in answers:
+            self._size += self._file.write(record_line(answer).encode())
+            self._count += 1
+
+    def __iter__(self) -> Iterator[AnswerT]:
+        """Yield the answers; others may be added meanwhile."""
+        place = 0
+        while place < self._size:
+            self._file.seek(place)
+            lines = list(islice(self._file, _BATCH))
+            place += sum(map(len, lines))
+            for line in lines:
+                yield parse_line(line, self._type, "the answers so far")
+
+    def batches(self) -> Iterator[list[AnswerT]]:
+        """Yield the answers, many at once."""
+        answers = iter(self)
+        while batch := list(islice(answers, _BATCH)):
+            yield batch
+
+    def __len__(self) -> int:
+        """Return the number of answers."""
+        return self._count
+
+    def __contains__(self, answer: object) -> bool:
+        """Return whether an answer was added."""
+        return any(known == answer for known in self)
+
 
 def write_results(
     root: Path,
-    predictions: Sequence[Prediction],
+    predictions: Collection[Prediction],
     scores: Sequence[Score],
     *,
     is_partial: bool = False,
@@ -58,7 +115,7 @@ class ScoresFile(BaseModel):
     generation: dict[str, Any] = {}
 
 
-def replace_results(folder: Path, predictions: Sequence[Prediction], content: ScoresFile) -> None:
+def replace_results(folder: Path, predictions: Iterable[Prediction], content: ScoresFile) -> None:
     """Replace the predictions and scores in a folder.
 
     Args:
@@ -90,7 +147,7 @@ def read_scores(file: Path) -> ScoresFile:
         raise ValueError(f"{file}: is damaged ({reason}); run `prag test` again") from error
 
 
-def write_answers(root: Path, answers: Sequence[Answer]) -> Path:
+def write_answers(root: Path, answers: Collection[Answer]) -> Path:
     """Write answers to questions that cannot be scored, and return the file.
 
     Args:
@@ -105,7 +162,7 @@ def write_answers(root: Path, answers: Sequence[Answer]) -> Path:
 def _set_aside(root: Path, name: str, answers: Iterable[Answer]) -> None:
     """Move earlier results that differ to ``earlier/TIME``, with their settings."""
     file = root / name
-    if not file.exists() or _texts(read_records(file, Answer)) == _texts(answers):
+    if not file.exists() or _digest(read_records(file, Answer)) == _digest(answers):
         return
     time = datetime.fromtimestamp(file.stat().st_mtime).strftime("%Y-%m-%d_%H-%M-%S")
     folder = root / "earlier" / time
@@ -116,5 +173,10 @@ def _set_aside(root: Path, name: str, answers: Iterable[Answer]) -> None:
     print(f"the results before are in {folder}")
 
 
-def _texts(answers: Iterable[Answer]) -> dict[tuple[str, str], str]:
-    return {(answer.method, answer.question_id): answer.text for answer in answers}
+def _digest(answers: Iterable[Answer]) -> int:
+    """Return a digest of the answers' texts, in whatever order they are."""
+    total = 0
+    for answer in answers:
+        content = json.dumps([answer.method, answer.question_id, answer.text])
+        total += int.from_bytes(hashlib.sha256(content.encode()).digest(), "big")
+    return total
