@@ -173,13 +173,12 @@ class Lease:
         for name, record in read_leases(self._files, self._over):
             if record.released:
                 self._over.add(name)
-            elif document_ids is None or not document_ids.isdisjoint(
-                record.granted + record.wanted
-            ):
-                if is_living(self._files, name, now):
-                    yield record
-                else:
-                    self._over.add(name)
+                continue
+            claimed = {*record.granted, *record.wanted}
+            is_meant = document_ids is None or not document_ids.isdisjoint(claimed)
+            # One that was cut off may come back, so its age is looked at each time.
+            if is_meant and is_living(self._files, name, now):
+                yield record
 
 
 def refuse_writers(url: str, writers: Iterator[LeaseRecord]) -> None:

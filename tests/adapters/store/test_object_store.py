@@ -149,6 +149,20 @@ def test_a_lease_is_renewed_while_its_writer_lives(
     second.close()
 
 
+def test_a_writer_that_was_cut_off_for_a_while_has_its_later_claims(
+    memory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = write(memory), write(memory)
+    assert first.claim(["doc 0"]) == ["doc 0"]
+    with monkeypatch.context() as cut_off:
+        cut_off.setattr(lease, "LIFE", timedelta(0))
+        assert second.claim(["doc 0"]) == ["doc 0"]
+    assert first.claim(["doc 0", "doc 1"]) == ["doc 1"]
+    assert second.claim(["doc 1"]) == []
+    for store in (first, second):
+        store.close()
+
+
 def test_of_writers_that_claim_at_the_same_moment_each_document_goes_to_one(
     memory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
