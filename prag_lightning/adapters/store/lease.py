@@ -110,7 +110,8 @@ class Lease:
         for attempt in range(1, _ATTEMPTS + 1):
             self._publish(granted=kept, wanted=document_ids)
             taken, contested = self._claimed_by_others(set(document_ids))
-            granted = [name for name in document_ids if name not in taken | contested]
+            refused = taken | contested
+            granted = [name for name in document_ids if name not in refused]
             self._publish(granted=[*kept, *granted])
             if granted or not contested or attempt == _ATTEMPTS:
                 break
