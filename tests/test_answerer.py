@@ -388,6 +388,30 @@ def test_documents_that_were_added_changed_and_deleted_are_seen_after_a_refresh(
     capsys.readouterr()
 
 
+def test_a_run_whose_adapters_are_in_an_object_store_answers_from_there_and_encodes_there(
+    partial_run: Path, folder: Path, tmp_path: Path
+) -> None:
+    url = f"memory:/{tmp_path}/store"
+    main(["store", "export", str(partial_run / "adapters"), url])
+    settings = yaml.safe_load((partial_run / "fit.yaml").read_text())
+    settings["model"]["store"] = url
+    (tmp_path / "fit.yaml").write_text(yaml.safe_dump(settings))
+    questions = read_questions(folder)[:4]
+    with Answerer.from_run(tmp_path) as remote, Answerer.from_run(partial_run) as local:
+        assert remote.store.files.place == url
+        assert [a.text for a in remote.answer(questions)] == [
+            a.text for a in local.answer(questions)
+        ]
+        missing = next(d.id for d in read_documents(folder) if d.id not in local.store)
+    question = f"Where was {missing.replace('-', ' ')} born?"
+    words = ["ask", question, "--run", str(tmp_path), "--methods", "[prag]", "--encode-missing"]
+    assert main(words) == 0
+    with open_store(url, mode="read") as store:
+        assert missing in store
+    with open_store(partial_run / "adapters", mode="read") as store:
+        assert missing not in store
+
+
 def test_documents_encoded_on_the_spot_get_the_adapters_that_a_run_gives_them(
     partial_run: Path, run: Path, folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

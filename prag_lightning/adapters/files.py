@@ -44,6 +44,11 @@ class StoreFiles:
         # The local path, or None if the folder is not on this machine.
         self.local = Path(self._root) if isinstance(self._fs, LocalFileSystem) else None
 
+    @property
+    def place(self) -> str:
+        """The folder's absolute path, or its URL."""
+        return self.url if self.local is None else str(self.local)
+
     def path(self, name: str) -> str:
         """Return the full path of a file for use in messages."""
         return f"{self.url.rstrip('/')}/{name}"

@@ -34,7 +34,7 @@ class Run(NamedTuple):
         module: Arguments of its `ParametricRAG`.
         data: Arguments of its `DocumentDataModule`.
         answerer: Arguments of an `Answerer`, besides module, store and data.
-        store: Folder of its adapters.
+        store: Folder or fsspec URL of its adapters.
         warm_start: The warm start of its adapters.
         questions: File of the questions that it is tested on.
     """
@@ -42,7 +42,7 @@ class Run(NamedTuple):
     module: dict[str, Any]
     data: dict[str, Any]
     answerer: dict[str, Any]
-    store: Path
+    store: str
     warm_start: "WarmStartSource"
     questions: Path
 
@@ -102,7 +102,7 @@ def _run_of(run: dict[str, Any], run_dir: Path) -> Run:
             "scoring": evaluation["scoring"],
             "device": "cpu" if trainer["accelerator"] == "cpu" else None,
         },
-        store=_found(model["store"], run_dir) if model["store"] else run_dir / "adapters",
+        store=_found_or_url(model["store"] or str(run_dir / "adapters"), run_dir),
         warm_start=_warm_start(WarmStartSource(**run["warm_start"]), run_dir),
         questions=_found(data["questions"], run_dir)
         if data.get("questions")
@@ -115,7 +115,11 @@ def _warm_start(source: "WarmStartSource", run_dir: Path) -> "WarmStartSource":
 
     if source.path == RANDOM:
         return source
-    return replace(source, path=str(_found(source.path, run_dir)))
+    return replace(source, path=_found_or_url(source.path, run_dir))
+
+
+def _found_or_url(path_or_url: str, run_dir: Path) -> str:
+    return path_or_url if "://" in path_or_url else str(_found(path_or_url, run_dir))
 
 
 def _found(path: str, run_dir: Path) -> Path:

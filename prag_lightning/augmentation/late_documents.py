@@ -65,13 +65,13 @@ def augment_late(
     )
 
 
-def fit_words(run_dir: Path, folder: Path, store: Path, num_documents: int) -> list[str]:
+def fit_words(run_dir: Path, folder: Path, store: str, num_documents: int) -> list[str]:
     """Return the words of a ``prag fit`` that encodes a folder's documents into a run's store.
 
     Args:
         run_dir: Root folder of the run, whose settings are used.
         folder: Folder of the documents and their augmentations; what the fit logs goes there, too.
-        store: Folder of the run's adapters.
+        store: Folder or fsspec URL of the run's adapters.
         num_documents: How many documents there are.
     """
     options = {
@@ -80,7 +80,7 @@ def fit_words(run_dir: Path, folder: Path, store: Path, num_documents: int) -> l
         # The run may have named other files.
         "--data.augmentations": str(folder / AUGMENTATIONS),
         "--data.validation_questions": "null",
-        "--model.store": str(store.resolve()),
+        "--model.store": store,
         "--model.num_slots": str(min(num_documents, _NUM_SLOTS)),
         # Keeps the run's own settings file unchanged.
         "--trainer.default_root_dir": str(folder),

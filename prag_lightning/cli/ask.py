@@ -178,11 +178,7 @@ def _show(
 
 
 def _encode_missing(answerer: "Answerer", question: str, run_dir: Path) -> None:
-    """Encode retrieved documents that have no adapter, by a run of ``prag fit``.
-
-    Raises:
-        ValueError: If the store is not a local folder.
-    """
+    """Encode retrieved documents that have no adapter, by a run of ``prag fit``."""
     from prag_lightning.augmentation.late_documents import augment_late, fit_words
     from prag_lightning.cli.trainer import run_trainer_command
     from prag_lightning.documents.adding import AUGMENTATIONS
@@ -191,9 +187,6 @@ def _encode_missing(answerer: "Answerer", question: str, run_dir: Path) -> None:
     missing = [d.document_id for d in found if d.document_id not in answerer.store]
     if not missing:
         return
-    store = answerer.store.files
-    if store.local is None:
-        raise ValueError(f"{store.url}: adapters are written to a local folder only; encode there")
     documents = [answerer.documents[document_id] for document_id in missing]
     late = augment_late(documents, answerer.data.source.folder / AUGMENTATIONS)
     for failure in late.failures:
@@ -202,7 +195,7 @@ def _encode_missing(answerer: "Answerer", question: str, run_dir: Path) -> None:
         return
     with TemporaryDirectory() as folder:
         late.write(Path(folder))
-        words = fit_words(run_dir, Path(folder), store.local, len(late.documents))
+        words = fit_words(run_dir, Path(folder), answerer.store.files.place, len(late.documents))
         handlers = {signum: signal.getsignal(signum) for signum in _HANDLED}
         try:
             status = run_trainer_command(words)

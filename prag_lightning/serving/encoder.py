@@ -126,21 +126,18 @@ class BackgroundEncoder:
         draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=self._folder))
         try:
             late.write(draft)
-            words = fit_words(self._run_dir, draft, self._store_dir, len(late.documents))
+            words = fit_words(self._run_dir, draft, self._store, len(late.documents))
             return self._fits.run(words, self._folder / _LOG)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
     @property
-    def _store_dir(self) -> Path:
-        files = self._answerer.store.files
-        if files.local is None:
-            raise ValueError(f"{files.url}: adapters are written to a local folder only")
-        return files.local
+    def _store(self) -> str:
+        return self._answerer.store.files.place
 
     def _publish(self, late: LateDocuments, result: FitResult) -> None:
         """Let questions find the documents that have an adapter now."""
-        with open_store(self._store_dir, mode="read") as store:
+        with open_store(self._store, mode="read") as store:
             digests = store.text_digests([document.id for document in late.documents])
         stored = [
             document

@@ -174,5 +174,5 @@ def _read_store(run: RunFolder) -> None:
             run.store = store.stats()
             run.norms = adapter_norms(store)
             run.similarity = adapter_similarity(store)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         run.missing.append(f"The adapters cannot be read: {' '.join(str(error).split())}")
