@@ -336,6 +336,28 @@ def test_an_answer_that_has_ended_does_not_wait_for_the_longer_ones_of_its_batch
     assert 0 < sum(ended) < len(ended) == len(asked)
 
 
+def test_a_caller_that_asks_again_before_its_batch_has_ended_is_expected_once(
+    answerer: Answerer, alone: dict[tuple[str, str], Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = answerer.module.tokenizer(alone[ASKED[0]].text, add_special_tokens=False).input_ids[3:4]
+    monkeypatch.setattr(generate, "end_token_ids", lambda *_: ends)
+    expected: list[int] = []
+    wait = answerer._thread._wait
+
+    def note_expected(is_busy: bool, num_expected: int, until: float) -> bool:
+        expected.append(num_expected)
+        return wait(is_busy, num_expected, until)
+
+    monkeypatch.setattr(answerer._thread, "_wait", note_expected)
+    # After that, nobody is expected of those that asked before.
+    answerer.answer(QUESTIONS[:1])
+    expected.clear()
+    with ThreadPoolExecutor(4) as callers:
+        list(callers.map(lambda text: answerer.answer([text], "prag"), QUESTIONS * 4))
+    # Otherwise every batch would be waited for in vain.
+    assert 1 < max(expected) <= 4
+
+
 def test_a_request_that_is_cancelled_while_its_row_is_taken_stops_no_other(
     answerer: Answerer, alone: dict[tuple[str, str], Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
