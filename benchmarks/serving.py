@@ -2,8 +2,8 @@
 
     python -m benchmarks.serving --run runs/demo --output serving.json
 
-Both sides answer the same questions in turn, round after round. The clients are threads of this
-program, on the same machine.
+Both sides answer the same questions in turn, round after round. The clients are a process of their
+own on the same machine.
 """
 
 import json
@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
@@ -28,6 +27,7 @@ from prag_lightning.answering.requests import AnswerMethod
 from prag_lightning.documents.records import Question, read_records
 
 _METHOD: AnswerMethod = "prag"
+_CLIENTS = Path(__file__).with_name("light_clients.py")
 _NO_LIMIT = "1000000"
 # Memory is read after this many questions each time, from the first time on.
 _EVERY = 50
@@ -68,7 +68,7 @@ def benchmark_serving(
     questions = [record.question for record in read_records(file, Question)][:num_questions]
     begun = time.perf_counter()
     with _service(run) as port:
-        [first] = _ask_all(port, questions[:1], 1)
+        _, [first] = _ask_all(port, questions[:1], 1)
         figures: dict[str, float] = {
             "first_answer_s": time.perf_counter() - begun,
             "first_answer_cpu_s": _metric(port, _CPU),
@@ -96,20 +96,22 @@ def _compare(
     cpu: dict[str, list[float]] = {name: [] for name in rates}
     times, num_different = list[float](), 0
 
-    @contextmanager
-    def timed(name: str, processor_time: Callable[[], float]) -> Iterator[None]:
-        begun, begun_cpu = time.perf_counter(), processor_time()
-        yield
-        rates[name].append(len(questions) / (time.perf_counter() - begun))
-        cpu[name].append((processor_time() - begun_cpu) / len(questions))
+    def note(name: str, seconds: float, processor_seconds: float) -> None:
+        rates[name].append(len(questions) / seconds)
+        cpu[name].append(processor_seconds / len(questions))
+
+    def ask(name: str, number: int) -> list[Asked]:
+        begun = _metric(port, _CPU)
+        seconds, said = _ask_all(port, questions, number)
+        note(name, seconds, _metric(port, _CPU) - begun)
+        return said
 
     for number in range(num_rounds):
-        with timed("answerer", time.process_time):
-            one_by_one = [answerer.answer([text], _METHOD)[0].text.strip() for text in questions]
-        with timed("one_client", lambda: _metric(port, _CPU)):
-            _ask_all(port, questions, 1)
-        with timed("clients", lambda: _metric(port, _CPU)):
-            said = _ask_all(port, questions, num_clients)
+        begun, begun_cpu = time.perf_counter(), time.process_time()
+        one_by_one = [answerer.answer([text], _METHOD)[0].text.strip() for text in questions]
+        note("answerer", time.perf_counter() - begun, time.process_time() - begun_cpu)
+        ask("one_client", 1)
+        said = ask("clients", num_clients)
         times += [one.seconds for one in said]
         num_different += sum(one.text != text for one, text in zip(said, one_by_one, strict=True))
         num_different += sum(a != b for a, b in zip(one_by_one, expected, strict=True))
@@ -147,35 +149,26 @@ def _watch_memory(
     }
 
 
-def _ask_all(port: int, questions: Sequence[str], num_clients: int) -> list[Asked]:
-    """Ask questions, each client one after another, and return what they got in order."""
-    answers: dict[int, Asked] = {}
+def _ask_all(port: int, questions: Sequence[str], num_clients: int) -> tuple[float, list[Asked]]:
+    """Ask questions, each client one after another.
 
-    def ask(own: Sequence[int]) -> None:
-        connection = HTTPConnection("127.0.0.1", port)
-        for number in own:
-            begun = time.perf_counter()
-            text = _ask(connection, questions[number])
-            answers[number] = Asked(text, time.perf_counter() - begun)
-        connection.close()
+    Args:
+        port: Port of the service.
+        questions: The questions.
+        num_clients: How many clients ask at once.
 
-    shares = [range(client, len(questions), num_clients) for client in range(num_clients)]
-    with ThreadPoolExecutor(num_clients) as clients:
-        list(clients.map(ask, shares))
-    return [answers[number] for number in range(len(questions))]
-
-
-def _ask(connection: HTTPConnection, question: str) -> str:
-    body = {"model": _METHOD, "messages": [{"role": "user", "content": question}]}
-    connection.request(
-        "POST", "/v1/chat/completions", json.dumps(body), {"Content-Type": "application/json"}
-    )
-    response = connection.getresponse()
-    answer = json.loads(response.read())
-    if response.status != 200:
-        raise OSError(f"the service answered {response.status}: {answer}")
-    text: str = answer["choices"][0]["message"]["content"]
-    return text
+    Returns:
+        The seconds that all took, and what the clients got, in the order of the questions.
+    """
+    bodies = [
+        {"model": _METHOD, "messages": [{"role": "user", "content": text}]} for text in questions
+    ]
+    asked = json.dumps({"port": port, "num_clients": num_clients, "bodies": bodies})
+    command = [sys.executable, str(_CLIENTS)]
+    done = subprocess.run(command, input=asked, stdout=subprocess.PIPE, text=True, check=True)
+    seconds, answers = json.loads(done.stdout)
+    said = [(answer["choices"][0]["message"]["content"], own) for answer, own in answers]
+    return seconds, [Asked(*one) for one in said]
 
 
 def _metric(port: int, name: str) -> float:

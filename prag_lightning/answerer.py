@@ -348,4 +348,11 @@ def _numbered(questions: Sequence[str]) -> list[Question]:
     for number, text in enumerate(questions, start=1):
         if not text.strip():
             raise ValueError(f"question number {number} is empty")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"question number {number} has half of a character, {text[error.start]!a}, at "
+                f"place {error.start + 1}; write it in UTF-8"
+            ) from None
     return [Question(id=str(number), question=text) for number, text in enumerate(questions)]

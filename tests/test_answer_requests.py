@@ -15,6 +15,7 @@ import torch
 
 from prag_lightning import Answerer, Document, DocumentDataModule, LoraConfig, ParametricRAG
 from prag_lightning.adapters.store.opening import open_store
+from prag_lightning.answering import generate
 from prag_lightning.answering.answers import Answer
 from prag_lightning.answering.batches import QuestionBatch
 from prag_lightning.answering.memory import BatchRoom
@@ -309,6 +310,52 @@ def test_a_row_that_is_given_up_changes_no_other_and_the_batch_ends_with_the_las
         given_up.close()
         assert list(other)[-1] == expected[0]
         assert [len(batch.questions) for batch in batches] == [2]
+
+
+def test_an_answer_that_has_ended_does_not_wait_for_the_longer_ones_of_its_batch(
+    answerer: Answerer, alone: dict[tuple[str, str], Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [(text, how) for text, how in ASKED if how in ("closed_book", "prag")]
+    # The fourth token of one answer ends all that have it.
+    ends = answerer.module.tokenizer(alone[asked[0]].text, add_special_tokens=False).input_ids[3:4]
+    monkeypatch.setattr(generate, "end_token_ids", lambda *_: ends)
+    expected = [answerer.answer([text], how)[0] for text, how in asked]
+    answer, ended = answerer.module.answer, list[bool]()
+
+    def note_ended(batch: QuestionBatch, *how: Any) -> Any:
+        said = answer(batch, *how)
+        if len(batch.questions) > 1:
+            ended.extend(row.request.is_done for row in answerer._thread._rows)
+        return said
+
+    monkeypatch.setattr(answerer.module, "answer", note_ended)
+    with all_wait(answerer, monkeypatch):
+        streams = [answerer.stream(text, how) for text, how in asked]
+    assert [list(stream)[-1] for stream in streams] == expected
+    # Others reach the longest length.
+    assert 0 < sum(ended) < len(ended) == len(asked)
+
+
+def test_a_caller_that_asks_again_before_its_batch_has_ended_is_expected_once(
+    answerer: Answerer, alone: dict[tuple[str, str], Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = answerer.module.tokenizer(alone[ASKED[0]].text, add_special_tokens=False).input_ids[3:4]
+    monkeypatch.setattr(generate, "end_token_ids", lambda *_: ends)
+    expected: list[int] = []
+    wait = answerer._thread._wait
+
+    def note_expected(is_busy: bool, num_expected: int, until: float) -> bool:
+        expected.append(num_expected)
+        return wait(is_busy, num_expected, until)
+
+    monkeypatch.setattr(answerer._thread, "_wait", note_expected)
+    # After that, nobody is expected of those that asked before.
+    answerer.answer(QUESTIONS[:1])
+    expected.clear()
+    with ThreadPoolExecutor(4) as callers:
+        list(callers.map(lambda text: answerer.answer([text], "prag"), QUESTIONS * 4))
+    # Otherwise every batch would be waited for in vain.
+    assert 1 < max(expected) <= 4
 
 
 def test_a_request_that_is_cancelled_while_its_row_is_taken_stops_no_other(

@@ -313,6 +313,7 @@ def test_ask_says_that_nothing_was_found(run: Path, capsys: pytest.CaptureFixtur
     [
         ("Who?", "one question, 'Who\\?', was given; give a list"),
         (["Who?", " "], "number 2 is empty"),
+        (["Who is Ad\udce9?"], "number 1 has half of a character, '.udce9', at place 10; write"),
     ],
 )
 def test_what_is_no_list_of_questions_is_refused(

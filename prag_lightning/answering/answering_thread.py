@@ -33,6 +33,9 @@ class AnsweringThread:
         self._work = work
         self._changed = threading.Condition()
         self._arrived: list[AnswerRequest] = []
+        # The present batch, and how many requests came before any of it was answered.
+        self._rows: Sequence[WaitingRow] = ()
+        self._num_others = 0
         self.is_closed = False
         self._thread = threading.Thread(target=self._run, name="prag-answers", daemon=True)
 
@@ -45,6 +48,8 @@ class AnsweringThread:
             if self._thread.ident is None:
                 self._thread.start()
             self._arrived.append(request)
+            if not any(row.is_answered for row in self._rows):
+                self._num_others += 1
             self._changed.notify()
 
     def close(self) -> None:
@@ -61,22 +66,21 @@ class AnsweringThread:
         while self._wait(bool(going), num_expected, until):
             with self._changed:
                 arrived, self._arrived = self._arrived, []
+                self._rows, self._num_others = (), 0
             start = time.monotonic()
             going.extend(arrived)
             try:
                 self._begin(arrived)
                 if rows := self._next_rows(going):
+                    self._rows = rows
                     self._answer_rows(rows)
             except Exception as error:
                 # Without this thread, everybody would wait forever.
                 for request in going:
                     request.fail(error)
             # Else two groups of callers would take turns, each in half a batch.
-            with self._changed:
-                num_expected = len(self._arrived)
-            num_expected += sum(request.is_done for request in going)
-            left = [request for request in going if not request.is_done]
-            going = deque(left)
+            num_expected = self._num_others + sum(request.is_done for request in going)
+            going = deque(request for request in going if not request.is_done)
             seconds = time.monotonic() - start
             until = start + seconds + min(_PATIENCE_SHARE * seconds, _LONGEST_PATIENCE_S)
 
@@ -85,8 +89,8 @@ class AnsweringThread:
 
         Args:
             is_busy: Whether earlier requests are still going.
-            num_expected: The number of callers that were answered last, and may ask again, and of
-                those that have asked meanwhile.
+            num_expected: The number of callers that were answered last, and may ask again or have
+                done so, and of others that have asked meanwhile.
             until: How long to wait for all of these, on the monotonic clock.
         """
         with self._changed:
@@ -142,15 +146,14 @@ class AnsweringThread:
     def _answer_rows(self, rows: Sequence[WaitingRow]) -> None:
         """Answer rows together; if that fails, each half by itself, so that none fails another."""
         try:
-            answers = self._work.answer(rows)
+            self._work.answer(rows)
         except Exception as error:
+            left = [row for row in rows if not row.is_answered]
             if len(rows) == 1:
                 rows[0].request.fail(error)
                 return
-            for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
+            for half in (left[: len(left) // 2], left[len(left) // 2 :]):
                 for row in half:
                     row.restart()
-                self._answer_rows(half)
-            return
-        for row, found in zip(rows, answers, strict=True):
-            row.finish(found)
+                if half:
+                    self._answer_rows(half)

@@ -65,25 +65,45 @@ def answers_with_evidence(
         scoring: Extracts the answers from the texts.
         answer_mark: The words that introduce the answer if the texts are chains of thought.
     """
-    answers = []
-    for row, question in enumerate(batch.questions):
-        merge = merges[row]
-        adapters = [
-            Evidence(document_id=found.document_id, score=found.score, weight=weight)
-            for found, weight in zip(merge.documents, merge.weights.documents, strict=True)
-        ]
-        answer = Answer(
-            method=batch.method,
-            question_id=question.id,
-            question=question.question,
-            text=texts[row],
-            prediction=scoring.extract(texts[row], answer_mark),
-            passages=_without_weights(batch.passages[row]),
-            adapters=adapters,
-            missing=_without_weights(merge.missing),
-        )
-        answers.append(answer)
-    return answers
+    return [
+        answer_with_evidence(batch, row, merges[row], texts[row], scoring, answer_mark)
+        for row in range(len(batch.questions))
+    ]
+
+
+def answer_with_evidence(
+    batch: QuestionBatch,
+    row: int,
+    merge: Merge,
+    text: str,
+    scoring: Scoring,
+    answer_mark: str | None,
+) -> Answer:
+    """Return the answer to one question of a batch, with the documents behind it.
+
+    Args:
+        batch: The questions.
+        row: Which of them it is.
+        merge: The adapters that it merged.
+        text: The text that was generated.
+        scoring: Extracts the answer from the text.
+        answer_mark: As for `answers_with_evidence`.
+    """
+    question = batch.questions[row]
+    adapters = [
+        Evidence(document_id=found.document_id, score=found.score, weight=weight)
+        for found, weight in zip(merge.documents, merge.weights.documents, strict=True)
+    ]
+    return Answer(
+        method=batch.method,
+        question_id=question.id,
+        question=question.question,
+        text=text,
+        prediction=scoring.extract(text, answer_mark),
+        passages=_without_weights(batch.passages[row]),
+        adapters=adapters,
+        missing=_without_weights(merge.missing),
+    )
 
 
 def _without_weights(documents: Sequence[RetrievedDocument]) -> list[Evidence]:

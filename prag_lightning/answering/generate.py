@@ -1,10 +1,10 @@
 """Generates answers to a batch of questions, and measures the likelihood of the right ones."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import takewhile
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -25,8 +25,16 @@ from prag_lightning.language_model.loss import token_nll
 from prag_lightning.language_model.prompts import PADDING
 
 Decoding = Literal["greedy", "base"]
-# Takes each token of one row as it is generated, and returns whether the row goes on.
-Listener = Callable[[int], bool]
+
+
+class Listener(Protocol):
+    """Follows one row while it is generated."""
+
+    def hear(self, token: int) -> bool:
+        """Take the row's next token, and return whether the row goes on."""
+
+    def end(self) -> None:
+        """Take note that the model has ended the row; other rows may go on."""
 
 
 class Answers(NamedTuple):
@@ -123,11 +131,17 @@ class _Heard(StoppingCriteria):
         self._ended = self._ended or [False] * len(tokens)
         for row, token in enumerate(tokens):
             if not self._ended[row]:
-                goes_on = token not in self.end_ids
-                if goes_on and self._listeners:
-                    goes_on = self._listeners[row](token)
-                self._ended[row] = not goes_on
+                self._ended[row] = not self._goes_on(row, token)
         return self._ended
+
+    def _goes_on(self, row: int, token: int) -> bool:
+        is_end = token in self.end_ids
+        if not self._listeners:
+            return not is_end
+        if is_end:
+            self._listeners[row].end()
+            return False
+        return self._listeners[row].hear(token)
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Any:
         """Take the last token of each row, as transformers' ``generate`` asks after each step."""

@@ -205,7 +205,9 @@ class AdapterMerger:
         ids = sorted({found.document_id for merge in merges for found in merge.documents})
         if not ids and not any(merge.weights.warm_start for merge in merges):
             return None
-        stacked = [self.warm_start[None]]
+        uses_start = self._start_counts and any(merge.weights.warm_start for merge in merges)
+        stacked = [self.warm_start[None]] if uses_start or not ids else []
+        mean_place = len(stacked)
         if any(merge.weights.mean for merge in merges):
             stacked.append(self._mean[None])
         rows = self._read(ids, noise)
@@ -223,11 +225,12 @@ class AdapterMerger:
                 places, start = list(range(len(changed))), sum(map(len, stacked))
                 stacked.append(changed)
             own = [start + place for place in places]
-            shared = [(0, weights.warm_start)] if weights.warm_start and self._start_counts else []
+            shared = [(0, weights.warm_start)] if weights.warm_start and uses_start else []
             if weights.mean:
-                shared.append((1, weights.mean))
+                shared.append((mean_place, weights.mean))
             terms.append([*shared, *zip(own, weights.documents, strict=True)])
-        return _route(terms, torch.cat(stacked))
+        # A copy of the only part would take as long as reading it.
+        return _route(terms, torch.cat(stacked) if len(stacked) > 1 else rows)
 
     def _read(self, document_ids: list[str], noise: bool) -> Tensor:
         """Return adapters, shape ``(n, num_params)``, beside the warm start."""

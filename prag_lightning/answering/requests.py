@@ -27,12 +27,14 @@ class WaitingRow:
         row: Its prompt and documents.
         merge: The adapters that it merges.
         pieces: Decodes its tokens one by one; None if nobody follows them.
+        is_answered: Whether the request has its answer.
     """
 
     request: "AnswerRequest"
     row: QuestionRow
     merge: Merge
     pieces: TextPieces | None
+    is_answered: bool = False
 
     def hear(self, token: int) -> bool:
         """Pass on the text of a further token, and return whether anyone still waits for more."""
@@ -49,6 +51,7 @@ class WaitingRow:
         """Give the answer to the request."""
         if self.pieces is not None:
             self.request.say(self.pieces.end(answer.text))
+        self.is_answered = True
         self.request.finish(self.row.question, answer)
 
 

@@ -4,12 +4,17 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from prag_lightning.adapters.bank import Route
-from prag_lightning.answering.answers import Answer, answers_with_evidence
+from prag_lightning.answering.answers import (
+    Answer,
+    answer_with_evidence,
+    answers_with_evidence,
+)
 from prag_lightning.answering.batches import QuestionBatch, collate
 from prag_lightning.answering.generate import Answers, Listener
 from prag_lightning.answering.memory import BatchRoom
@@ -21,6 +26,33 @@ from prag_lightning.answering.scoring import Scoring
 from prag_lightning.documents.rankings import RetrievedDocument
 from prag_lightning.documents.records import Question
 from prag_lightning.language_model.prompts import PromptEncoder
+
+
+@dataclass
+class _FollowedRow:
+    """A row that has its answer when the model ends it, while others of its batch go on.
+
+    Args:
+        row: The row.
+        finish: Takes its text.
+        tokenizer: Decodes its tokens.
+    """
+
+    row: WaitingRow
+    finish: Callable[[str], None]
+    tokenizer: PreTrainedTokenizerBase
+    tokens: list[int] = field(default_factory=list)
+
+    def hear(self, token: int) -> bool:
+        """Take the row's next token, and return whether the row goes on."""
+        self.tokens.append(token)
+        return self.row.hear(token)
+
+    def end(self) -> None:
+        """Give the row its answer."""
+        text = self.tokenizer.decode(self.tokens, skip_special_tokens=True)
+        assert isinstance(text, str)
+        self.finish(text)
 
 
 @dataclass(frozen=True)
@@ -102,25 +134,42 @@ class RowAnswering:
     def _room(self) -> BatchRoom:
         return self.measure_room()
 
-    def answer(self, rows: Sequence[WaitingRow]) -> list[Answer]:
-        """Return the answers to rows that are answered from the same documents."""
+    def answer(self, rows: Sequence[WaitingRow]) -> None:
+        """Answer rows from the same documents, each as soon as its last token is known."""
         self.batch_sizes[len(rows)] += 1
-        methods = [row.request.method for row in rows]
-        batch = collate("+".join(dict.fromkeys(methods)), [row.row for row in rows])
+        methods = dict.fromkeys(row.request.method for row in rows)
+        batch = collate("+".join(methods), [row.row for row in rows])
         merger = rows[0].request.documents.merger
-        listeners = [row.hear for row in rows]
-        answers, _ = self.answer_batch(batch, merger, [row.merge for row in rows], listeners)
-        return [
-            answer.model_copy(update={"method": method})
-            for answer, method in zip(answers, methods, strict=True)
-        ]
+        with self._in_use:
+            merges, route = merger.merge(
+                batch, [row.merge for row in rows], self.first_token_entropy
+            )
+            followed = [
+                _FollowedRow(
+                    row,
+                    partial(self._finish, row, batch, number, merges[number]),
+                    self.encoder.tokenizer,
+                )
+                for number, row in enumerate(rows)
+            ]
+            texts = self.model(batch, route, followed).texts
+        for one, text in zip(followed, texts, strict=True):
+            if not one.row.is_answered:
+                one.finish(text)
+
+    def _finish(
+        self, row: WaitingRow, batch: QuestionBatch, number: int, merge: Merge, text: str
+    ) -> None:
+        answer = answer_with_evidence(batch, number, merge, text, self.scoring, self._answer_mark)
+        row.finish(answer.model_copy(update={"method": row.request.method}))
+
+    @cached_property
+    def _answer_mark(self) -> str | None:
+        template = self.encoder.template
+        return template.answer_mark if template.reasons else None
 
     def answer_batch(
-        self,
-        batch: QuestionBatch,
-        merger: AdapterMerger,
-        merges: Sequence[Merge],
-        listeners: Sequence[Listener] = (),
+        self, batch: QuestionBatch, merger: AdapterMerger, merges: Sequence[Merge]
     ) -> tuple[list[Answer], Tensor]:
         """Return the answers to a batch, and how likely the accepted ones are.
 
@@ -128,7 +177,6 @@ class RowAnswering:
             batch: The questions.
             merger: Reads the adapters.
             merges: The adapters that each row merges.
-            listeners: Followers of the generated tokens, one for each row, or none.
 
         Returns:
             An answer for each row, and the mean negative log-likelihood of each accepted answer's
@@ -137,7 +185,6 @@ class RowAnswering:
         # Threads that use the model besides the answering thread take turns with it.
         with self._in_use:
             merges, route = merger.merge(batch, merges, self.first_token_entropy)
-            said = self.model(batch, route, listeners)
-        template = self.encoder.template
-        mark = template.answer_mark if template.reasons else None
-        return answers_with_evidence(batch, merges, said.texts, self.scoring, mark), said.nll
+            said = self.model(batch, route, ())
+        answers = answers_with_evidence(batch, merges, said.texts, self.scoring, self._answer_mark)
+        return answers, said.nll

@@ -12,6 +12,7 @@ from jsonargparse.typing import PositiveInt
 from prag_lightning.answering.from_run import latest_run, settings_file
 from prag_lightning.cli.exit_status import INTERRUPTED
 from prag_lightning.cli.suggestion import did_you_mean
+from prag_lightning.cli.uncollected import uncollected
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -85,7 +86,8 @@ def ask(
 
     console = open_console()
     with console.status(f"loading {run_dir}"):
-        from prag_lightning.answerer import Answerer
+        with uncollected():
+            from prag_lightning.answerer import Answerer
         from prag_lightning.cli.quiet import quiet
 
         quiet()

@@ -10,6 +10,7 @@ from prag_lightning.cli.ending import fail, make_output_safe, status_after, with
 from prag_lightning.cli.exit_status import DONE, USAGE
 from prag_lightning.cli.suggestion import did_you_mean
 from prag_lightning.cli.trainer_words import in_full, refuse_unknown_words
+from prag_lightning.cli.uncollected import uncollected
 
 TRAINER_COMMANDS = {
     "fit": "encode documents into adapters",
@@ -94,7 +95,8 @@ def _run(words: list[str]) -> int:
         # Report unknown words before torch is imported, which takes seconds.
         refuse_unknown_words(command, words[1:])
         words = with_config_files(words)
-        from prag_lightning.cli.trainer import run_trainer_command
+        with uncollected():
+            from prag_lightning.cli.trainer import run_trainer_command
 
         return run_trainer_command(words)
     if command in COMMANDS:

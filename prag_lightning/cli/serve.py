@@ -7,6 +7,7 @@ from pathlib import Path
 from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 
 from prag_lightning.answering.from_run import latest_run, settings_file
+from prag_lightning.cli.uncollected import uncollected
 
 
 def run_serve(args: Sequence[str]) -> int:
@@ -67,6 +68,7 @@ def serve(
         max_documents=max_documents,
         requests_per_second=requests_per_second,
     )
-    from prag_lightning.serving.server import run_server
+    with uncollected():
+        from prag_lightning.serving.server import run_server
 
     run_server(settings)

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Any, TypeVar, cast
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from starlette.types import Send
 
@@ -78,7 +78,7 @@ def chat_router(service: Service) -> APIRouter:
         answer = ChatAnswer(service, question)
         if not asked.stream:
             whole = await _unless_given_up(request, answer.whole())
-            return JSONResponse(whole.model_dump())
+            return Response(whole.model_dump_json(), media_type="application/json")
         has_usage = asked.stream_options is not None and asked.stream_options.include_usage
         chunks = answer.chunks(has_usage)
         # What is refused has its own status, which cannot follow the first event.

@@ -16,6 +16,7 @@ _TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_
 _SERVER_ERROR = "server_error"
 _REQUEST_ERROR = "invalid_request_error"
 _SAYS = {
+    400: "the body cannot be read as JSON",
     404: "there is no such page; /openapi.json lists what there is",
     405: "this address does not take that method; /openapi.json lists what it takes",
 }

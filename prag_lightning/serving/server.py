@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 from filelock import FileLock, Timeout
 
 from prag_lightning.serving.app import create_app
@@ -35,16 +36,7 @@ def _run(settings: ServingSettings) -> None:
         server.should_exit = True
 
     app = create_app(settings, stop)
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        # Clients could give themselves any address.
-        proxy_headers=False,
-        timeout_graceful_shutdown=settings.shutdown_seconds,
-    )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(uvicorn_config(app, settings))
 
     with listen(settings) as listener:
         address = _address(listener)
@@ -54,6 +46,26 @@ def _run(settings: ServingSettings) -> None:
         server.run([listener])
     if app.state.service.problem is not None:
         raise app.state.service.problem
+
+
+def uvicorn_config(app: FastAPI, settings: ServingSettings) -> uvicorn.Config:
+    """Return how uvicorn serves an application.
+
+    Args:
+        app: The application.
+        settings: The service's settings.
+    """
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # httptools, which uvicorn prefers, takes headers of any length, and several hosts.
+        http="h11",
+        # Clients could give themselves any address.
+        proxy_headers=False,
+        timeout_graceful_shutdown=settings.shutdown_seconds,
+    )
 
 
 @contextmanager

@@ -68,6 +68,7 @@ _WIRE = [
     b"G\xc3\x89T / HTTP/1.1\r\nHost: localhost\r\n\r\n",
     b"GET /v1/models HTTP/1.1\r\nHost: evil.example\r\n\r\n",
     b"GET /v1/models HTTP/1.1\r\nHost: [::1\r\nHost: localhost\r\n\r\n",
+    b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n",
 ]
 
 

@@ -12,6 +12,7 @@ import httpx
 import uvicorn
 
 from prag_lightning.serving.app import create_app
+from prag_lightning.serving.server import uvicorn_config
 from prag_lightning.serving.service import Service
 from prag_lightning.serving.settings import ServingSettings
 
@@ -31,9 +32,9 @@ class Running(NamedTuple):
 def running(run_dir: Path, **settings: Any) -> Iterator[Running]:
     """Serve a run until the block ends."""
     settings = {"requests_per_second": 10_000, "shutdown_seconds": 5, **settings}
-    app = create_app(ServingSettings(run_dir, **settings))
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5)
-    server = uvicorn.Server(config)
+    served = ServingSettings(run_dir, **settings)
+    app = create_app(served)
+    server = uvicorn.Server(uvicorn_config(app, served))
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     thread = threading.Thread(target=server.run, args=([listener],))

@@ -221,6 +221,7 @@ def require_refusal(served: Running, request: Any) -> None:
         assert error["message"]
         assert len(error["message"].splitlines()) == 1
         assert len(error["message"]) < 400
+        assert "pydantic" not in error["message"]
 
 
 def test_the_end_of_a_response_does_not_wait_for_its_beginning_to_be_acknowledged(
