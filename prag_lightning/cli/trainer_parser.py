@@ -71,10 +71,18 @@ class TrainerParser(OneLineErrors, SettingsParser, LightningArgumentParser):
         return super().add_class_arguments(theclass, *args, skip=skip, **kwargs)
 
     def change_loaded(self, loaded: Namespace) -> None:
-        """Drop empty sections: `model:` with nothing below it is null in YAML."""
+        """Drop empty sections, which are null in YAML, and refuse those that are one value.
+
+        Raises:
+            TypeError: If a section is a number, say, or a list.
+        """
         for section in _CLASSES:
-            if section in loaded and loaded[section] is None:
+            value = loaded.get(section, {})
+            if value is None:
                 del loaded[section]
+            # A word may be the file of a section, which is looked for later.
+            elif not isinstance(value, Namespace | dict | str):
+                raise TypeError(f"{section} takes settings, a `name: value` each. Got: {value}")
 
     def sections(self, actions: list[Action]) -> dict[str, list[Action]]:
         """Group settings by purpose."""

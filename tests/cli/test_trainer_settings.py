@@ -36,6 +36,21 @@ def only_line(capfd: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.mark.parametrize(
+    "section",
+    ["adapter_writer", "evaluation", "warm_start", "model", "model.lora", "data", "trainer", "ray"],
+)
+@pytest.mark.parametrize("value", ["true", "3", "[]"])
+def test_a_section_that_is_one_value_is_refused(
+    section: str, value: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = value
+    for part in reversed(section.split(".")):
+        text = f"{{{part}: {text}}}"
+    assert main(["fit", "--config", text]) == 2
+    assert f"prag fit: {section} takes settings, a `name: value` each" in only_line(capfd)
+
+
+@pytest.mark.parametrize(
     "setting",
     [
         *("warm_start.path", "warm_start.seed", "data.folder", "data.passes", "data.batch_size"),

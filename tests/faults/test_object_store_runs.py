@@ -16,7 +16,7 @@ from tests.faults.runs import Runs, assert_same
 from tests.faults.test_interruptions import trained
 from tests.s3_server import BUCKET, s3_server
 
-LIFE_SECONDS = 1.0
+LIFE_SECONDS = 6.0
 
 
 def in_s3(settings: Mapping[str, str], upload_seconds: float) -> None:
