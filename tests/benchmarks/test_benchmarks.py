@@ -31,6 +31,7 @@ def _restore_threads(monkeypatch: pytest.MonkeyPatch) -> Any:
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 def test_encoding_reports_the_whole_ladder(tmp_path: Path) -> None:
     output = tmp_path / "encode.json"
     encode.run("smoke", output=str(output))

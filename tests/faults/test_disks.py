@@ -68,6 +68,7 @@ def test_a_full_disk_stops_a_run_which_goes_on_when_there_is_room(
     assert_same(stored(root / "adapters"), undisturbed, 0.0)
 
 
+@pytest.mark.slow
 def test_a_file_that_may_not_grow_stops_a_run_which_goes_on_when_it_may(
     runs: Runs, tmp_path: Path, undisturbed: dict[str, Tensor]
 ) -> None:

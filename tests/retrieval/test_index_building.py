@@ -39,6 +39,7 @@ def build(index_dir: Path, num_documents: int) -> "subprocess.Popen[str]":
     return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_of_two_builds_at_once_one_wins_and_the_other_says_so(tmp_path: Path) -> None:
     index_dir = tmp_path / "index"
     first = build(index_dir, 20)

@@ -62,7 +62,7 @@ def results(folder: Path) -> tuple[list[dict[str, object]], list[dict[str, objec
     ("methods", "over", "last"),
     [
         ("[rag,own,closed_book,prag]", ["merge=sum,mean", "rank=1,2"], "merge=mean,rank=2"),
-        (None, ["rank=1,2"], "rank=2"),
+        pytest.param(None, ["rank=1,2"], "rank=2", marks=pytest.mark.slow),
     ],
 )
 def test_every_question_is_asked_once_and_every_run_has_all_answers(

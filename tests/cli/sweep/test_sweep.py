@@ -118,6 +118,7 @@ def sweep_here(words: list[str], log: Path) -> NoReturn:
     sys.exit(run_sweep(words, CommandsHere()))
 
 
+@pytest.mark.slow
 def test_a_sweep_that_was_killed_goes_on(
     swept: Path, base_dir: Path, world: Path, tmp_path: Path
 ) -> None:
