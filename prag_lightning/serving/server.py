@@ -1,11 +1,13 @@
 """Runs the web application until it is told to stop."""
 
+import os
 import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 import uvicorn
 from fastapi import FastAPI
 from filelock import FileLock, Timeout
@@ -27,8 +29,15 @@ def run_server(settings: ServingSettings) -> None:
         OSError: If the address cannot be listened on, or another service is on this run.
     """
     configure_logging()
+    _leave_a_core()
     with _only_service_of(settings.run_dir):
         _run(settings)
+
+
+def _leave_a_core() -> None:
+    """Leave a core to HTTP: a thread of torch's that has to wait for one holds up the others."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, torch.get_num_threads() - 1))
 
 
 def _run(settings: ServingSettings) -> None:
