@@ -42,7 +42,7 @@ def stored(root: Path) -> dict[str, Tensor]:
         return dict(zip(ids, store.get_many(ids), strict=True))
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("code", [errno.ENOSPC, pytest.param(errno.EIO, marks=pytest.mark.slow)])
 def test_an_error_of_the_writer_stops_the_run_with_its_cause_and_the_next_run_does_the_rest(
     base_dir: Path,
     world: Path,

@@ -242,7 +242,14 @@ def test_a_step_that_there_is_not_is_an_index_error() -> None:
         encoding[3]
 
 
-@pytest.mark.parametrize(("num_slots", "packed"), [(32, True), (32, False), (4, False)])
+@pytest.mark.parametrize(
+    ("num_slots", "packed"),
+    [
+        (32, False),
+        pytest.param(32, True, marks=pytest.mark.slow),
+        pytest.param(4, False, marks=pytest.mark.slow),
+    ],
+)
 def test_under_5_percent_of_what_is_read_of_real_documents_is_padding(
     num_slots: int, packed: bool
 ) -> None:

@@ -144,6 +144,7 @@ def test_a_sweep_that_was_killed_goes_on(
         assert float(row["prag.answer_nll"]) == pytest.approx(nll, abs=2e-4)
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_a_row_and_the_others_are_run(
     base_dir: Path, world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -199,6 +199,7 @@ def test_a_cell_of_a_table_holds_any_text() -> None:
     assert cell(0.5) == "0.5"
 
 
+@pytest.mark.slow
 def test_runs_are_compared_with_the_first(run: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
