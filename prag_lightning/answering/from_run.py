@@ -102,7 +102,9 @@ def _run_of(run: dict[str, Any], run_dir: Path) -> Run:
             "scoring": evaluation["scoring"],
             "device": "cpu" if trainer["accelerator"] == "cpu" else None,
         },
-        store=_found_or_url(model["store"] or str(run_dir / "adapters"), run_dir),
+        store=_found_or_url(model["store"], run_dir)
+        if model["store"]
+        else str(run_dir / "adapters"),
         warm_start=_warm_start(WarmStartSource(**run["warm_start"]), run_dir),
         questions=_found(data["questions"], run_dir)
         if data.get("questions")

@@ -89,7 +89,7 @@ def run(command: list[str], capfd: pytest.CaptureFixture[str]) -> int:
 
 
 @settings(
-    max_examples=50,
+    max_examples=100,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
